@@ -1,0 +1,72 @@
+"""Building blocks shared by every message: strict models, pages, problem details."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
+
+Metadata = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
+    Field(max_length=16),
+]
+"""Up to 16 free key-value pairs that the service stores and returns untouched."""
+
+
+class Request(BaseModel):
+    """What a client sends: unknown fields and coerced types are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Response(BaseModel):
+    """What the service sends. Unknown fields are kept, so an older client survives a newer server."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Page(Response, Generic[T]):
+    """One page of a list, newest first unless the route says otherwise."""
+
+    object: Literal["list"] = "list"
+    data: list[T]
+    has_more: bool
+    next_after: str | None = None
+    """Pass as `after` to get the next page; null on the last one."""
+
+
+class FieldError(Response):
+    """One fault in a request body: where it is and what is wrong with it."""
+
+    loc: list[str | int]
+    msg: str
+    type: str | None = None
+
+
+class RowError(Response):
+    """One fault in an uploaded file."""
+
+    file: str
+    line: int | None = None
+    """1-based line (JSONL) or row (Parquet); null when the fault is the whole file's."""
+    field: str | None = None
+    msg: str
+
+
+class Problem(Response):
+    """An RFC 9457 problem document; the body of every error response."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    instance: str | None = None
+    code: str
+    """Stable, machine-readable name of the problem, e.g. `invalid_dataset`."""
+    errors: list[FieldError | RowError] = []
+    total_errors: int | None = None
+    """How many faults there were in all, when `errors` was cut short."""
+    request_id: str | None = None
+    context: dict[str, Any] = {}

@@ -1,0 +1,48 @@
+"""Datasets: a pool of samples with its catalogue."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from api_schemas.common import Metadata, Response
+
+
+class Dataset(Response):
+    """A dataset that was checked row by row and is stored whole."""
+
+    id: str
+    object: Literal["dataset"] = "dataset"
+    name: str | None = None
+    created_at: float
+    n_samples: int
+    n_items: int
+    n_users: int
+    splits: dict[str, int]
+    """Samples per split; `none` counts the samples without one."""
+    content_hash: str
+    """SHA-256 over the rows, whatever file format they came in."""
+    metadata: Metadata = {}
+
+
+class DatasetDeleted(Response):
+    """Confirms a deletion."""
+
+    id: str
+    deleted: Literal[True] = True
+
+
+class Signals(Response):
+    """Rewards (and perhaps vectors and embeddings) that were measured elsewhere, for a dataset's samples."""
+
+    object: Literal["signals"] = "signals"
+    dataset_id: str
+    created_at: float
+    content_hash: str
+    dataset_content_hash: str
+    n_samples: int
+    """Samples of the dataset that have rewards."""
+    rollouts: int
+    """Rewards per sample."""
+    has_hits: bool
+    vector_size: int | None = None
+    embedding_size: int | None = None

@@ -1,0 +1,251 @@
+"""Selections: which samples of a dataset are worth training on, and in which order."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from api_schemas.common import Metadata, Request, Response
+from api_schemas.models import AdapterReference, ModelReference
+from api_schemas.rows import Split
+from api_schemas.training import ProxySettings
+
+Status = Literal["queued", "running", "succeeded", "failed", "cancelling", "cancelled"]
+TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+Profile = Literal["minirec", "paper"]
+GateVerdict = Literal["open", "too_hard", "too_easy"]
+Signal = Literal["policy", "teacher", "none"]
+Baseline = Literal["random", "kmeans", "grand", "el2n", "top_learnability"]
+
+PositiveInt = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+class PoolSettings(Request):
+    """Which samples of the dataset may be selected."""
+
+    split: Split | None = None
+    """Only this split; null takes every sample (and a dataset's `train` split when it has splits)."""
+    max_samples: PositiveInt | None = None
+    """A seeded random part of the pool, to spend less; null scores all of it."""
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class RolloutSettings(Request):
+    """How the policy is sampled and its outcomes rewarded (paper, sections 1 and 2 of docs/method.md)."""
+
+    group_size: Annotated[int, Field(ge=1, le=64)] = 4
+    """G, rollouts per sample."""
+    temperature: Annotated[float, Field(gt=0, le=10)] = 1.5
+    top_k: Annotated[int, Field(ge=0)] = 200
+    """Sample from the k likeliest tokens; 0 means all."""
+    top_p: Fraction = 1.0
+    max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 256
+    window: Annotated[int, Field(ge=1, le=1000)] = 5
+    """History items shown in the prompt, the most recent ones."""
+    ndcg_k: PositiveInt = 1000
+    """K of NDCG@K; the catalogue's size where that is smaller."""
+    softmax_weight: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """w in reward = (1 - w) * NDCG@K + w * p[target]."""
+    tau: Annotated[float, Field(gt=0)] = 0.02
+    """Temperature of the softmax over the catalogue."""
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class GateSettings(Request):
+    """Which samples cannot teach: never solved, always solved, or no spread to learn from."""
+
+    enabled: bool = True
+    too_easy_reward: Annotated[float, Field(ge=0)] = 0.95
+    """Too easy when every rollout's reward is above this."""
+    min_spread: Annotated[float, Field(ge=0)] = 1e-3
+    """Too easy when all rollouts have the same outcome and the rewards' standard deviation is below this."""
+
+
+class WeightSettings(Request):
+    """How learnability and representativeness make a score (docs/method.md, sections 3 to 5)."""
+
+    alpha: Annotated[float, Field(ge=0)] = 1.0
+    """score = alpha * L + R."""
+    mu: float = 0.5
+    """Mean reward at which a sample is most learnable."""
+    sigma: Annotated[float, Field(gt=0)] | None = None
+    """Width of the learnability bell; null takes the pool's standard deviation, floored."""
+    vector: Literal["gradient", "hvp"] | None = None
+    """Vector behind R: the policy gradient (default of `minirec`) or the Hessian-vector product (`paper`)."""
+    gate: GateSettings = GateSettings()
+
+
+class CurriculumSettings(Request):
+    """Training order: shuffled groups, easy to hard within each (docs/method.md, section 6)."""
+
+    group_size: PositiveInt = 64
+    seed: int = 42
+
+
+class SelectionCreate(Request):
+    """Body of `POST /v1/selections`."""
+
+    dataset_id: Annotated[str, Field(pattern=r"^ds_[0-9a-z]{1,40}$")]
+    model: ModelReference | None = None
+    """The policy; not needed with uploaded signals."""
+    proxy: ProxySettings | AdapterReference | None = None
+    """Train a proxy first, or take an adapter trained before; null scores with the model as it is."""
+    signals: Literal["uploaded"] | None = None
+    """Select by the rewards that were uploaded for the dataset, instead of scoring it with a model."""
+    size: Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, lt=1)]
+    """How many samples (an integer), or which part of the pool (a number below 1)."""
+    profile: Profile = "minirec"
+    """`minirec`: the corrected method. `paper`: the published computation, exactly."""
+    pool: PoolSettings = PoolSettings()
+    rollouts: RolloutSettings = RolloutSettings()
+    weights: WeightSettings = WeightSettings()
+    curriculum: CurriculumSettings = CurriculumSettings()
+    baselines: Annotated[list[Baseline], Field(max_length=5)] = []
+    """Arms to compare with: each chooses as many samples from the same scores, with the same seed."""
+    metadata: Metadata = {}
+
+    @model_validator(mode="after")
+    def _has_one_source_of_rewards(self) -> SelectionCreate:
+        if self.signals is None and self.model is None:
+            raise ValueError("model is missing; only a selection by uploaded signals needs none")
+        if self.signals is not None and (self.model is not None or self.proxy is not None):
+            raise ValueError("signals were measured elsewhere: leave out model and proxy")
+        if self.proxy is not None and self.model is not None and self.model.adapter is not None:
+            raise ValueError("model.adapter and proxy are two policies; give one of them")
+        if len(set(self.baselines)) != len(self.baselines):
+            raise ValueError("baselines names an arm twice")
+        return self
+
+
+class Counts(Response):
+    """Progress of the stage that does the work, in samples (or items, while the catalogue is embedded)."""
+
+    total: int = 0
+    scored: int = 0
+    cached: int = 0
+    """Of `scored`, those that an earlier selection or attempt had already paid for."""
+    failed: int = 0
+
+
+class JobError(Response):
+    """Why a job failed, for a program (`code`) and for a person (`message`)."""
+
+    code: str
+    message: str
+    stage: str | None = None
+    sample_ids: list[str] = []
+    """The samples whose shard could not be computed."""
+
+
+class Arm(Response):
+    """How a baseline's choice compares with the selection."""
+
+    overlap: float
+    """Share of its samples that the selection chose, too."""
+    reward_mean: float
+    pass_rate: float
+    dead: int
+    """Samples that no rollout solved."""
+    learnability_mean: float
+
+
+class ArmIds(Response):
+    """What a baseline chose, in the order in which it chose."""
+
+    object: Literal["baseline"] = "baseline"
+    selection_id: str
+    baseline: Baseline
+    ids: list[str]
+    comparison: Arm
+
+
+class SelectionResult(Response):
+    """What a finished selection says about its pool, in short."""
+
+    pool_size: int
+    selected: int
+    gated: dict[str, int]
+    """Samples per gate verdict other than `open`."""
+    backfilled: int
+    """Selected although gated, because the open samples ran out."""
+    signal: dict[str, int]
+    """Where the representativeness vectors came from: `policy`, `teacher` or `none`."""
+    reward_mean: float
+    reward_std: float
+    selected_reward_mean: float
+    groups: int
+    """Curriculum groups."""
+    baselines: dict[str, Arm] = {}
+    """What each arm would have chosen, in short."""
+    warnings: list[str] = []
+
+
+class Selection(Response):
+    """A selection job."""
+
+    id: str
+    object: Literal["selection"] = "selection"
+    status: Status
+    stage: str | None = None
+    """Of a running job: preparing, training_proxy, embedding_catalogue, scoring or selecting."""
+    counts: Counts = Counts()
+    dataset_id: str
+    request: SelectionCreate
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    estimated_finish: float | None = None
+    error: JobError | None = None
+    result: SelectionResult | None = None
+    provenance: dict[str, Any] = {}
+    """Resolved model revision, dataset content hash, scoring fingerprint, versions."""
+    metadata: Metadata = {}
+
+
+class SampleScore(Response):
+    """What was measured of one sample."""
+
+    id: str
+    reward_mean: float
+    reward_std: float
+    rewards: list[float]
+    hit: list[bool]
+    pass_rate: float
+    """Share of the rollouts with a hit."""
+    learnability: float
+    learnability_raw: float
+    representativeness: float | None
+    score: float
+    gate: GateVerdict
+    signal: Signal
+    picked_rank: int | None = None
+    """0-based place in the greedy choice; null when not selected."""
+    training_position: int | None = None
+    """0-based place in the curriculum; null when not selected."""
+
+
+class SubsetRow(Response):
+    """One selected sample, in training order (`?format=jsonl`): the sample's own row and its scores."""
+
+    id: str
+    position: int
+    picked_rank: int
+    group: int
+    reward_mean: float
+    pass_rate: float
+    learnability: float
+    representativeness: float | None
+    gate: GateVerdict
+    sample: dict[str, Any]
+
+
+class SubsetIds(Response):
+    """Selected ids in training order (`?format=ids`)."""
+
+    object: Literal["subset"] = "subset"
+    selection_id: str
+    ids: list[str]
+    groups: list[int]
+    """Curriculum group of each id."""

@@ -1,0 +1,41 @@
+"""Reinforcement learning of a policy: the settings that the proxy and the training jobs share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from api_schemas.common import Request
+
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+class GrpoSettings(Request):
+    """GRPO with the recommendation head and LoRA (docs/method.md, section 7)."""
+
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    batch_size: PositiveInt = 8
+    """Samples per update; each brings a group of rollouts."""
+    clip_low: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    clip_high: Annotated[float, Field(gt=0)] = 0.28
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    token_loss_weight: NonNegative = 1.0
+    """Weight of the loss over the reasoning tokens."""
+    item_loss_weight: NonNegative = 1.0
+    """Weight of the loss over the softmax of the batch's targets."""
+    lora_rank: PositiveInt = 4
+    lora_alpha: PositiveInt = 128
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    catalogue_refresh: PositiveInt = 10
+    """Updates between two embeddings of the catalogue under the changing policy."""
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class ProxySettings(Request):
+    """A short GRPO run on a small random subset, so that rewards mean something (docs/method.md, section 2)."""
+
+    samples: PositiveInt = 256
+    updates: PositiveInt = 30
+    grpo: GrpoSettings = GrpoSettings()

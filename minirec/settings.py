@@ -1,0 +1,65 @@
+"""What one deployment of MiniRec is told: read once per process from `MINIREC_*` environment variables."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def data_home() -> Path:
+    """Where the embedded stack keeps everything unless told otherwise."""
+    return Path.home() / ".local" / "share" / "minirec"
+
+
+class Settings(BaseSettings):
+    """Settings shared by the service, the workers and the janitor; every field is `MINIREC_<FIELD>`."""
+
+    model_config = SettingsConfigDict(env_prefix="MINIREC_", extra="ignore", frozen=True)
+
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    """State, scores and events. Run it with an append-only file and `noeviction`."""
+    broker_url: str | None = None
+    """Celery's broker; the state's Redis unless given. It may lose everything: the janitor rings again."""
+    blob_url: str = Field(default_factory=lambda: (data_home() / "blobs").as_uri())
+    """fsspec URL for datasets, embeddings and vectors: a folder, or `s3://bucket/prefix` for a fleet."""
+    models_dir: Path = Field(default_factory=lambda: data_home() / "models")
+    """The only folder that `local` model references may point into."""
+    allowed_models: Annotated[tuple[str, ...], NoDecode] = ("*",)
+    """Patterns of hub ids that may be loaded, comma-separated, e.g. `Qwen/*,google/gemma-2-*`."""
+    api_keys: Annotated[tuple[str, ...], NoDecode] = ()
+    """Bearer keys that the service accepts, comma-separated; none means no authentication."""
+    max_upload_bytes: int = 4 * 1024**3
+    lease_seconds: float = 60.0
+    """How long a worker may be silent before its shard is given to another."""
+    janitor_seconds: float = 5.0
+    """Pause between two sweeps of the janitor."""
+    max_attempts: int = 3
+    """How often a shard may be lost or fail before its job fails."""
+    shard_size: Annotated[int, Field(ge=8, multiple_of=8)] = 64
+    """Samples per scoring shard."""
+    micro_batch: Annotated[int, Field(ge=8, multiple_of=8)] = 16
+    """Samples per checkpoint within a shard: what a lost worker costs at most."""
+    catalogue_shard_size: Annotated[int, Field(ge=1)] = 512
+    """Items per shard while the catalogue is embedded."""
+    unit_time_limit: float = 3600.0
+    """Seconds after which a shard that hangs is killed; it is then tried again like a lost one."""
+    torch_threads: int | None = None
+    """Threads per worker child; null leaves it to torch."""
+    log_level: str = "INFO"
+
+    @field_validator("allowed_models", "api_keys", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The process's settings, read at the first call."""
+    return Settings()
