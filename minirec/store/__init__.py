@@ -1,0 +1,51 @@
+"""What the service and the workers remember: Redis for state and scores, fsspec for big blobs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import redis
+
+from minirec.settings import Settings
+from minirec.store.blobs import BlobStore
+from minirec.store.columns import ColumnStore
+from minirec.store.doorbell import CeleryRing, celery_app
+from minirec.store.events import EventLog
+from minirec.store.jobs import JobReader
+from minirec.store.machine import Machine, Ring
+from minirec.store.records import DatasetRecords, IdempotencyRecords, SignalRecords
+
+PREFIX = "minirec:"
+
+
+@dataclass(frozen=True)
+class Store:
+    """Everything remembered, behind one connection."""
+
+    redis: redis.Redis
+    prefix: str
+    machine: Machine
+    jobs: JobReader
+    events: EventLog
+    columns: ColumnStore
+    datasets: DatasetRecords
+    signals: SignalRecords
+    idempotency: IdempotencyRecords
+    blobs: BlobStore
+
+
+def connect(settings: Settings, *, ring: Ring | None = None) -> Store:
+    """The store that the settings name; doorbells go through Celery unless `ring` is given."""
+    connection = redis.Redis.from_url(settings.redis_url, socket_timeout=30, socket_keepalive=True)
+    return Store(
+        redis=connection,
+        prefix=PREFIX,
+        machine=Machine(connection, prefix=PREFIX, ring=ring or CeleryRing(celery_app(settings))),
+        jobs=JobReader(connection, prefix=PREFIX),
+        events=EventLog(connection, prefix=PREFIX),
+        columns=ColumnStore(connection, prefix=PREFIX),
+        datasets=DatasetRecords(connection, prefix=PREFIX),
+        signals=SignalRecords(connection, prefix=PREFIX),
+        idempotency=IdempotencyRecords(connection, prefix=PREFIX),
+        blobs=BlobStore(settings.blob_url),
+    )

@@ -1,0 +1,108 @@
+"""Big arrays and files under one fsspec URL: a folder by default, an object store for a fleet."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+from fsspec.implementations.local import LocalFileSystem
+from safetensors import SafetensorError
+from safetensors.numpy import load, load_file, save
+
+from minirec.store.errors import BlobCorruptError, BlobMissingError
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+class BlobStore:
+    """Named, immutable blobs. A name appears only once its content is whole."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._fs, self._root = fsspec.core.url_to_fs(url)
+        self._is_local = isinstance(self._fs, LocalFileSystem)
+        self._cache = Path(tempfile.gettempdir()) / f"minirec-blobs-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
+
+    def _path(self, name: str) -> str:
+        return f"{self._root.rstrip('/')}/{name}"
+
+    def exists(self, name: str) -> bool:
+        return bool(self._fs.exists(self._path(name)))
+
+    def put_file(self, name: str, source: Path) -> None:
+        """Store a local file; the name exists only when all of it is there."""
+        with open(source, "rb") as handle:
+            self._write(name, handle)
+
+    def put_arrays(self, name: str, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """Store named arrays as one safetensors file."""
+        self._write(name, save({key: np.ascontiguousarray(value) for key, value in arrays.items()}))
+
+    def get_arrays(self, name: str) -> Arrays:
+        """Read what `put_arrays` stored. Raises BlobMissingError or BlobCorruptError."""
+        try:
+            if self._is_local:
+                return load_file(self.local_path(name))
+            return load(self._fs.cat_file(self._path(name)))
+        except FileNotFoundError as error:
+            raise BlobMissingError(name, self.url) from error
+        except SafetensorError as error:
+            raise BlobCorruptError(name, self.url, str(error)) from error
+
+    def local_path(self, name: str) -> Path:
+        """A path to the blob on this machine; fetched once where the store is remote."""
+        if self._is_local:
+            path = Path(self._path(name))
+            if not path.exists():
+                raise BlobMissingError(name, self.url)
+            return path
+        path = self._cache / name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+            try:
+                self._fs.get_file(self._path(name), str(partial))
+            except FileNotFoundError as error:
+                raise BlobMissingError(name, self.url) from error
+            os.replace(partial, path)
+        return path
+
+    def delete(self, name: str) -> None:
+        """Remove a blob; one that is not there is fine."""
+        if self.exists(name):
+            self._fs.rm(self._path(name))
+
+    def delete_tree(self, name: str) -> None:
+        """Remove every blob below a name."""
+        if self._fs.exists(self._path(name)):
+            self._fs.rm(self._path(name), recursive=True)
+
+    def check(self) -> None:
+        """Write and remove a small blob; raises what the storage raises."""
+        name = f"checks/{uuid.uuid4().hex}"
+        self._write(name, b"ok")
+        self.delete(name)
+
+    def _write(self, name: str, content: Any) -> None:
+        target = self._path(name)
+        self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+        # Object stores publish an object when it is complete; a folder needs the rename.
+        partial = f"{target}.{uuid.uuid4().hex}.partial" if self._is_local else target
+        with self._fs.open(partial, "wb") as sink:
+            if isinstance(content, bytes):
+                sink.write(content)
+            else:
+                shutil.copyfileobj(content, sink, 1 << 20)
+            if self._is_local:
+                sink.flush()
+                os.fsync(sink.fileno())
+        if self._is_local:
+            os.replace(partial, target)

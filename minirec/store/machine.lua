@@ -1,0 +1,340 @@
+-- The state machine of jobs, groups and units. Every move of the system happens here, atomically.
+--
+-- A job (a selection, say) is a list of stages. A stage is a group of units. A group's outputs are
+-- content-addressed, so groups are shared: the jobs that wait for one are its waiters.
+-- A unit is claimed (lease, attempt, fence), renewed and committed, or it comes back.
+--
+--   <p>job:<id>            hash    status, stage, request, result, error, ...
+--   <p>job:<id>:stages     list    JSON {name, group, queue, handler, units, total, spec}
+--   <p>job:<id>:events     stream  what happened
+--   <p>group:<g>           hash    state (open, complete, failed), units, done, progress, cached, ...
+--   <p>group:<g>:todo      zset    unit -> when its doorbell was last rung
+--   <p>group:<g>:leased    zset    unit -> when its lease ends
+--   <p>group:<g>:units     hash    a<i> attempts, f<i> fence, p<i> progress, w<i> worker, s<i> what it holds
+--   <p>group:<g>:waiters   set     jobs that wait for it
+--   <p>group:<g>:closing   set     cancelled jobs whose workers have not stopped yet
+--   <p>groups:open, <p>groups:closing, <p>jobs:active   sets for the janitor
+
+local p = KEYS[1]
+local op = ARGV[1]
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local rings = {}
+
+local MOVES = {
+  queued = { running = true, cancelled = true, failed = true, succeeded = true },
+  running = { succeeded = true, failed = true, cancelling = true, cancelled = true },
+  cancelling = { cancelled = true },
+  failed = { queued = true },
+  cancelled = { queued = true },
+  succeeded = {},
+}
+
+local function job_key(job) return p .. 'job:' .. job end
+local function group_key(group) return p .. 'group:' .. group end
+local function stamp() return string.format('%.3f', now) end
+
+local function event(job, kind, data)
+  redis.call('XADD', job_key(job) .. ':events', 'MAXLEN', '~', '10000', '*',
+    'type', kind, 'at', stamp(), 'data', cjson.encode(data))
+end
+
+local function move(job, to)
+  local key = job_key(job)
+  local from = redis.call('HGET', key, 'status')
+  if not from or not MOVES[from][to] then return false end
+  redis.call('HSET', key, 'status', to)
+  if to == 'running' then
+    redis.call('HSET', key, 'started_at', stamp())
+  elseif to == 'succeeded' or to == 'failed' or to == 'cancelled' then
+    redis.call('HSET', key, 'finished_at', stamp())
+    redis.call('SREM', p .. 'jobs:active', job)
+  elseif to == 'queued' then
+    redis.call('HDEL', key, 'finished_at', 'started_at', 'error')
+    redis.call('SADD', p .. 'jobs:active', job)
+  end
+  event(job, 'status', { status = to })
+  return true
+end
+
+local function ring(group, unit)
+  local queue = redis.call('HGET', group_key(group), 'queue')
+  redis.call('ZADD', group_key(group) .. ':todo', 'XX', stamp(), unit)
+  rings[#rings + 1] = { queue, group, tostring(unit) }
+end
+
+local function open_group(stage)
+  local key = group_key(stage.group)
+  local state = redis.call('HGET', key, 'state')
+  if not state then
+    redis.call('HSET', key, 'state', 'open', 'units', stage.units, 'done', 0, 'progress', 0, 'cached', 0,
+      'total', stage.total, 'queue', stage.queue, 'handler', stage.handler, 'spec', stage.spec)
+    for unit = 0, stage.units - 1 do redis.call('ZADD', key .. ':todo', 0, unit) end
+    state = 'open'
+  elseif state == 'failed' then
+    -- Someone wants it after all: every unit gets its attempts back.
+    redis.call('HSET', key, 'state', 'open')
+    redis.call('HDEL', key, 'error')
+    for _, unit in ipairs(redis.call('ZRANGE', key .. ':todo', 0, -1)) do
+      redis.call('HDEL', key .. ':units', 'a' .. unit)
+      redis.call('ZADD', key .. ':todo', 0, unit)
+    end
+    state = 'open'
+  end
+  return state
+end
+
+local function enter(job, index)
+  while true do
+    local raw = redis.call('LINDEX', job_key(job) .. ':stages', index)
+    if not raw then
+      move(job, 'succeeded')
+      return
+    end
+    local stage = cjson.decode(raw)
+    local key = group_key(stage.group)
+    redis.call('HSET', job_key(job), 'stage_index', index, 'stage', stage.name, 'group', stage.group)
+    event(job, 'stage', { stage = stage.name, total = stage.total })
+    if open_group(stage) == 'open' then
+      -- What is there already was paid for by others: it counts as cached for this job.
+      redis.call('HSET', job_key(job), 'inherited', redis.call('HGET', key, 'progress'))
+      redis.call('SADD', key .. ':waiters', job)
+      redis.call('SREM', key .. ':closing', job)
+      redis.call('SADD', p .. 'groups:open', stage.group)
+      for _, unit in ipairs(redis.call('ZRANGEBYSCORE', key .. ':todo', 0, 0)) do ring(stage.group, unit) end
+      return
+    end
+    event(job, 'progress', { stage = stage.name, done = stage.total, total = stage.total, cached = stage.total })
+    redis.call('HSET', job_key(job), 'cached:' .. stage.name, stage.total)
+    index = index + 1
+  end
+end
+
+local function waiters(group) return redis.call('SMEMBERS', group_key(group) .. ':waiters') end
+
+local function tell_progress(group)
+  local key = group_key(group)
+  local values = redis.call('HMGET', key, 'progress', 'total', 'cached')
+  for _, job in ipairs(waiters(group)) do
+    local seen = redis.call('HMGET', job_key(job), 'stage', 'inherited')
+    event(job, 'progress', { stage = seen[1], done = tonumber(values[1]), total = tonumber(values[2]),
+      cached = tonumber(seen[2] or 0) + tonumber(values[3]) })
+  end
+end
+
+local function set_progress(group, unit, done)
+  local key = group_key(group)
+  local before = tonumber(redis.call('HGET', key .. ':units', 'p' .. unit) or 0)
+  if done == before then return false end
+  redis.call('HSET', key .. ':units', 'p' .. unit, done)
+  redis.call('HINCRBY', key, 'progress', done - before)
+  return true
+end
+
+local function close_cancelled(group)
+  local key = group_key(group)
+  if redis.call('ZCARD', key .. ':leased') > 0 and redis.call('SCARD', key .. ':waiters') == 0 then return end
+  for _, job in ipairs(redis.call('SMEMBERS', key .. ':closing')) do move(job, 'cancelled') end
+  redis.call('DEL', key .. ':closing')
+  redis.call('SREM', p .. 'groups:closing', group)
+end
+
+local function fail_group(group, error)
+  local key = group_key(group)
+  redis.call('HSET', key, 'state', 'failed', 'error', error)
+  redis.call('SREM', p .. 'groups:open', group)
+  for _, job in ipairs(waiters(group)) do
+    local detail = cjson.decode(error)
+    detail.stage = redis.call('HGET', job_key(job), 'stage')
+    redis.call('HSET', job_key(job), 'error', cjson.encode(detail))
+    event(job, 'error', detail)
+    move(job, 'failed')
+  end
+  redis.call('DEL', key .. ':waiters')
+end
+
+-- A unit that was leased comes back: for another attempt, or, attempts used up, to fail its group.
+local function give_back(group, unit, error, retryable, max_attempts)
+  local key = group_key(group)
+  redis.call('ZREM', key .. ':leased', unit)
+  redis.call('HDEL', key .. ':units', 'f' .. unit)
+  redis.call('ZADD', key .. ':todo', 0, unit)
+  local attempt = tonumber(redis.call('HGET', key .. ':units', 'a' .. unit) or 0)
+  if not retryable or attempt >= max_attempts then
+    fail_group(group, error)
+  else
+    local detail = cjson.decode(error)
+    for _, job in ipairs(waiters(group)) do
+      event(job, 'retry', { stage = redis.call('HGET', job_key(job), 'stage'), shard = tonumber(unit),
+        attempt = attempt, reason = detail.message })
+    end
+    if redis.call('SCARD', key .. ':waiters') > 0 then ring(group, unit) end
+  end
+  close_cancelled(group)
+end
+
+local function holds(group, unit, fence)
+  local key = group_key(group)
+  return redis.call('HGET', key .. ':units', 'f' .. unit) == fence
+    and redis.call('ZSCORE', key .. ':leased', unit)
+end
+
+local ops = {}
+
+-- create job kind fields_json stages_json: a new job, queued, its first stage open
+function ops.create(job, kind, fields, stages)
+  if redis.call('EXISTS', job_key(job)) == 1 then return 'exists' end
+  redis.call('HSET', job_key(job), 'id', job, 'kind', kind, 'status', 'queued', 'created_at', stamp())
+  for name, value in pairs(cjson.decode(fields)) do redis.call('HSET', job_key(job), name, value) end
+  for _, stage in ipairs(cjson.decode(stages)) do redis.call('RPUSH', job_key(job) .. ':stages', stage) end
+  redis.call('ZADD', p .. 'jobs:' .. kind, stamp(), job)
+  redis.call('SADD', p .. 'jobs:active', job)
+  event(job, 'status', { status = 'queued' })
+  enter(job, 0)
+  return 'ok'
+end
+
+-- claim group unit worker lease: the right to do a unit, for `lease` seconds
+function ops.claim(group, unit, worker, lease)
+  local key = group_key(group)
+  if redis.call('HGET', key, 'state') ~= 'open' then return { 'closed' } end
+  if not redis.call('ZSCORE', key .. ':todo', unit) then return { 'taken' } end
+  if redis.call('SCARD', key .. ':waiters') == 0 then
+    redis.call('ZADD', key .. ':todo', 'XX', 0, unit)
+    return { 'idle' }
+  end
+  local attempt = redis.call('HINCRBY', key .. ':units', 'a' .. unit, 1)
+  local fence = redis.call('INCR', p .. 'fence')
+  redis.call('ZREM', key .. ':todo', unit)
+  redis.call('ZADD', key .. ':leased', now + tonumber(lease), unit)
+  redis.call('HSET', key .. ':units', 'f' .. unit, fence, 'w' .. unit, worker)
+  for _, job in ipairs(waiters(group)) do move(job, 'running') end
+  local group_fields = redis.call('HMGET', key, 'handler', 'spec', 'units', 'total')
+  return { 'ok', tostring(fence), tostring(attempt), unpack(group_fields) }
+end
+
+-- renew group unit fence lease progress cached holds: still alive; '' leaves a field as it is
+function ops.renew(group, unit, fence, lease, progress, cached, about)
+  if not holds(group, unit, fence) then return 'stale' end
+  local key = group_key(group)
+  if redis.call('SCARD', key .. ':waiters') == 0 then return 'abandoned' end
+  redis.call('ZADD', key .. ':leased', now + tonumber(lease), unit)
+  if about ~= '' then redis.call('HSET', key .. ':units', 's' .. unit, about) end
+  if cached ~= '' then redis.call('HINCRBY', key, 'cached', tonumber(cached)) end
+  if progress ~= '' and set_progress(group, unit, tonumber(progress)) then tell_progress(group) end
+  return 'ok'
+end
+
+-- commit group unit fence progress commit_json [key field value ...]: the unit's outcome, all or nothing.
+-- commit_json: {job: {field: value}, stages: [json, ...], warnings: [text, ...]} for the waiting jobs
+function ops.commit(group, unit, fence, progress, outcome, ...)
+  if not holds(group, unit, fence) then return 'stale' end
+  local key = group_key(group)
+  local writes = { ... }
+  for i = 1, #writes, 3 do redis.call('HSET', p .. writes[i], writes[i + 1], writes[i + 2]) end
+  redis.call('ZREM', key .. ':leased', unit)
+  redis.call('HDEL', key .. ':units', 'f' .. unit, 's' .. unit)
+  if set_progress(group, unit, tonumber(progress)) then tell_progress(group) end
+  local done = redis.call('HINCRBY', key, 'done', 1)
+  local jobs = waiters(group)
+  outcome = cjson.decode(outcome)
+  for _, job in ipairs(jobs) do
+    for name, value in pairs(outcome.job or {}) do redis.call('HSET', job_key(job), name, value) end
+    for _, stage in ipairs(outcome.stages or {}) do redis.call('RPUSH', job_key(job) .. ':stages', stage) end
+    for _, text in ipairs(outcome.warnings or {}) do event(job, 'warning', { message = text }) end
+  end
+  if done == tonumber(redis.call('HGET', key, 'units')) then
+    redis.call('HSET', key, 'state', 'complete')
+    redis.call('SREM', p .. 'groups:open', group)
+    redis.call('DEL', key .. ':waiters')
+    for _, job in ipairs(jobs) do
+      local fields = redis.call('HMGET', job_key(job), 'stage', 'stage_index', 'inherited')
+      redis.call('HSET', job_key(job), 'cached:' .. fields[1],
+        tonumber(fields[3] or 0) + tonumber(redis.call('HGET', key, 'cached')))
+      enter(job, tonumber(fields[2]) + 1)
+    end
+  end
+  close_cancelled(group)
+  return 'ok'
+end
+
+-- fail group unit fence error_json retryable max_attempts
+function ops.fail(group, unit, fence, error, retryable, max_attempts)
+  if not holds(group, unit, fence) then return 'stale' end
+  give_back(group, unit, error, retryable == '1', tonumber(max_attempts))
+  return 'ok'
+end
+
+-- release group unit fence: the worker stops although nothing went wrong (cancelled, shutting down)
+function ops.release(group, unit, fence)
+  if not holds(group, unit, fence) then return 'stale' end
+  local key = group_key(group)
+  redis.call('ZREM', key .. ':leased', unit)
+  redis.call('HDEL', key .. ':units', 'f' .. unit)
+  redis.call('HINCRBY', key .. ':units', 'a' .. unit, -1)
+  redis.call('ZADD', key .. ':todo', 0, unit)
+  if redis.call('SCARD', key .. ':waiters') > 0 then ring(group, unit) end
+  close_cancelled(group)
+  return 'ok'
+end
+
+function ops.cancel(job)
+  local status = redis.call('HGET', job_key(job), 'status')
+  if not status then return 'missing' end
+  if status == 'cancelled' or status == 'cancelling' then return 'ok' end
+  if status ~= 'queued' and status ~= 'running' then return 'finished' end
+  local group = redis.call('HGET', job_key(job), 'group')
+  local key = group_key(group)
+  redis.call('SREM', key .. ':waiters', job)
+  if redis.call('SCARD', key .. ':waiters') == 0 then
+    redis.call('SREM', p .. 'groups:open', group)
+    if redis.call('ZCARD', key .. ':leased') > 0 and move(job, 'cancelling') then
+      redis.call('SADD', key .. ':closing', job)
+      redis.call('SADD', p .. 'groups:closing', group)
+      return 'ok'
+    end
+  end
+  move(job, 'cancelled')
+  return 'ok'
+end
+
+function ops.retry(job)
+  local fields = redis.call('HMGET', job_key(job), 'status', 'stage_index')
+  if not fields[1] then return 'missing' end
+  if not move(job, 'queued') then return 'unfinished' end
+  redis.call('HINCRBY', job_key(job), 'retries', 1)
+  enter(job, tonumber(fields[2]))
+  return 'ok'
+end
+
+-- sweep max_attempts queue ring_after ...: what no live worker holds is rung again
+function ops.sweep(max_attempts, ...)
+  local pairs_of = { ... }
+  local ring_after = {}
+  for i = 1, #pairs_of, 2 do ring_after[pairs_of[i]] = tonumber(pairs_of[i + 1]) end
+  local groups = redis.call('SUNION', p .. 'groups:open', p .. 'groups:closing')
+  local expired = 0
+  for _, group in ipairs(groups) do
+    local key = group_key(group)
+    for _, unit in ipairs(redis.call('ZRANGEBYSCORE', key .. ':leased', '-inf', now)) do
+      expired = expired + 1
+      local facts = redis.call('HMGET', key .. ':units', 'w' .. unit, 's' .. unit)
+      local detail = { code = 'worker_lost',
+        message = 'the worker ' .. (facts[1] or '?') .. ' was lost while it held shard ' .. unit }
+      if facts[2] then detail.sample_ids = cjson.decode(facts[2]) end
+      give_back(group, unit, cjson.encode(detail), true, tonumber(max_attempts))
+    end
+    if redis.call('HGET', key, 'state') == 'open' and redis.call('SCARD', key .. ':waiters') > 0 then
+      local patience = ring_after[redis.call('HGET', key, 'queue')] or 30
+      local silent = redis.call('ZRANGEBYSCORE', key .. ':todo', '-inf', now - patience, 'LIMIT', 0, 1000)
+      for _, unit in ipairs(silent) do ring(group, unit) end
+    end
+    close_cancelled(group)
+  end
+  return tostring(expired)
+end
+
+local handler = ops[op]
+if not handler then return redis.error_reply('unknown operation ' .. tostring(op)) end
+local answer = handler(unpack(ARGV, 2))
+return { answer, rings }

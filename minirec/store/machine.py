@@ -1,0 +1,148 @@
+"""The one place where jobs, groups and units change state: a thin, typed face of `machine.lua`.
+
+A *job* is a list of *stages*; a stage is a *group* of *units* with content-addressed outputs, shared by every
+job that needs them. A Celery message is only a doorbell; what is true is here (docs/architecture.md).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from typing import Any, Literal, NamedTuple, cast
+
+import redis
+
+
+class Doorbell(NamedTuple):
+    """Says that a unit wants doing; losing one, or hearing it twice, does no harm."""
+
+    queue: str
+    group: str
+    unit: int
+
+
+Ring = Callable[[Sequence[Doorbell]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A step of a job: the group of units that must be complete before the next step."""
+
+    name: str
+    group: str
+    queue: Literal["cpu", "gpu", "train"]
+    handler: str
+    units: int
+    total: int
+    """What the units hold together, in samples or items: the denominator of progress."""
+    spec: str
+    """JSON that the handler reads; the first job to open the group decides it."""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to do one unit, for as long as its lease is renewed and its fence is current."""
+
+    group: str
+    unit: int
+    fence: str
+    attempt: int
+    handler: str
+    spec: dict[str, Any]
+    units: int
+    total: int
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a finished unit leaves behind, written together with its commit or not at all."""
+
+    job: dict[str, str] = field(default_factory=dict)
+    """Fields for the jobs that wait."""
+    stages: list[Stage] = field(default_factory=list)
+    """Stages appended to the jobs that wait."""
+    warnings: list[str] = field(default_factory=list)
+    writes: list[tuple[str, str, bytes]] = field(default_factory=list)
+    """Hash fields (key, field, value) below the store's prefix."""
+
+
+class Machine:
+    """Moves jobs and units, atomically, and rings the doorbells of units that want doing."""
+
+    def __init__(self, connection: redis.Redis, *, prefix: str, ring: Ring) -> None:
+        self._prefix = prefix
+        self._ring = ring
+        self._script = connection.register_script(files("minirec.store").joinpath("machine.lua").read_text())
+
+    def _call(self, op: str, *args: str | bytes | int | float) -> Any:
+        answer, rings = self._script(keys=[self._prefix], args=[op, *args])
+        if rings:
+            self._ring([Doorbell(queue.decode(), group.decode(), int(unit)) for queue, group, unit in rings])
+        return answer.decode() if isinstance(answer, bytes) else answer
+
+    def create(self, job: str, kind: str, fields: Mapping[str, str], stages: Iterable[Stage]) -> bool:
+        """Record a job as queued and open its first stage; False if the id is taken."""
+        encoded = json.dumps([stage.to_json() for stage in stages])
+        return cast(str, self._call("create", job, kind, json.dumps(dict(fields)), encoded)) == "ok"
+
+    def claim(self, group: str, unit: int, *, worker: str, lease: float) -> Claim | None:
+        """Take a unit, or None: done, held by another, or wanted by nobody."""
+        answer = self._call("claim", group, unit, worker, lease)
+        if answer[0] != b"ok":
+            return None
+        fence, attempt, handler, spec, units, total = (part.decode() for part in answer[1:])
+        return Claim(group, unit, fence, int(attempt), handler, json.loads(spec), int(units), int(total))
+
+    def renew(
+        self,
+        claim: Claim,
+        *,
+        lease: float,
+        progress: int | None = None,
+        cached: int | None = None,
+        sample_ids: Sequence[str] | None = None,
+    ) -> Literal["ok", "stale", "abandoned"]:
+        """Keep a claim. `stale`: it was lost to another. `abandoned`: no job wants the unit any more."""
+        values = ("" if value is None else value for value in (progress, cached))
+        about = "" if sample_ids is None else json.dumps(list(sample_ids))
+        answer = self._call("renew", claim.group, claim.unit, claim.fence, lease, *values, about)
+        return cast(Literal["ok", "stale", "abandoned"], answer)
+
+    def commit(self, claim: Claim, *, progress: int, outcome: Outcome | None = None) -> bool:
+        """Finish a unit; False (and nothing written) when the claim's fence is no longer current."""
+        outcome = outcome or Outcome()
+        about = {
+            "job": outcome.job,
+            "stages": [stage.to_json() for stage in outcome.stages],
+            "warnings": outcome.warnings,
+        }
+        flat = [part for write in outcome.writes for part in write]
+        args = (claim.group, claim.unit, claim.fence, progress, json.dumps(about), *flat)
+        return cast(str, self._call("commit", *args)) == "ok"
+
+    def fail(self, claim: Claim, error: Mapping[str, Any], *, retryable: bool, max_attempts: int) -> bool:
+        """Give a unit up: for another attempt, or, not retryable or attempts used up, failing its jobs."""
+        args = (claim.group, claim.unit, claim.fence, json.dumps(dict(error)), int(retryable), max_attempts)
+        return cast(str, self._call("fail", *args)) == "ok"
+
+    def release(self, claim: Claim) -> bool:
+        """Put a unit back unharmed: the attempt does not count."""
+        return cast(str, self._call("release", claim.group, claim.unit, claim.fence)) == "ok"
+
+    def cancel(self, job: str) -> Literal["ok", "finished", "missing"]:
+        """Cancel a job: at once if nothing of it runs, else as soon as its workers have stopped."""
+        return cast(Literal["ok", "finished", "missing"], self._call("cancel", job))
+
+    def retry(self, job: str) -> Literal["ok", "unfinished", "missing"]:
+        """Queue a failed or cancelled job again at the stage where it stopped; finished units stay finished."""
+        return cast(Literal["ok", "unfinished", "missing"], self._call("retry", job))
+
+    def sweep(self, *, max_attempts: int, ring_after: Mapping[str, float]) -> int:
+        """Give back what expired, ring what was forgotten, close what was cancelled; returns expired leases."""
+        flat = [part for queue, seconds in ring_after.items() for part in (queue, seconds)]
+        return int(self._call("sweep", max_attempts, *flat))
