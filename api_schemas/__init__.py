@@ -5,7 +5,7 @@ from api_schemas.datasets import Dataset, DatasetDeleted, Signals
 from api_schemas.events import Event, EventType
 from api_schemas.health import Health, Version
 from api_schemas.models import AdapterReference, ModelReference
-from api_schemas.rows import ItemRow, SampleRow
+from api_schemas.rows import ItemRow, RewardRow, SampleRow
 from api_schemas.selections import (
     TERMINAL,
     Arm,
@@ -54,6 +54,7 @@ __all__ = [
     "ProxySettings",
     "Request",
     "Response",
+    "RewardRow",
     "RolloutSettings",
     "RowError",
     "SampleRow",

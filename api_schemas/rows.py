@@ -44,3 +44,33 @@ class ItemRow(BaseModel):
 
     item_id: Identifier
     title: Annotated[str, Field(min_length=1, max_length=2_000)]
+
+
+class RewardRow(BaseModel):
+    """Rewards of one sample, measured elsewhere; further fields are ignored."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
+
+    sample_id: Identifier | int
+    """Id of a sample of the dataset; a number stands for its decimal digits."""
+    reward: Annotated[list[float], Field(min_length=1, max_length=1_000)]
+    """One per rollout."""
+    hit: list[bool] | None = None
+    """Per rollout, whether it reached the goal."""
+    ndcg: list[float] | None = None
+    """Per rollout; above 0 is a hit, where `hit` is not given."""
+
+    @model_validator(mode="after")
+    def _aligned(self) -> RewardRow:
+        for name in ("hit", "ndcg"):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self.reward):
+                raise ValueError(f"{name} has {len(values)} values for {len(self.reward)} rewards")
+        return self
+
+    @property
+    def hits(self) -> list[bool] | None:
+        """Outcome of each rollout, where it is known."""
+        if self.hit is not None:
+            return self.hit
+        return None if self.ndcg is None else [value > 0 for value in self.ndcg]

@@ -1,0 +1,1 @@
+"""Samples and catalogues: reading, checking, keeping, and the data sets of the demo."""

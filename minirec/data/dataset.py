@@ -1,0 +1,108 @@
+"""A stored dataset, opened lazily: what is read is what is asked for."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_GROUPS_KEPT = 4
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample, its items as row numbers of the catalogue."""
+
+    id: str
+    history: tuple[int, ...]
+    """Most recent last."""
+    target: int
+    timestamp: float | None
+    ratings: tuple[float | None, ...] | None
+    history_timestamps: tuple[float | None, ...] | None
+    user_id: str | None
+    split: str | None
+
+
+class Dataset:
+    """Samples and catalogue of one ingested dataset; not for use by several threads at once."""
+
+    def __init__(self, samples: pq.ParquetFile, items: pq.ParquetFile) -> None:
+        self._samples = samples
+        self._items = items
+        self.n_samples: int = samples.metadata.num_rows
+        self.n_items: int = items.metadata.num_rows
+        sizes = [samples.metadata.row_group(i).num_rows for i in range(samples.metadata.num_row_groups)]
+        self._starts = np.cumsum([0, *sizes])
+        self._groups: OrderedDict[int, pa.Table] = OrderedDict()
+
+    @classmethod
+    def open(cls, samples_parquet: str | Path | BinaryIO, items_parquet: str | Path | BinaryIO) -> Dataset:
+        """Open the two files that `ingest` wrote; a file object stays in use as long as the dataset does."""
+        return cls(pq.ParquetFile(samples_parquet), pq.ParquetFile(items_parquet))
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """The sample ids in the order of the rows."""
+        return self._samples.read(columns=["id"])["id"].to_pylist()  # type: ignore[no-any-return]
+
+    @cached_property
+    def items(self) -> list[dict[str, Any]]:
+        """The catalogue: `item_id`, `title` and every other field, in the order of the rows."""
+        return [
+            {"item_id": row["item_id"], "title": row["title"], **json.loads(row["extra"])}
+            for batch in self._items.iter_batches()
+            for row in batch.to_pylist()
+        ]
+
+    def sample(self, row: int) -> Sample:
+        """Return one sample. Raises IndexError for a row that is not there."""
+        fields = self._row(row)
+        for name in ("history", "ratings", "history_timestamps"):
+            if fields[name] is not None:
+                fields[name] = tuple(fields[name])
+        return Sample(**fields)
+
+    def sample_json(self, row: int) -> dict[str, Any]:
+        """Return one sample as it was uploaded, with item ids. Raises IndexError for a row that is not there."""
+        fields = self._row(row)
+        fields["history"] = [self.items[item]["item_id"] for item in fields["history"]]
+        fields["target"] = self.items[fields["target"]]["item_id"]
+        return {name: value for name, value in fields.items() if value is not None}
+
+    def pool(self, *, split: str | None, max_samples: int | None, seed: int) -> npt.NDArray[np.int64]:
+        """Return the sorted row numbers to select from.
+
+        Without a `split` these are the `train` rows, or all rows where none is marked `train`. Above `max_samples`
+        a random choice is made, the same for the same seed.
+        """
+        splits = self._samples.read(columns=["split"])["split"].to_numpy()
+        wanted = splits == (split or "train")
+        rows = np.flatnonzero(wanted if split is not None or wanted.any() else np.ones_like(wanted)).astype(np.int64)
+        if max_samples is not None and max_samples < len(rows):
+            rows = np.sort(np.random.default_rng(seed).choice(rows, max_samples, replace=False))
+        return rows
+
+    def _row(self, row: int) -> dict[str, Any]:
+        if not 0 <= row < self.n_samples:
+            raise IndexError(f"row {row} of a dataset with {self.n_samples} samples")
+        group = int(np.searchsorted(self._starts, row, side="right")) - 1
+        start = int(row - self._starts[group])
+        return self._group(group).slice(start, 1).to_pylist()[0]  # type: ignore[no-any-return]
+
+    def _group(self, group: int) -> pa.Table:
+        """Read a row group, keeping the last few: callers walk through the rows in order."""
+        if group not in self._groups:
+            self._groups[group] = self._samples.read_row_group(group)
+            if len(self._groups) > _GROUPS_KEPT:
+                self._groups.popitem(last=False)
+        self._groups.move_to_end(group)
+        return self._groups[group]

@@ -1,0 +1,177 @@
+"""Upload to dataset: two files in any accepted format become two checked Parquet tables, or a list of faults."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from api_schemas.rows import ItemRow, SampleRow
+from minirec.data.files import DEFAULT_LIMITS, Limits
+from minirec.data.rows import DatasetError, Faults, read_rows, shown
+from minirec.data.tables import ITEMS, SAMPLES, TableWriter
+
+__all__ = ["DatasetError", "Ingested", "Limits", "ingest"]
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """A dataset on disk, and what is in it."""
+
+    samples_path: Path
+    items_path: Path
+    n_samples: int
+    n_items: int
+    n_users: int
+    splits: dict[str, int]
+    """Samples per split; `none` counts the samples without one."""
+    content_hash: str
+    """SHA-256 over the rows in their order, the same for every file format they can come in."""
+
+
+def ingest(
+    samples: Path,
+    items: Path,
+    out_dir: Path,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    samples_name: str | None = None,
+    items_name: str | None = None,
+) -> Ingested:
+    """Check samples and catalogue row by row and write `samples.parquet` and `items.parquet` into `out_dir`.
+
+    Each file is JSONL, gzip-compressed JSONL or Parquet, told by its content; the names are what messages call them.
+    Raises DatasetError, and then `out_dir` holds nothing new.
+    """
+    faults = Faults()
+    out_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out_dir, prefix=".ingest-") as folder:
+        scratch = Path(folder)
+        digest = hashlib.sha256(b"minirec dataset 1\n")
+        catalogue = _Catalogue(items_name or items.name, faults)
+        _write(catalogue.rows(items, limits), scratch / "items.parquet", ITEMS, digest)
+        # Against a broken catalogue every sample could look wrong: then only its own shape is checked.
+        pool = _Samples(samples_name or samples.name, faults, None if faults.total else catalogue.row_of)
+        _write(pool.rows(samples, limits), scratch / "samples.parquet", SAMPLES, digest)
+        counts = pool.count(scratch / "samples.parquet")
+        if faults.total:
+            raise DatasetError(faults.errors, faults.total)
+        for name in ("items.parquet", "samples.parquet"):
+            (scratch / name).replace(out_dir / name)
+    return Ingested(
+        samples_path=out_dir / "samples.parquet",
+        items_path=out_dir / "items.parquet",
+        n_samples=len(pool.lines),
+        n_items=len(catalogue.row_of),
+        content_hash=digest.hexdigest(),
+        **counts,
+    )
+
+
+def _write(rows: Iterator[tuple[bytes, tuple[Any, ...]]], path: Path, schema: Any, digest: Any) -> None:
+    """Write rows to a table and hash their canonical form."""
+    with TableWriter(path, schema) as table:
+        for canonical, row in rows:
+            digest.update(canonical)
+            table.add(row)
+    digest.update(b"end\n")
+
+
+class _Catalogue:
+    """Reads the items: unique ids, and everything beyond the title kept as one JSON object."""
+
+    def __init__(self, name: str, faults: Faults) -> None:
+        self._name = name
+        self._faults = faults
+        self.row_of: dict[str, int] = {}
+
+    def rows(self, path: Path, limits: Limits) -> Iterator[tuple[bytes, tuple[str, str, str]]]:
+        lines = array("q")
+        for line, item in read_rows(path, self._name, ItemRow, self._faults, limits):
+            if (row := self.row_of.get(item.item_id)) is not None:
+                msg = f"{shown(item.item_id)} is on line {lines[row]} already; item ids must be unique"
+                self._faults.add(self._name, line, "item_id", msg)
+            elif (extra := self._extra(line, item.model_extra or {})) is not None:
+                self.row_of[item.item_id] = len(lines)
+                lines.append(line)
+                yield orjson.dumps([item.item_id, item.title, extra]) + b"\n", (item.item_id, item.title, extra)
+
+    def _extra(self, line: int, fields: dict[str, Any]) -> str | None:
+        """Return the fields as canonical JSON: a null is the same as no field, since Parquet knows no difference."""
+        present = {name: value for name, value in fields.items() if value is not None}
+        try:
+            return _canonical_json(present)
+        except ValueError:
+            for name, value in present.items():
+                try:
+                    _canonical_json(value)
+                except ValueError:
+                    self._faults.add(self._name, line, name, "holds NaN or an infinite number; use null")
+            return None
+
+
+class _Samples:
+    """Reads the samples: item ids become rows of the catalogue (None: not to be checked against)."""
+
+    def __init__(self, name: str, faults: Faults, row_of: Mapping[str, int] | None) -> None:
+        self._name = name
+        self._faults = faults
+        self._row_of = row_of
+        self.lines = array("q")
+        """Line of every sample that was kept."""
+
+    def rows(self, path: Path, limits: Limits) -> Iterator[tuple[bytes, tuple[Any, ...]]]:
+        row_of = self._row_of
+        for line, s in read_rows(path, self._name, SampleRow, self._faults, limits):
+            try:
+                history = [row_of[item] for item in s.history] if row_of is not None else []
+                target = row_of[s.target] if row_of is not None else 0
+            except KeyError:
+                self._add_unknown(line, s)
+                continue
+            self.lines.append(line)
+            canonical = [s.id, s.user_id, s.history, s.target, s.timestamp, s.ratings, s.history_timestamps, s.split]
+            row = (s.id, s.user_id, history, target, s.timestamp, s.ratings, s.history_timestamps, s.split)
+            yield orjson.dumps(canonical) + b"\n", row
+
+    def _add_unknown(self, line: int, sample: SampleRow) -> None:
+        assert self._row_of is not None
+        unknown = [place for place, item in enumerate(sample.history) if item not in self._row_of]
+        if unknown:
+            more = f" (and {len(unknown) - 1} more in this history)" if len(unknown) > 1 else ""
+            msg = f"item {shown(sample.history[unknown[0]])} is not in the catalogue{more}"
+            self._faults.add(self._name, line, f"history[{unknown[0]}]", msg)
+        if sample.target not in self._row_of:
+            self._faults.add(self._name, line, "target", f"item {shown(sample.target)} is not in the catalogue")
+
+    def count(self, path: Path) -> dict[str, Any]:
+        """Count users and splits in the written table, and look there for sample ids that came twice."""
+        table = pq.read_table(path, columns=["id", "user_id", "split"])
+        if pc.count_distinct(table["id"]).as_py() < len(table):
+            self._add_duplicates(table["id"])
+        splits = {entry["values"] or "none": entry["counts"] for entry in pc.value_counts(table["split"]).to_pylist()}
+        return {"n_users": pc.count_distinct(table["user_id"], mode="only_valid").as_py(), "splits": splits}
+
+    def _add_duplicates(self, ids: Any) -> None:
+        counts = pc.value_counts(ids)
+        repeated = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
+        first_line: dict[str, int] = {}
+        for row in pc.indices_nonzero(pc.is_in(ids, repeated)).to_pylist():
+            sample_id = ids[row].as_py()
+            line = self.lines[row]
+            if (first := first_line.setdefault(sample_id, line)) != line:
+                msg = f"{shown(sample_id)} is on line {first} already; sample ids must be unique"
+                self._faults.add(self._name, line, "id", msg)
+
+
+def _canonical_json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

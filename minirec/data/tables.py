@@ -1,0 +1,67 @@
+"""The two Parquet tables of a stored dataset: their schemas, and a writer that holds one row group at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+GROUP_ROWS = 16_384
+"""Small enough that one sample is read without unpacking much, big enough to compress well."""
+
+SAMPLES = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("user_id", pa.string()),
+        pa.field("history", pa.list_(pa.int32()), nullable=False),
+        pa.field("target", pa.int32(), nullable=False),
+        pa.field("timestamp", pa.float64()),
+        pa.field("ratings", pa.list_(pa.float64())),
+        pa.field("history_timestamps", pa.list_(pa.float64())),
+        pa.field("split", pa.string()),
+    ]
+)
+"""`history` (most recent last) and `target` are row numbers of the items."""
+
+ITEMS = pa.schema(
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("extra", pa.string(), nullable=False),
+    ]
+)
+"""`extra` is a JSON object with every other field, keys sorted."""
+
+
+class TableWriter:
+    """Writes rows, given as tuples in the order of the schema, to a Parquet file."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self._rows: list[tuple[Any, ...]] = []
+
+    def __enter__(self) -> TableWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._flush()
+        self._writer.close()
+
+    def add(self, row: tuple[Any, ...]) -> None:
+        self._rows.append(row)
+        if len(self._rows) == GROUP_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            columns = zip(*self._rows, strict=True)
+            arrays = [pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
+            self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema), row_group_size=GROUP_ROWS)
+            self._rows.clear()

@@ -1,0 +1,37 @@
+"""A small dataset and a tiny real model, made on the spot."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+GENRES = ("jazz", "punk", "opera", "techno", "folk", "metal")
+ADJECTIVES = ("Silent", "Golden", "Broken", "Electric", "Hidden", "Crimson", "Distant", "Frozen", "Burning", "Paper")
+
+
+def write_files(folder: Path, *, samples: int = 48, items: int = 40, seed: int = 0) -> tuple[Path, Path]:
+    """A catalogue and the samples of users who stay with one genre, as JSONL files."""
+    rng = random.Random(seed)
+    catalogue = [
+        {"item_id": f"i{n}", "title": f"{ADJECTIVES[n % 10]} {GENRES[n % 6].title()} No. {n}", "genre": GENRES[n % 6]}
+        for n in range(items)
+    ]
+    rows = []
+    for n in range(samples):
+        liked = [item["item_id"] for item in catalogue if item["genre"] == GENRES[n % 6]]
+        history = rng.sample(liked, k=min(len(liked) - 1, 1 + n % 5))
+        target = rng.choice([item for item in liked if item not in history])
+        rows.append({"id": f"s{n:03d}", "user_id": f"u{n % 7}", "history": history, "target": target, "timestamp": n})
+    files = folder / "samples.jsonl", folder / "items.jsonl"
+    for path, content in zip(files, (rows, catalogue), strict=True):
+        path.write_text("".join(json.dumps(row) + "\n" for row in content))
+    return files
+
+
+def tiny_model(models_dir: Path) -> Path:
+    """A random two-layer model with its own tokenizer, as the local model `tiny`."""
+    from minirec.policy.tiny import build_tiny_model
+
+    texts = [f"{adjective} {genre.title()} No. {n}" for adjective in ADJECTIVES for n, genre in enumerate(GENRES)]
+    return build_tiny_model(models_dir / "tiny", texts=texts)

@@ -1,0 +1,88 @@
+"""A stored dataset gives back what was uploaded, and pools that depend on the seed alone."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+
+from minirec.data.dataset import Dataset, Sample
+from minirec.data.ingest import ingest
+
+
+@pytest.fixture
+def stored(tmp_path, write_jsonl, samples, items):
+    return ingest(write_jsonl("s.jsonl", samples), write_jsonl("i.jsonl", items), tmp_path / "out")
+
+
+@pytest.fixture
+def dataset(stored) -> Dataset:
+    return Dataset.open(stored.samples_path, stored.items_path)
+
+
+@pytest.fixture
+def split_dataset(tmp_path, write_jsonl, items) -> Dataset:
+    def build(splits):
+        rows = [{"id": f"s{i}", "history": ["a"], "target": "b", "split": split} for i, split in enumerate(splits)]
+        found = ingest(write_jsonl("s.jsonl", rows), write_jsonl("i.jsonl", items), tmp_path / "splits")
+        return Dataset.open(found.samples_path, found.items_path)
+
+    return build
+
+
+def test_samples_name_items_by_row(dataset):
+    assert dataset.sample(0) == Sample(
+        id="s1",
+        history=(0, 1),
+        target=2,
+        timestamp=1000.0,
+        ratings=(4.5, None),
+        history_timestamps=(900.0, None),
+        user_id="u1",
+        split="train",
+    )
+    assert dataset.sample(1) == Sample("s2", (2,), 0, None, None, None, None, None)
+
+
+def test_the_uploaded_rows_come_back(dataset, samples, items):
+    assert [dataset.sample_json(row) for row in range(2)] == samples
+    assert dataset.items == items
+    assert dataset.ids == ["s1", "s2"]
+    assert (dataset.n_samples, dataset.n_items) == (2, 3)
+
+
+def test_opens_from_file_objects(stored, samples):
+    files = [io.BytesIO(path.read_bytes()) for path in (stored.samples_path, stored.items_path)]
+    assert Dataset.open(*files).sample_json(0) == samples[0]
+
+
+@pytest.mark.parametrize("row", [-1, 2])
+def test_a_row_outside_the_dataset_is_an_index_error(dataset, row):
+    with pytest.raises(IndexError, match=f"row {row} of a dataset with 2 samples"):
+        dataset.sample(row)
+
+
+def test_the_pool_is_the_train_rows_where_there_are_any(split_dataset):
+    pool = split_dataset(["test", "train", None, "train"]).pool(split=None, max_samples=None, seed=0)
+    assert pool.dtype == np.int64
+    assert pool.tolist() == [1, 3]
+
+
+def test_the_pool_is_all_rows_where_none_is_marked_train(split_dataset):
+    assert split_dataset(["test", None, "valid"]).pool(split=None, max_samples=None, seed=0).tolist() == [0, 1, 2]
+
+
+def test_a_named_split_is_taken_even_if_it_is_empty(split_dataset):
+    dataset = split_dataset(["test", None])
+    assert dataset.pool(split="test", max_samples=5, seed=0).tolist() == [0]
+    assert dataset.pool(split="train", max_samples=5, seed=0).tolist() == []
+
+
+def test_a_capped_pool_depends_on_the_seed_alone(split_dataset):
+    dataset = split_dataset(["train", "test"] * 50)
+    pools = [dataset.pool(split=None, max_samples=10, seed=seed) for seed in (1, 1, 2)]
+    assert pools[0].tolist() == pools[1].tolist() != pools[2].tolist()
+    assert len(set(pools[0].tolist())) == 10
+    assert (np.diff(pools[0]) > 0).all()
+    assert (pools[0] % 2 == 0).all()
