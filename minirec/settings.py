@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     """Seconds after which a shard that hangs is killed; it is then tried again like a lost one."""
     torch_threads: int | None = None
     """Threads per worker child; null leaves it to torch."""
+    heartbeat_file: Path | None = None
+    """Touched every few seconds by workers and the janitor while they are alive, for health checks."""
     log_level: str = "INFO"
 
     @field_validator("allowed_models", "api_keys", mode="before")

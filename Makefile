@@ -1,0 +1,77 @@
+# Every target does its own set-up: a machine with python3 (3.11 to 3.14), make and the package registries is enough.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Interpreters to try, in this order.
+PYTHON ?= python3 python3.11 python3.12 python3.13 python3.14
+# Where Linux finds the torch build without CUDA. `make demo TORCH_INDEX=` installs the CUDA build instead.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# More arguments for pytest: `make test PYTEST='-k curriculum'`.
+PYTEST ?=
+
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: demo
+demo: $(VENV)/.up ## Select from real data with a real model, start to end (POOL= and SIZE= change the defaults)
+	@$(BIN)/minirec demo $(if $(POOL),--pool $(POOL)) $(if $(SIZE),--size $(SIZE))
+
+.PHONY: test
+test: lint ## Everything that CI runs: lint, then all tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
+
+.PHONY: lint
+lint: $(VENV)/.dev ## Style, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: bench
+bench: $(VENV)/.dev ## Print the benchmarks' tables
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+.PHONY: clean
+clean: ## Remove the virtual environment and everything built
+	rm -rf $(VENV) build dist *.egg-info demo-output .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## This list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf 'make %-6s %s\n' "$$name" "$$text"; done
+
+# What the demo needs; a developer's environment contains it.
+$(VENV)/.up: pyproject.toml constraints.txt | $(VENV)/.torch
+	@if [ $(VENV)/.dev -nt pyproject.toml ] && [ $(VENV)/.dev -nt constraints.txt ]; then :; else \
+		echo 'Installing MiniRec into $(VENV) ...'; $(PIP) --no-build-isolation --editable '.[up]'; fi
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.torch
+	@echo 'Installing MiniRec and its development tools into $(VENV) ...'
+	@$(PIP) --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+# torch first and alone, so that the extra index can serve nothing else. Where that index cannot be reached, pip takes
+# torch from the usual one. setuptools is the build backend, pinned like the rest.
+$(VENV)/.torch: constraints.txt | $(BIN)/pip
+	@echo 'Installing torch into $(VENV) ...'
+	@$(PIP) setuptools
+	@$(PIP) --no-deps $(if $(filter Linux,$(shell uname -s)),$(if $(TORCH_INDEX),--retries 1 --extra-index-url $(TORCH_INDEX))) torch
+	@touch $@
+
+$(BIN)/pip:
+	@for python in $(PYTHON); do \
+		command -v $$python >/dev/null || continue; \
+		$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null || continue; \
+		if $$python -c 'import ensurepip, venv' 2>/dev/null; then \
+			echo "Making $(VENV) with $$($$python --version) ..."; exec $$python -m venv --clear $(VENV); \
+		fi; \
+		bare=$$python; \
+	done; \
+	if [ "$$bare" ]; then \
+		echo "$$bare cannot make virtual environments: on Debian and Ubuntu, run 'apt install python3-venv' first." >&2; \
+	else \
+		echo "MiniRec needs Python 3.11 to 3.14; none of '$(PYTHON)' is one. Install it, or name it: make PYTHON=/path/to/python3.11" >&2; \
+	fi; exit 1

@@ -1,0 +1,27 @@
+"""A running stack, as tests see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from minirec.client import MiniRec
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running stack and files to give it."""
+
+    url: str
+    pid: int
+    """Of `minirec up`."""
+    data_dir: Path
+    files: Path
+    """Folder with `samples.jsonl` and `items.jsonl`."""
+
+    def client(self) -> MiniRec:
+        return MiniRec(base_url=self.url)
+
+    def log(self) -> str:
+        """The end of every process's log, for a failing test's message."""
+        return "\n".join(f"== {path.name}\n{path.read_text()[-3000:]}" for path in self.data_dir.glob("logs/*.log"))

@@ -1,0 +1,108 @@
+"""README.md and docs/: the examples run, the tables are complete, the links lead somewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel
+
+from api_schemas import ItemRow, SampleRow, SelectionCreate
+from api_schemas.common import Request
+from minirec.settings import Settings
+
+ROOT = Path(__file__).parents[3]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = (ROOT / "README.md").read_text()
+
+
+def rows(page: str) -> dict[str, list[str]]:
+    """The rows of a page's tables that begin with a name in code, by that name."""
+    lines = [line.strip().strip("|").split("|") for line in page.splitlines() if line.startswith("| `")]
+    return {cells[0].strip("` "): [cell.strip() for cell in cells[1:]] for cells in lines}
+
+
+def settings_of(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
+    """Every setting of a request with its default, nested ones as `a.b`; required ones as None."""
+    found: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        groups = [kind for kind in (get_args(field.annotation) or [field.annotation]) if is_group_of_settings(kind)]
+        for kind in groups:
+            found |= settings_of(kind, f"{prefix}{name}.")
+        if not isinstance(field.default, Request):
+            found[prefix + name] = None if field.is_required() else field.default
+    return found
+
+
+def is_group_of_settings(kind: Any) -> bool:
+    """Whether a field holds settings that all have defaults; references to models, which have not, are one setting."""
+    is_request = isinstance(kind, type) and issubclass(kind, Request)
+    return is_request and not any(field.is_required() for field in kind.model_fields.values())
+
+
+def test_the_method_explains_every_setting_of_a_selection_with_its_default() -> None:
+    explained = rows((ROOT / "docs" / "method.md").read_text())
+    settings = settings_of(SelectionCreate)
+    assert {name for name in settings if name not in explained} == set()
+    for name, default in settings.items():
+        shown = explained[name][0].strip("`")
+        if default is None:
+            assert shown in ("", "null"), name
+        elif isinstance(default, str):
+            assert shown == default, name
+        else:
+            assert json.loads(shown) == default, name
+
+
+def test_the_method_keeps_the_section_numbers_that_docstrings_refer_to() -> None:
+    headings = re.findall(r"^## (\d+)\. ", (ROOT / "docs" / "method.md").read_text(), re.MULTILINE)
+    assert headings == [str(number) for number in range(10)]
+
+
+def test_the_readme_lists_every_environment_variable() -> None:
+    assert {name for name in rows(README) if name.startswith("MINIREC_")} == {
+        f"MINIREC_{name.upper()}" for name in Settings.model_fields
+    }
+
+
+def test_the_readme_shows_rows_that_the_service_accepts() -> None:
+    sample, item = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+    assert SampleRow.model_validate_json(sample).target == ItemRow.model_validate_json(item).item_id
+
+
+def test_the_library_example_runs() -> None:
+    marked = r"<!-- executed by tests/unit/house/test_docs.py -->\n```python\n(.*?)```"
+    (example,) = re.findall(marked, README, re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"\d+", done.stdout)) == 256
+
+
+def anchors(page: str) -> set[str]:
+    """Anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?://)([^)]+)\)", page.read_text()):
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file.read_text()), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_formulas_survive_github(page: Path) -> None:
+    """GitHub reads Markdown first: a backslash before punctuation is eaten, and a lone `$$` swallows the page."""
+    text = page.read_text()
+    assert text.count("$$") % 2 == 0
+    formulas = re.findall(r"\$\$(.+?)\$\$|(?<!\$)\$(?!\$)([^$\n]+)\$", text, re.DOTALL)
+    eaten = [formula for pair in formulas for formula in pair if re.search(r"\\[^A-Za-z\s]", formula)]
+    assert eaten == []
