@@ -1,0 +1,61 @@
+"""A deployment without Celery: units are done in the test's own process, when the test says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from api_schemas import SelectionCreate
+from minirec.settings import Settings
+from minirec.store import Store
+from minirec.store.ids import new_id
+from minirec.store.machine import Doorbell, Stage
+from worker.runner import Runner
+
+
+@dataclass
+class Bench:
+    """A deployment without Celery: doorbells are collected, and heard when the test says so."""
+
+    store: Store
+    settings: Settings
+    runner: Runner
+    dataset_id: str
+    doorbells: list[Doorbell] = field(default_factory=list)
+
+    def create(self, **changes: Any) -> str:
+        """Queue a selection of the dataset and return its id."""
+        body = {
+            "dataset_id": self.dataset_id,
+            "model": {"source": "local", "id": "tiny"},
+            "size": 10,
+            "rollouts": {"group_size": 2, "max_new_tokens": 6},
+            "weights": {"gate": {"enabled": False}},
+            "curriculum": {"group_size": 4},
+        } | changes
+        request = SelectionCreate.model_validate(body)
+        job = new_id("sel")
+        self.store.machine.create(
+            job,
+            "selection",
+            {"request": request.model_dump_json(), "dataset_id": request.dataset_id},
+            [Stage("preparing", f"prepare:{job}", "cpu", "prepare", 1, 1, f'{{"selection_id": "{job}"}}')],
+        )
+        return job
+
+    def hear(self, *, queue: str | None = None, limit: int | None = None) -> list[str]:
+        """Answer doorbells, those that they lead to as well; returns what came of each unit."""
+        outcomes = []
+        while limit is None or len(outcomes) < limit:
+            index = next((i for i, bell in enumerate(self.doorbells) if queue in (None, bell.queue)), None)
+            if index is None:
+                break
+            bell = self.doorbells.pop(index)
+            outcomes.append(self.runner.run(bell.group, bell.unit))
+        return outcomes
+
+    def result(self, job: str) -> dict[str, Any]:
+        """The finished selection's columns."""
+        record = self.store.jobs.get(job)
+        assert record.status == "succeeded", record.fields.get("error")
+        return self.store.columns.read(f"selection:{job}")

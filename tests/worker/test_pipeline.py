@@ -1,0 +1,192 @@
+"""The pipeline, unit by unit, on a real store and a real (tiny) model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.worker.bench import Bench
+from worker import score
+
+
+def test_a_selection_runs_through_its_stages(bench: Bench) -> None:
+    job = bench.create()
+    assert set(bench.hear()) == {"committed"}
+    columns = bench.result(job)
+    picked = np.flatnonzero(columns["picked_rank"] >= 0)
+    assert len(picked) == 10
+    assert sorted(columns["picked_rank"][picked]) == list(range(10))
+    assert sorted(columns["training_position"][picked]) == list(range(10))
+    # Two or three groups of at most 4, each from easy to hard.
+    order = np.argsort(columns["training_position"])[-10:]
+    means, groups = columns["rewards"].mean(1)[order], columns["group"][order]
+    assert list(groups) == sorted(groups)
+    for group in set(groups):
+        assert all(np.diff(means[groups == group]) <= 0)
+    stages = [event.data["stage"] for event in bench.store.events.read(job) if event.type == "stage"]
+    assert stages == ["preparing", "embedding_catalogue", "scoring", "selecting"]
+    provenance = bench.store.jobs.get(job).json("provenance")
+    assert len(provenance["model"]["revision"]) >= 40
+
+
+def test_another_size_does_not_touch_the_model(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = bench.create(size=10)
+    bench.hear()
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("the model was touched")
+
+    monkeypatch.setattr(score, "score_samples", refuse)
+    second = bench.create(size=20, weights={"alpha": 2.0, "gate": {"enabled": False}})
+    assert bench.hear() == ["committed", "committed"]  # preparing, selecting
+    assert (bench.result(second)["picked_rank"] >= 0).sum() == 20
+    np.testing.assert_array_equal(bench.result(first)["rewards"], bench.result(second)["rewards"])
+    assert bench.store.jobs.get(second).fields["cached:scoring"] == "48"
+
+
+def test_selections_that_run_together_share_their_shards(bench: Bench) -> None:
+    jobs = [bench.create(size=8), bench.create(size=9)]
+    outcomes = bench.hear()
+    # 2 preparing + 3 catalogue shards + 3 scoring shards + 2 selecting, although two jobs wanted each shard.
+    assert outcomes.count("committed") == 10
+    for job, size in zip(jobs, (8, 9), strict=True):
+        assert (bench.result(job)["picked_rank"] >= 0).sum() == size
+
+
+def test_a_shard_goes_on_from_its_last_micro_batch(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    undisturbed_rollouts = {"group_size": 2, "max_new_tokens": 6}
+    undisturbed = bench.create(rollouts=undisturbed_rollouts)
+    bench.hear()
+    expected = bench.result(undisturbed)
+
+    # K beyond the catalogue's size changes no reward, but nothing of it is cached.
+    job = bench.create(rollouts=undisturbed_rollouts | {"ndcg_k": 999})
+    scored: list[list[str]] = []
+    real = score.score_samples
+
+    def dies_in_second_batch(policy: Any, catalogue: Any, items: Any, samples: Any, **settings: Any) -> Any:
+        scored.append([sample.id for sample in samples])
+        if len(scored) == 2:
+            raise RuntimeError("the machine caught fire")
+        return real(policy, catalogue, items, samples, **settings)
+
+    monkeypatch.setattr(score, "score_samples", dies_in_second_batch)
+    outcomes = bench.hear()
+    assert outcomes.count("failed") == 1
+    ids = [sample for batch in scored for sample in batch]
+    assert len(ids) == 48 + 8, "only the micro-batch that was lost is computed again"
+    assert ids.count(scored[0][0]) == 1
+    retries = [event for event in bench.store.events.read(job) if event.type == "retry"]
+    assert len(retries) == 1
+    assert "caught fire" in retries[0].data["reason"]
+    actual = bench.result(job)
+    for name in expected:
+        np.testing.assert_array_equal(actual[name], expected[name], err_msg=name)
+
+
+def test_a_poisonous_shard_fails_its_selection_and_names_its_samples(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def poison(*_: Any, **__: Any) -> None:
+        raise RuntimeError("cannot score this")
+
+    monkeypatch.setattr(score, "score_samples", poison)
+    job = bench.create()
+    bench.hear()
+    record = bench.store.jobs.get(job)
+    error = record.json("error")
+    assert record.status == "failed"
+    assert error["code"] == "internal_error"
+    assert error["stage"] == "scoring"
+    assert "cannot score this" in error["message"]
+    assert len(error["sample_ids"]) == 16
+
+    monkeypatch.undo()
+    assert bench.store.machine.retry(job) == "ok"
+    bench.hear()
+    assert bench.store.jobs.get(job).status == "succeeded"
+
+
+def test_a_lost_worker_is_replaced_when_its_lease_ends(bench: Bench) -> None:
+    job = bench.create()
+    bench.hear(queue="cpu")
+    bell = bench.doorbells[0]
+    lost = bench.store.machine.claim(bell.group, bell.unit, worker="lost", lease=0.01)
+    assert lost is not None
+    bench.hear()
+    assert bench.store.jobs.get(job).status == "running"
+    assert bench.store.machine.sweep(max_attempts=3, ring_after={"gpu": 600}) == 1
+    bench.hear()
+    assert bench.store.jobs.get(job).status == "succeeded"
+    assert not bench.store.machine.commit(lost, progress=1), "its fence is no longer current"
+
+
+def test_cancelling_stops_work_at_the_next_micro_batch(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = bench.create()
+    real = score.score_samples
+    calls = []
+
+    def cancels(*args: Any, **settings: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            assert bench.store.machine.cancel(job) == "ok"
+            assert bench.store.jobs.get(job).status == "cancelling"
+        return real(*args, **settings)
+
+    monkeypatch.setattr(score, "score_samples", cancels)
+    assert "abandoned" in bench.hear()
+    assert bench.store.jobs.get(job).status == "cancelled"
+    assert len(calls) == 1
+
+    assert bench.store.machine.retry(job) == "ok"
+    bench.hear()
+    bench.result(job)
+    assert len(calls) == 6, "the finished micro-batch was not computed again"
+
+
+def test_a_worker_that_shuts_down_gives_its_shard_back_unharmed(bench: Bench) -> None:
+    job = bench.create()
+    bench.hear(queue="cpu")
+    bench.runner._stopping.set()
+    assert bench.hear(limit=1) == ["stopping"]
+    bench.runner._stopping.clear()
+    bench.hear()
+    assert bench.store.jobs.get(job).status == "succeeded"
+    assert not [event for event in bench.store.events.read(job) if event.type == "retry"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "says"),
+    [
+        ({"size": 49}, "size_too_large", "48"),
+        ({"pool": {"split": "valid"}}, "empty_pool", "valid"),
+        ({"model": {"source": "local", "id": "absent"}}, "model_not_found", "absent"),
+    ],
+)
+def test_what_cannot_be_done_fails_at_once_and_says_why(
+    bench: Bench, changes: dict[str, Any], code: str, says: str
+) -> None:
+    job = bench.create(**changes)
+    assert bench.hear() == ["failed"]
+    error = bench.store.jobs.get(job).json("error")
+    assert error["code"] == code
+    assert says in error["message"]
+
+
+def test_a_gate_that_leaves_nothing_fails_with_the_rewards(bench: Bench) -> None:
+    job = bench.create(
+        rollouts={"group_size": 2, "max_new_tokens": 6, "ndcg_k": 1}, weights={"gate": {"too_easy_reward": 0.0}}
+    )
+    bench.hear()
+    error = bench.store.jobs.get(job).json("error")
+    assert error["code"] == "empty_selection"
+
+
+def test_the_papers_profile_runs_on_the_same_pipeline(bench: Bench) -> None:
+    job = bench.create(profile="paper")
+    bench.hear()
+    columns = bench.result(job)
+    assert (columns["picked_rank"] >= 0).sum() == 10
+    assert (columns["gate"] == 0).all()

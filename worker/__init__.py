@@ -1,0 +1,1 @@
+"""Celery workers: they hear doorbells, claim units, do them and commit."""

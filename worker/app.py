@@ -1,0 +1,53 @@
+"""The Celery application: `celery -A worker.app worker -Q gpu,train -c 1`.
+
+One prefork child per GPU. Torch is imported in the child only: CUDA and torch's thread pools do not survive a fork.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from typing import Any
+
+from celery import signals
+
+from minirec.settings import settings
+from minirec.store.doorbell import TASK, celery_app
+from worker.logs import configure_logging
+
+app = celery_app(settings())
+app.conf.update(worker_proc_alive_timeout=60.0)
+
+# Shared with the children: set in the parent when it is told to stop, so that a child gives its unit back at the
+# next checkpoint instead of being waited for or killed in the middle.
+stopping = multiprocessing.get_context("fork").Event()
+
+
+@signals.setup_logging.connect
+def _logging(**_: Any) -> None:
+    configure_logging(settings().log_level)
+
+
+@signals.worker_shutting_down.connect
+def _shutting_down(**_: Any) -> None:
+    stopping.set()
+
+
+@signals.heartbeat_sent.connect
+def _alive(**_: Any) -> None:
+    if (file := settings().heartbeat_file) is not None:
+        file.touch()
+
+
+@signals.worker_process_init.connect
+def _child(**_: Any) -> None:
+    if settings().torch_threads:
+        os.environ["OMP_NUM_THREADS"] = str(settings().torch_threads)
+
+
+@app.task(name=TASK)
+def run_unit(group: str, unit: int) -> str:
+    """Do one unit of a group, if it still wants doing; says what came of it."""
+    from worker.runner import Runner
+
+    return Runner.of_this_process(stopping).run(group, unit)

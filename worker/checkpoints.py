@@ -1,0 +1,53 @@
+"""Checkpoints of a training run in the blob store: a worker that dies is followed by one anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from minirec.store.blobs import BlobStore
+from minirec.training.checkpoint import latest_checkpoint
+
+COMPLETE = "complete"
+
+
+class Checkpoints:
+    """Mirrors the latest checkpoint of a run's folder to a name in the blob store."""
+
+    def __init__(self, blobs: BlobStore, name: str, out: Path) -> None:
+        self._blobs = blobs
+        self._name = name
+        self._out = out
+        self._stored: str | None = None
+
+    def fetch(self) -> None:
+        """Put the newest complete checkpoint, if there is one, into the run's folder."""
+        complete = [name for name in self._blobs.folders(self._name) if self._has(name)]
+        if not complete:
+            return
+        newest = max(complete)
+        folder = self._out / newest
+        folder.mkdir(parents=True)
+        for file in self._blobs.files(f"{self._name}/{newest}"):
+            if file != COMPLETE:
+                content = self._blobs.local_path(f"{self._name}/{newest}/{file}").read_bytes()
+                (folder / file).write_bytes(content)
+        self._stored = newest
+
+    def store(self) -> None:
+        """Copy the run's latest checkpoint, unless that was done, and forget the one before."""
+        latest = latest_checkpoint(self._out)
+        if latest is None or latest.name == self._stored:
+            return
+        for file in sorted(latest.iterdir()):
+            self._blobs.put_file(f"{self._name}/{latest.name}/{file.name}", file)
+        self._blobs.put_bytes(f"{self._name}/{latest.name}/{COMPLETE}", b"")
+        before, self._stored = self._stored, latest.name
+        if before is not None:
+            self._blobs.delete_tree(f"{self._name}/{before}")
+
+    def clear(self) -> None:
+        """Remove them: the run is over."""
+        self._blobs.delete_tree(self._name)
+
+    def _has(self, name: str) -> bool:
+        return self._blobs.exists(f"{self._name}/{name}/{COMPLETE}")

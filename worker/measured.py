@@ -1,0 +1,79 @@
+"""What is known of a pool before choosing: measured by our own scoring, or uploaded from a run elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from api_schemas import SelectionCreate
+from minirec.store import Store
+from worker import plan
+
+SIGNAL_POLICY, SIGNAL_NONE = 0, 2
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One row per pool sample, in dataset order."""
+
+    rows: npt.NDArray[np.int64]
+    """(N,) row numbers in the dataset."""
+    rewards: npt.NDArray[np.float64]
+    """(N, G)."""
+    hits: npt.NDArray[np.bool_] | None
+    """(N, G); None where the upload does not tell."""
+    signal: npt.NDArray[np.int8]
+    """(N,) where the vectors come from: `plan.SIGNALS`."""
+    vectors: Array | None
+    """(N, d)."""
+    embeddings: Array | None
+    """(N, e)."""
+    target_probability: Array | None = None
+    """(N, G) of the target under the softmax over the catalogue."""
+
+
+def load_scored(store: Store, request: SelectionCreate, scoring: str) -> Measured:
+    """What the scoring stage measured. Raises StoreError when parts of it are gone."""
+    scores = store.columns.read(plan.scores_columns(scoring))
+    units, spec = store.jobs.group(plan.scoring_group(scoring))
+    name = vector_name(request)
+    shards = (store.blobs.get_arrays(plan.shard_blob(spec, shard)) for shard in range(units))
+    vectors, embeddings = zip(*((arrays[name], arrays["embedding"]) for arrays in shards), strict=True)
+    return Measured(
+        rows=store.blobs.get_arrays(plan.pool_blob(scoring))["rows"],
+        rewards=scores["reward"],
+        hits=scores["ndcg"] > 0,
+        signal=scores["signal"],
+        vectors=np.concatenate(vectors),
+        embeddings=np.concatenate(embeddings),
+        target_probability=scores["target_probability"],
+    )
+
+
+def load_uploaded(store: Store, signals: str, pool: str) -> Measured:
+    """What was uploaded, for the pool's samples. Raises StoreError when it is gone."""
+    arrays = store.blobs.get_arrays(plan.signals_blob(signals))
+    rows = store.blobs.get_arrays(plan.pool_blob(pool))["rows"]
+    at = np.searchsorted(arrays["rows"], rows)
+    hits, vectors, embeddings = (
+        arrays[name][at] if name in arrays else None for name in ("hits", "vectors", "embeddings")
+    )
+    signal = SIGNAL_NONE if vectors is None else SIGNAL_POLICY
+    return Measured(
+        rows=rows,
+        rewards=arrays["rewards"][at],
+        hits=None if hits is None else hits.astype(bool),
+        signal=np.full(len(rows), signal, dtype=np.int8),
+        vectors=vectors,
+        embeddings=embeddings,
+    )
+
+
+def vector_name(request: SelectionCreate) -> str:
+    """The vector behind representativeness: as asked, else the profile's own."""
+    return request.weights.vector or ("hvp" if request.profile == "paper" else "gradient")

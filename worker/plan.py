@@ -1,0 +1,193 @@
+"""What a selection needs done, named by content: equal work has an equal name and is done once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from api_schemas import ProxySettings, SelectionCreate
+from minirec.settings import Settings
+from minirec.store.machine import Stage
+
+SCORING_VERSION = 1
+"""Raise when the same inputs would be scored differently: cached scores of older code are then left alone."""
+TRAINING_VERSION = 1
+"""The same for proxies."""
+
+
+def fingerprint(**parts: Any) -> str:
+    """A short name for a set of JSON values."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def rows_fingerprint(rows: npt.NDArray[np.int64]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(rows, dtype="<i8").tobytes()).hexdigest()[:24]
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a plan is made from, by content."""
+
+    content_hash: str
+    rows: str
+    """Fingerprint of the pool's rows."""
+    model: dict[str, Any]
+    """The pinned model reference."""
+    model_fingerprint: str
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Content-addressed names of a selection's expensive parts."""
+
+    proxy: str | None
+    catalogue: str
+    scoring: str
+
+
+def names(request: SelectionCreate, basis: Basis) -> Names:
+    """Everything that could change a number of a part is in the part's name."""
+    rollouts = request.rollouts.model_dump(mode="json")
+    proxy = None
+    if isinstance(request.proxy, ProxySettings):
+        proxy = fingerprint(
+            content=basis.content_hash,
+            rows=basis.rows,
+            model=basis.model_fingerprint,
+            prompt=basis.prompt,
+            rollouts=rollouts,
+            settings=request.proxy.model_dump(mode="json"),
+            version=TRAINING_VERSION,
+        )
+    catalogue = fingerprint(content=basis.content_hash, model=basis.model_fingerprint, proxy=proxy, prompt=basis.prompt)
+    scoring = fingerprint(
+        catalogue=catalogue, rows=basis.rows, rollouts=rollouts, profile=request.profile, version=SCORING_VERSION
+    )
+    return Names(proxy, catalogue, scoring)
+
+
+def stages(
+    request: SelectionCreate,
+    basis: Basis,
+    names: Names,
+    *,
+    selection_id: str,
+    items: int,
+    samples: int,
+    settings: Settings,
+) -> list[Stage]:
+    """The stages that follow `preparing`."""
+    common = {"content_hash": basis.content_hash, "model": basis.model, "proxy": names.proxy}
+    rollouts = request.rollouts.model_dump(mode="json")
+    planned = [
+        Stage(
+            name="embedding_catalogue",
+            group=catalogue_group(names.catalogue),
+            queue="gpu",
+            handler="catalogue",
+            units=_shards(items, settings.catalogue_shard_size),
+            total=items,
+            spec=json.dumps(common | {"name": names.catalogue, "shard_size": settings.catalogue_shard_size}),
+        ),
+        Stage(
+            name="scoring",
+            group=scoring_group(names.scoring),
+            queue="gpu",
+            handler="score",
+            units=_shards(samples, settings.shard_size),
+            total=samples,
+            spec=json.dumps(
+                common
+                | {
+                    "name": names.scoring,
+                    "catalogue": names.catalogue,
+                    "rollouts": rollouts,
+                    "profile": request.profile,
+                    "shard_size": settings.shard_size,
+                    "micro_batch": settings.micro_batch,
+                }
+            ),
+        ),
+        selecting(selection_id, scoring=names.scoring),
+    ]
+    if names.proxy is not None and isinstance(request.proxy, ProxySettings):
+        proxy = common | {
+            "proxy": None,
+            "name": names.proxy,
+            "rollouts": rollouts,
+            "settings": request.proxy.model_dump(mode="json"),
+        }
+        updates = request.proxy.updates
+        planned.insert(
+            0, Stage("training_proxy", f"proxy:{names.proxy}", "train", "proxy", 1, updates, json.dumps(proxy))
+        )
+    return planned
+
+
+def selecting(selection_id: str, **sources: str) -> Stage:
+    """The last stage, which only reads what was measured."""
+    spec = json.dumps({"selection_id": selection_id, **sources})
+    return Stage("selecting", f"select:{selection_id}", "cpu", "select", 1, 1, spec)
+
+
+def _shards(total: int, size: int) -> int:
+    return -(-total // size)
+
+
+def catalogue_group(catalogue: str) -> str:
+    return f"catalogue:{catalogue}"
+
+
+def scoring_group(scoring: str) -> str:
+    return f"score:{scoring}"
+
+
+def pool_blob(name: str) -> str:
+    """Row numbers of the pool that something was made from."""
+    return f"pools/{name}.safetensors"
+
+
+def proxy_file(name: str, file: str) -> str:
+    """A file of a trained proxy's adapter folder."""
+    return f"proxies/{name}/adapter/{file}"
+
+
+def signals_blob(content_hash: str) -> str:
+    """Rewards, and perhaps vectors and embeddings, that a client uploaded."""
+    return f"signals/{content_hash}.safetensors"
+
+
+def shard_blob(spec: dict[str, Any], shard: int) -> str:
+    """All that was measured of a shard: rewards, gradients, Hessian-vector products, embeddings.
+
+    Sizes are part of the names: an operator may change them while blobs of the old sizes are still there.
+    """
+    return f"scorings/{spec['name']}/{spec['shard_size']}/shard-{shard:06d}.safetensors"
+
+
+def part_blob(spec: dict[str, Any], shard: int, part: int) -> str:
+    """A checkpoint within a shard: everything that was measured of one micro-batch."""
+    sizes = f"{spec['shard_size']}/{spec['micro_batch']}"
+    return f"scorings/{spec['name']}/{sizes}/part-{shard:06d}-{part:04d}.safetensors"
+
+
+def catalogue_blob(spec: dict[str, Any], shard: int) -> str:
+    """Unit vectors of a shard of the catalogue."""
+    return f"catalogues/{spec['name']}/{spec['shard_size']}/{shard:06d}.safetensors"
+
+
+def scores_columns(scoring: str) -> str:
+    """Column name of a pool's rewards."""
+    return f"scores:{scoring}"
+
+
+def result_columns(selection_id: str) -> str:
+    """Column name of a finished selection."""
+    return f"selection:{selection_id}"

@@ -1,0 +1,54 @@
+"""Train a proxy: a short GRPO run, checkpointed to the blob store so that any worker can go on with it."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from api_schemas import ProxySettings, RolloutSettings
+from minirec.store.machine import Outcome
+from minirec.training.grpo import UpdateMetrics
+from minirec.training.proxy import train_proxy
+from worker import plan
+from worker.checkpoints import Checkpoints
+from worker.datasets import open_dataset
+from worker.policies import ADAPTER_FILES, policy_of
+from worker.work import Work
+
+SHOWN = ("update", "loss", "reward_mean", "hit_rate", "ndcg10", "tokens_per_second", "seconds")
+
+
+def run(work: Work) -> Outcome:
+    """Train, going on from the last checkpoint, and store the adapter."""
+    spec, blobs = work.claim.spec, work.store.blobs
+    settings = ProxySettings.model_validate(spec["settings"])
+    if all(blobs.exists(plan.proxy_file(spec["name"], name)) for name in ADAPTER_FILES):
+        work.progress(settings.updates, cached=settings.updates)
+        return Outcome()
+    with tempfile.TemporaryDirectory(prefix="minirec-proxy-") as scratch:
+        out = Path(scratch)
+        checkpoints = Checkpoints(blobs, f"proxies/{spec['name']}/checkpoints", out)
+        checkpoints.fetch()
+
+        def on_update(metrics: UpdateMetrics) -> None:
+            checkpoints.store()
+            shown = asdict(metrics)
+            work.tell("metrics", {"stage": "training_proxy"} | {name: shown[name] for name in SHOWN})
+            work.progress(metrics.update)
+
+        result = train_proxy(
+            policy_of(work),
+            dataset=open_dataset(blobs, spec["content_hash"]),
+            pool=blobs.get_arrays(plan.pool_blob(spec["name"]))["rows"],
+            rollouts=RolloutSettings.model_validate(spec["rollouts"]),
+            proxy=settings,
+            out=out,
+            on_update=on_update,
+            on_items=lambda _: work.check(),
+        )
+        for name in ADAPTER_FILES:
+            blobs.put_file(plan.proxy_file(spec["name"], name), result.adapter / name)
+        checkpoints.clear()
+    work.done = settings.updates
+    return Outcome()

@@ -1,0 +1,99 @@
+"""From doorbell to commit: claim, do, and leave the unit in a state that the next worker can go on from."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from functools import lru_cache
+from importlib import import_module
+from multiprocessing.synchronize import Event
+from typing import Any
+
+import structlog
+
+from minirec.policy.reference import ModelRefused
+from minirec.selection import EmptySelectionError
+from minirec.settings import Settings, settings
+from minirec.store import Store, connect
+from minirec.store.errors import StoreError
+from minirec.store.machine import Claim, Outcome
+from worker.work import Interrupted, UnitError, Work
+
+log = structlog.get_logger(__name__)
+
+HANDLERS = {
+    "prepare": "worker.prepare",
+    "proxy": "worker.proxy",
+    "catalogue": "worker.catalogue",
+    "score": "worker.score",
+    "select": "worker.select",
+}
+"""Module of each handler; its `run(work)` does a unit. Imported when first needed: they bring torch."""
+
+
+class Runner:
+    """Does units on behalf of one process."""
+
+    def __init__(self, store: Store, config: Settings, stopping: Event) -> None:
+        self._store = store
+        self._settings = config
+        self._stopping = stopping
+        self._name = f"{socket.gethostname()}/{os.getpid()}"
+
+    @staticmethod
+    @lru_cache(maxsize=1)
+    def of_this_process(stopping: Event) -> Runner:
+        """The process's one runner, connected at first use: a connection must not cross a fork."""
+        return Runner(connect(settings()), settings(), stopping)
+
+    def run(self, group: str, unit: int) -> str:
+        """Claim and do a unit; returns `committed`, `skipped`, `failed`, `retried` or why it was left."""
+        claim = self._store.machine.claim(group, unit, worker=self._name, lease=self._settings.lease_seconds)
+        if claim is None:
+            return "skipped"
+        with structlog.contextvars.bound_contextvars(
+            group=group, unit=unit, fence=claim.fence, attempt=claim.attempt, handler=claim.handler
+        ):
+            return self._do(claim)
+
+    def _do(self, claim: Claim) -> str:
+        work = Work(claim, self._store, self._settings, self._stopping)
+        try:
+            with work:
+                outcome = _handler(claim.handler)(work)
+        except Interrupted as interruption:
+            if interruption.reason != "stale":
+                self._store.machine.release(claim)
+            log.info("unit_left", reason=interruption.reason)
+            return interruption.reason
+        except Exception as error:
+            detail, retryable = describe(error)
+            if work.sample_ids:
+                detail["sample_ids"] = work.sample_ids
+            log.exception("unit_failed", code=detail["code"], retryable=retryable)
+            self._store.machine.fail(claim, detail, retryable=retryable, max_attempts=self._settings.max_attempts)
+            return "failed"
+        committed = self._store.machine.commit(claim, progress=work.done, outcome=outcome)
+        log.info("unit_committed" if committed else "unit_stale", done=work.done)
+        return "committed" if committed else "stale"
+
+
+def _handler(name: str) -> Callable[[Work], Outcome]:
+    run: Callable[[Work], Outcome] = import_module(HANDLERS[name]).run
+    return run
+
+
+def describe(error: Exception) -> tuple[dict[str, Any], bool]:
+    """An error for the job's record, and whether another attempt may help."""
+    code, retryable = "internal_error", True
+    message = f"{type(error).__name__}: {error}"
+    if isinstance(error, UnitError):
+        code, retryable, message = error.code, error.retryable, str(error)
+    elif isinstance(error, ModelRefused):
+        code, retryable, message = error.code, False, str(error)
+    elif isinstance(error, EmptySelectionError):
+        code, retryable, message = "empty_selection", False, str(error)
+    elif isinstance(error, StoreError):
+        code, message = "storage_error", str(error)
+    return {"code": code, "message": message}, retryable

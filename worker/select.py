@@ -1,0 +1,151 @@
+"""Last stage: from a scored pool to the subset and its training order. No model is touched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from api_schemas import Arm, SelectionCreate, SelectionResult
+from minirec.selection import Selection, select
+from minirec.selection.baselines import baseline
+from minirec.selection.gate import HIT_REWARD
+from minirec.store.columns import Columns
+from minirec.store.machine import Outcome
+from worker import plan
+from worker.measured import Measured, load_scored, load_uploaded
+from worker.prepare import subset_size
+from worker.work import UnitError, Work
+
+VERDICTS = ("open", "too_hard", "too_easy")
+SIGNALS = ("policy", "teacher", "none")
+
+
+def run(work: Work) -> Outcome:
+    """Choose, order, and store one row per pool sample."""
+    spec = work.claim.spec
+    request = SelectionCreate.model_validate_json(work.store.jobs.get(spec["selection_id"]).fields["request"])
+    if request.signals == "uploaded":
+        measured = load_uploaded(work.store, spec["signals"], spec["pool"])
+    else:
+        measured = load_scored(work.store, request, spec["scoring"])
+    chosen = choose(request, measured)
+    arms = choose_arms(request, measured, len(chosen.indices))
+    result = summarise(measured, chosen, arms)
+    work.done = 1
+    return Outcome(
+        job={"result": result.model_dump_json()},
+        warnings=result.warnings,
+        writes=work.store.columns.shards_of(
+            plan.result_columns(spec["selection_id"]), result_columns(measured, chosen, arms)
+        ),
+    )
+
+
+def choose(request: SelectionCreate, measured: Measured) -> Selection:
+    """The method on arrays, as the request configures it (docs/method.md, sections 3 to 6)."""
+    weights, gate = request.weights, request.weights.gate
+    return select(
+        rewards=measured.rewards,
+        hits=measured.hits,
+        vectors=measured.vectors,
+        embeddings=measured.embeddings,
+        k=subset_size(request.size, len(measured.rows)),
+        profile=request.profile,
+        alpha=weights.alpha,
+        mu=weights.mu,
+        sigma=weights.sigma,
+        gated=gate.enabled,
+        too_easy_reward=gate.too_easy_reward,
+        min_spread=gate.min_spread,
+        group_size=request.curriculum.group_size,
+        seed=request.curriculum.seed,
+    )
+
+
+def choose_arms(request: SelectionCreate, measured: Measured, size: int) -> dict[str, Any]:
+    """Pool positions `(size,)` that each baseline takes. Raises UnitError for one that lacks what it needs."""
+    try:
+        return {
+            arm: baseline(
+                arm,
+                size,
+                rewards=measured.rewards,
+                vectors=measured.vectors,
+                embeddings=measured.embeddings,
+                target_probabilities=measured.target_probability,
+                seed=request.curriculum.seed,
+            )
+            for arm in request.baselines
+        }
+    except ValueError as error:
+        raise UnitError("baseline_unavailable", str(error)) from error
+
+
+def result_columns(measured: Measured, chosen: Selection, arms: dict[str, Any]) -> Columns:
+    """One row per pool sample: what was measured, how it was judged, and its place, if any."""
+    size = len(measured.rows)
+    group = np.full(size, -1, dtype=np.int32)
+    group[chosen.order] = np.repeat(np.arange(len(chosen.groups), dtype=np.int32), chosen.groups)
+    columns = {
+        "row": measured.rows,
+        "rewards": measured.rewards,
+        "hit": hits_of(measured).astype(np.uint8),
+        "learnability": chosen.learnability,
+        "learnability_raw": chosen.learnability_raw,
+        "score": chosen.scores,
+        "gate": chosen.gate,
+        "signal": measured.signal,
+        "picked_rank": _places(chosen.indices, size),
+        "training_position": _places(chosen.order, size),
+        "group": group,
+    }
+    columns |= {f"arm:{name}": _places(indices, size) for name, indices in arms.items()}
+    if chosen.representativeness is not None:
+        columns["representativeness"] = chosen.representativeness
+    return columns
+
+
+def _places(indices: Any, size: int) -> Any:
+    """(size,) each sample's place among `indices`; -1 for those that are not among them."""
+    places = np.full(size, -1, dtype=np.int32)
+    places[indices] = np.arange(len(indices), dtype=np.int32)
+    return places
+
+
+def summarise(measured: Measured, chosen: Selection, arms: dict[str, Any]) -> SelectionResult:
+    """The selection in a few numbers."""
+    means = measured.rewards.mean(axis=1)
+    return SelectionResult(
+        pool_size=len(means),
+        selected=len(chosen.indices),
+        gated=_tally(chosen.gate, VERDICTS, skip="open"),
+        backfilled=chosen.backfilled,
+        signal=_tally(measured.signal, SIGNALS),
+        reward_mean=float(means.mean()),
+        reward_std=float(means.std()),
+        selected_reward_mean=float(means[chosen.indices].mean()),
+        groups=len(chosen.groups),
+        baselines={name: _compare(measured, chosen, indices) for name, indices in arms.items()},
+        warnings=list(chosen.warnings),
+    )
+
+
+def _compare(measured: Measured, chosen: Selection, indices: Any) -> Arm:
+    hits = hits_of(measured)[indices]
+    return Arm(
+        overlap=float(np.isin(indices, chosen.indices).mean()),
+        reward_mean=float(measured.rewards[indices].mean()),
+        pass_rate=float(hits.mean()),
+        dead=int((~hits.any(axis=1)).sum()),
+        learnability_mean=float(chosen.learnability[indices].mean()),
+    )
+
+
+def hits_of(measured: Measured) -> Any:
+    """(N, G) outcomes; where none were uploaded, derived from the rewards as the gate does."""
+    return measured.hits if measured.hits is not None else measured.rewards >= HIT_REWARD
+
+
+def _tally(codes: Any, names: tuple[str, ...], skip: str | None = None) -> dict[str, int]:
+    return {name: int((codes == code).sum()) for code, name in enumerate(names) if name != skip}

@@ -1,0 +1,99 @@
+"""One claimed unit while it is being done: progress out, stop signals in."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from multiprocessing.synchronize import Event
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import structlog
+from redis.exceptions import RedisError
+
+from api_schemas import EventType
+from minirec.settings import Settings
+from minirec.store import Store
+from minirec.store.machine import Claim
+
+log = structlog.get_logger(__name__)
+
+
+class Interrupted(Exception):
+    """Stop now: the claim was lost, nobody wants the unit, or the worker shuts down."""
+
+    def __init__(self, reason: Literal["stale", "abandoned", "stopping"]) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class UnitError(Exception):
+    """A unit cannot be done, for a reason worth a code of its own."""
+
+    def __init__(self, code: str, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retryable = retryable
+
+
+class Work(AbstractContextManager["Work"]):
+    """Holds a claim: a heartbeat thread renews its lease until the block is left."""
+
+    def __init__(self, claim: Claim, store: Store, settings: Settings, stopping: Event) -> None:
+        self.claim = claim
+        self.store = store
+        self.settings = settings
+        self.done = 0
+        self.sample_ids: list[str] = []
+        self._stopping = stopping
+        self._verdict: Literal["ok", "stale", "abandoned"] = "ok"
+        self._left = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{claim.fence}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._left.set()
+        self._thread.join()
+
+    def about(self, sample_ids: Sequence[str]) -> None:
+        """Name the samples in hand: if this worker dies of them, the job's error lists them."""
+        self.sample_ids = list(sample_ids)
+        self._verdict = self.store.machine.renew(
+            self.claim, lease=self.settings.lease_seconds, sample_ids=self.sample_ids
+        )
+        self.check()
+
+    def progress(self, done: int, *, cached: int = 0) -> None:
+        """Report samples (or items) done so far; raises Interrupted when the unit should be left."""
+        self.done = done
+        self._verdict = self.store.machine.renew(
+            self.claim, lease=self.settings.lease_seconds, progress=done, cached=cached or None
+        )
+        self.check()
+
+    def tell(self, kind: EventType, data: Mapping[str, Any]) -> None:
+        """Add an event to the jobs that wait for this unit."""
+        self.store.machine.tell(self.claim, kind, data)
+
+    def check(self) -> None:
+        """Raises Interrupted when the unit should be left."""
+        if self._verdict != "ok":
+            raise Interrupted(self._verdict)
+        if self._stopping.is_set():
+            raise Interrupted("stopping")
+
+    def _beat(self) -> None:
+        while not self._left.wait(self.settings.lease_seconds / 4):
+            try:
+                self._verdict = self.store.machine.renew(self.claim, lease=self.settings.lease_seconds)
+            except RedisError as error:
+                # The lease may run out meanwhile; the fence then keeps this worker's commit out.
+                log.warning("heartbeat_failed", error=str(error))
+            if self._verdict != "ok":
+                return
