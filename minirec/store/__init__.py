@@ -36,11 +36,12 @@ class Store:
 
 def connect(settings: Settings, *, ring: Ring | None = None) -> Store:
     """The store that the settings name; doorbells go through Celery unless `ring` is given."""
+    ring = ring or CeleryRing(celery_app(settings), time_limit=settings.unit_time_limit)
     connection = redis.Redis.from_url(settings.redis_url, socket_timeout=30, socket_keepalive=True)
     return Store(
         redis=connection,
         prefix=PREFIX,
-        machine=Machine(connection, prefix=PREFIX, ring=ring or CeleryRing(celery_app(settings))),
+        machine=Machine(connection, prefix=PREFIX, ring=ring),
         jobs=JobReader(connection, prefix=PREFIX),
         events=EventLog(connection, prefix=PREFIX),
         columns=ColumnStore(connection, prefix=PREFIX),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import tempfile
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import fsspec
 import numpy as np
@@ -39,8 +40,15 @@ class BlobStore:
 
     def put_file(self, name: str, source: Path) -> None:
         """Store a local file; the name exists only when all of it is there."""
-        with open(source, "rb") as handle:
-            self._write(name, handle)
+        if self._is_local:
+            with open(source, "rb") as content:
+                self._publish(name, content)
+        else:
+            self._fs.put_file(str(source), self._target(name))
+
+    def put_bytes(self, name: str, content: bytes) -> None:
+        """Store a small content."""
+        self._write(name, content)
 
     def put_arrays(self, name: str, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
         """Store named arrays as one safetensors file."""
@@ -75,6 +83,21 @@ class BlobStore:
             os.replace(partial, path)
         return path
 
+    def files(self, name: str) -> list[str]:
+        """Names of the blobs directly below a name; none if there is nothing."""
+        return self._entries(name, "file")
+
+    def folders(self, name: str) -> list[str]:
+        """Names that have blobs below them, directly below a name; none if there is nothing."""
+        return self._entries(name, "directory")
+
+    def _entries(self, name: str, kind: str) -> list[str]:
+        if not self._fs.exists(self._path(name)):
+            return []
+        entries = self._fs.ls(self._path(name), detail=True, refresh=True)
+        names = (entry["name"].rstrip("/").rsplit("/", 1)[1] for entry in entries if entry["type"] == kind)
+        return sorted(entry for entry in names if not entry.endswith(".partial"))
+
     def delete(self, name: str) -> None:
         """Remove a blob; one that is not there is fine."""
         if self.exists(name):
@@ -91,18 +114,28 @@ class BlobStore:
         self._write(name, b"ok")
         self.delete(name)
 
-    def _write(self, name: str, content: Any) -> None:
+    def _write(self, name: str, content: bytes) -> None:
+        if self._is_local:
+            self._publish(name, io.BytesIO(content))
+        else:
+            self._fs.pipe_file(self._target(name), content)
+
+    def _target(self, name: str) -> str:
+        """A blob's path, in a folder that is there."""
         target = self._path(name)
         self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
-        # Object stores publish an object when it is complete; a folder needs the rename.
-        partial = f"{target}.{uuid.uuid4().hex}.partial" if self._is_local else target
-        with self._fs.open(partial, "wb") as sink:
-            if isinstance(content, bytes):
-                sink.write(content)
-            else:
+        return target
+
+    def _publish(self, name: str, content: BinaryIO) -> None:
+        """Write to a folder: object stores publish an object when it is whole, a folder needs the rename."""
+        target = Path(self._target(name))
+        partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}.partial")
+        try:
+            with open(partial, "wb") as sink:
                 shutil.copyfileobj(content, sink, 1 << 20)
-            if self._is_local:
                 sink.flush()
                 os.fsync(sink.fileno())
-        if self._is_local:
             os.replace(partial, target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise

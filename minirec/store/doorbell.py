@@ -43,14 +43,19 @@ def celery_app(settings: Settings) -> Celery:
 class CeleryRing:
     """Rings by sending one small message per unit; a failed ring is logged, and rung again by the janitor."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, *, time_limit: float) -> None:
         self._app = app
+        # A shard that hangs is killed, and tried again when its lease ends. Training may take as long as it takes.
+        self._time_limits = {"cpu": time_limit, "gpu": time_limit, "train": None}
 
     def __call__(self, doorbells: Sequence[Doorbell]) -> None:
         try:
             with self._app.producer_or_acquire() as producer:
                 for queue, group, unit in doorbells:
-                    self._app.send_task(TASK, args=[group, unit], queue=queue, producer=producer, retry=False)
+                    limit = self._time_limits[queue]
+                    self._app.send_task(
+                        TASK, args=[group, unit], queue=queue, producer=producer, retry=False, time_limit=limit
+                    )
         except (OperationalError, OSError) as error:
             log.warning("%d doorbells were not rung, the janitor will: %s", len(doorbells), error)
 

@@ -93,12 +93,15 @@ local function enter(job, index)
     end
     local stage = cjson.decode(raw)
     local key = group_key(stage.group)
-    redis.call('HSET', job_key(job), 'stage_index', index, 'stage', stage.name, 'group', stage.group)
+    redis.call('HSET', job_key(job), 'stage_index', index, 'stage', stage.name, 'group', stage.group, 'stage_at', stamp())
     event(job, 'stage', { stage = stage.name, total = stage.total })
     if open_group(stage) == 'open' then
-      -- What is there already was paid for by others: it counts as cached for this job.
-      redis.call('HSET', job_key(job), 'inherited', redis.call('HGET', key, 'progress'))
+      -- What is there already was paid for by others: it counts as cached for this job. The group's own cached count
+      -- is added whenever progress is told, so what is in it already must not be counted twice.
+      local there = redis.call('HMGET', key, 'progress', 'cached')
+      redis.call('HSET', job_key(job), 'inherited', tonumber(there[1]) - tonumber(there[2]))
       redis.call('SADD', key .. ':waiters', job)
+      if redis.call('ZCARD', key .. ':leased') > 0 then move(job, 'running') end
       redis.call('SREM', key .. ':closing', job)
       redis.call('SADD', p .. 'groups:open', stage.group)
       for _, unit in ipairs(redis.call('ZRANGEBYSCORE', key .. ':todo', 0, 0)) do ring(stage.group, unit) end
@@ -112,13 +115,18 @@ end
 
 local function waiters(group) return redis.call('SMEMBERS', group_key(group) .. ':waiters') end
 
+-- What a job did not have to pay for. A shard that is lost counts its checkpoints again: never more than is done.
+local function cached_of(inherited, cached, done)
+  return math.max(0, math.min(tonumber(done), tonumber(inherited or 0) + tonumber(cached)))
+end
+
 local function tell_progress(group)
   local key = group_key(group)
   local values = redis.call('HMGET', key, 'progress', 'total', 'cached')
   for _, job in ipairs(waiters(group)) do
     local seen = redis.call('HMGET', job_key(job), 'stage', 'inherited')
     event(job, 'progress', { stage = seen[1], done = tonumber(values[1]), total = tonumber(values[2]),
-      cached = tonumber(seen[2] or 0) + tonumber(values[3]) })
+      cached = cached_of(seen[2], values[3], values[1]) })
   end
 end
 
@@ -145,6 +153,8 @@ local function fail_group(group, error)
   redis.call('SREM', p .. 'groups:open', group)
   for _, job in ipairs(waiters(group)) do
     local detail = cjson.decode(error)
+    -- An empty list would come out of cjson as an object.
+    if detail.sample_ids and #detail.sample_ids == 0 then detail.sample_ids = nil end
     detail.stage = redis.call('HGET', job_key(job), 'stage')
     redis.call('HSET', job_key(job), 'error', cjson.encode(detail))
     event(job, 'error', detail)
@@ -225,6 +235,13 @@ function ops.renew(group, unit, fence, lease, progress, cached, about)
   return 'ok'
 end
 
+-- tell group unit fence kind data_json: an event for the jobs that wait
+function ops.tell(group, unit, fence, kind, data)
+  if not holds(group, unit, fence) then return 'stale' end
+  for _, job in ipairs(waiters(group)) do event(job, kind, cjson.decode(data)) end
+  return 'ok'
+end
+
 -- commit group unit fence progress commit_json [key field value ...]: the unit's outcome, all or nothing.
 -- commit_json: {job: {field: value}, stages: [json, ...], warnings: [text, ...]} for the waiting jobs
 function ops.commit(group, unit, fence, progress, outcome, ...)
@@ -238,7 +255,8 @@ function ops.commit(group, unit, fence, progress, outcome, ...)
   local done = redis.call('HINCRBY', key, 'done', 1)
   local jobs = waiters(group)
   outcome = cjson.decode(outcome)
-  for _, job in ipairs(jobs) do
+  -- A job that was cancelled while its worker finished needs the outcome, too: a retry goes on behind this unit.
+  for _, job in ipairs(redis.call('SUNION', key .. ':waiters', key .. ':closing')) do
     for name, value in pairs(outcome.job or {}) do redis.call('HSET', job_key(job), name, value) end
     for _, stage in ipairs(outcome.stages or {}) do redis.call('RPUSH', job_key(job) .. ':stages', stage) end
     for _, text in ipairs(outcome.warnings or {}) do event(job, 'warning', { message = text }) end
@@ -249,8 +267,8 @@ function ops.commit(group, unit, fence, progress, outcome, ...)
     redis.call('DEL', key .. ':waiters')
     for _, job in ipairs(jobs) do
       local fields = redis.call('HMGET', job_key(job), 'stage', 'stage_index', 'inherited')
-      redis.call('HSET', job_key(job), 'cached:' .. fields[1],
-        tonumber(fields[3] or 0) + tonumber(redis.call('HGET', key, 'cached')))
+      local values = redis.call('HMGET', key, 'cached', 'progress')
+      redis.call('HSET', job_key(job), 'cached:' .. fields[1], cached_of(fields[3], values[1], values[2]))
       enter(job, tonumber(fields[2]) + 1)
     end
   end

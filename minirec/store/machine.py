@@ -113,6 +113,10 @@ class Machine:
         answer = self._call("renew", claim.group, claim.unit, claim.fence, lease, *values, about)
         return cast(Literal["ok", "stale", "abandoned"], answer)
 
+    def tell(self, claim: Claim, kind: str, data: Mapping[str, Any]) -> None:
+        """Append an event to every job that waits for the unit; nothing if the claim was lost."""
+        self._call("tell", claim.group, claim.unit, claim.fence, kind, json.dumps(dict(data)))
+
     def commit(self, claim: Claim, *, progress: int, outcome: Outcome | None = None) -> bool:
         """Finish a unit; False (and nothing written) when the claim's fence is no longer current."""
         outcome = outcome or Outcome()

@@ -103,10 +103,10 @@ class IdempotencyRecords:
         self._redis = connection
         self._prefix = f"{prefix}idempotency:"
 
-    def begin(self, key: str, fingerprint: str) -> Replay | None:
-        """Reserve a key, or return the answer it had. Raises IdempotencyConflictError."""
+    def begin(self, key: str, fingerprint: str, *, seconds: int = UNFINISHED_SECONDS) -> Replay | None:
+        """Reserve a key while its request is answered, or return the answer it had. Raises IdempotencyConflictError."""
         entry = json.dumps({"fingerprint": fingerprint, "at": time.time()})
-        if self._redis.set(self._prefix + key, entry, nx=True, ex=UNFINISHED_SECONDS):
+        if self._redis.set(self._prefix + key, entry, nx=True, ex=seconds):
             return None
         stored: dict[str, Any] = json.loads(cast("bytes | None", self._redis.get(self._prefix + key)) or b"{}")
         if stored.get("fingerprint") not in (None, fingerprint):
