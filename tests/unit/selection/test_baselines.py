@@ -1,0 +1,91 @@
+"""The arms that a selection is compared with."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from minirec.selection import ArmComparison, baseline, compare_arms, learnability
+
+
+@pytest.fixture
+def signals() -> dict[str, np.ndarray]:
+    draw = np.random.default_rng(0)
+    return {
+        "rewards": draw.random((40, 4)),
+        "vectors": draw.standard_normal((40, 5)),
+        "embeddings": draw.standard_normal((40, 6)),
+        "target_probabilities": draw.random((40, 4)),
+    }
+
+
+@pytest.mark.parametrize("arm", ["random", "kmeans", "grand", "el2n", "top_learnability"])
+@pytest.mark.parametrize("k", [1, 13, 40])
+def test_every_arm_chooses_k_samples_and_the_same_ones_again(arm: str, k: int, signals: dict[str, np.ndarray]) -> None:
+    chosen = baseline(arm, k, **signals, seed=3)
+    assert chosen.size == np.unique(chosen).size == k
+    assert chosen.tolist() == baseline(arm, k, **signals, seed=3).tolist()
+
+
+def test_random_depends_on_the_seed(signals: dict[str, np.ndarray]) -> None:
+    first, second = (baseline("random", 10, rewards=signals["rewards"], seed=seed) for seed in (0, 1))
+    assert first.tolist() != second.tolist()
+
+
+def test_grand_takes_the_longest_gradients(signals: dict[str, np.ndarray]) -> None:
+    chosen = baseline("grand", 5, rewards=signals["rewards"], vectors=signals["vectors"])
+    assert chosen.tolist() == np.argsort(-np.linalg.norm(signals["vectors"], axis=1))[:5].tolist()
+
+
+def test_el2n_takes_the_least_expected_targets() -> None:
+    probabilities = [[0.9, 0.9], [0.1, 0.2], [0.5, 0.5]]
+    assert baseline("el2n", 2, rewards=np.zeros((3, 2)), target_probabilities=probabilities).tolist() == [1, 2]
+
+
+def test_top_learnability_takes_the_largest(signals: dict[str, np.ndarray]) -> None:
+    chosen = baseline("top_learnability", 4, rewards=signals["rewards"])
+    assert chosen.tolist() == np.argsort(-learnability(signals["rewards"]))[:4].tolist()
+
+
+def test_kmeans_takes_one_of_each_cluster() -> None:
+    draw = np.random.default_rng(0)
+    centres = np.eye(4) * 10
+    embeddings = np.repeat(centres, 30, axis=0) + draw.standard_normal((120, 4)) * 0.1
+    found = [
+        set(baseline("kmeans", 4, rewards=np.zeros((120, 1)), embeddings=embeddings, seed=s) // 30) for s in range(8)
+    ]
+    assert {0, 1, 2, 3} in found
+
+
+def test_kmeans_of_one_distinct_point_still_chooses_k() -> None:
+    chosen = baseline("kmeans", 5, rewards=np.zeros((9, 1)), embeddings=np.ones((9, 3)))
+    assert np.unique(chosen).size == 5
+
+
+@pytest.mark.parametrize(
+    ("arm", "needed"), [("kmeans", "embeddings"), ("grand", "vectors"), ("el2n", "target_probabilities")]
+)
+def test_says_which_signal_is_missing(arm: str, needed: str) -> None:
+    with pytest.raises(ValueError, match=f"baseline '{arm}' needs {needed}"):
+        baseline(arm, 1, rewards=[[0.0]])
+
+
+def test_says_which_arms_there_are() -> None:
+    with pytest.raises(ValueError, match="no baseline 'best'; there are random, kmeans"):
+        baseline("best", 1, rewards=[[0.0]])
+
+
+@pytest.mark.parametrize("arm", ["kmeans", "grand"])
+def test_names_what_is_not_finite(arm: str, signals: dict[str, np.ndarray]) -> None:
+    for name in ("embeddings", "vectors"):
+        signals[name][17, 2] = np.nan
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        baseline(arm, 3, **signals)
+
+
+def test_comparison_counts_overlap_and_rewards() -> None:
+    compared = compare_arms({"random": [0, 1], "grand": [2, 3]}, [1, 3], [0.0, 0.2, 0.4, 0.8])
+    assert compared == {
+        "random": ArmComparison(overlap=0.5, mean_reward=0.1),
+        "grand": ArmComparison(overlap=0.5, mean_reward=pytest.approx(0.6)),
+    }

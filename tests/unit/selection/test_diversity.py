@@ -1,0 +1,224 @@
+"""The diverse choice is the plain definition's, however lazily it is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minirec.selection import select_diverse
+
+Array = np.ndarray[Any, Any]
+
+
+def plain_choice(embeddings: Array, scores: Array, k: int, eligible: Array | None = None) -> tuple[list[int], Array]:
+    """The definition in float64, evaluated for every row at every step."""
+    units = np.asarray(embeddings, dtype=np.float64)
+    units = units / np.linalg.norm(units, axis=1, keepdims=True)
+    allowed = np.ones(len(units), dtype=bool) if eligible is None else eligible
+    nearest = np.full(len(units), -np.inf)
+    free = np.ones(len(units), dtype=bool)
+    chosen: list[int] = []
+    distances = []
+    for _ in range(k):
+        waiting = free & allowed if (free & allowed).any() else free & ~allowed
+        distance = np.maximum(1 - nearest, 0)
+        keys = np.where(waiting, np.minimum(distance, 2) * scores, -1)
+        best = keys.max()
+        tied = waiting
+        if not chosen:
+            tied = waiting & (scores == scores[waiting].max())
+        elif best > 1e-12:
+            tied = keys >= best * (1 - 1e-12) - 1e-15 * scores.max()
+        rows = np.flatnonzero(tied)
+        winner = int(rows[np.argmax(scores[rows])])
+        distances.append(distance[winner])
+        chosen.append(winner)
+        free[winner] = False
+        # One sum per row: equal rows then have equal products, wherever they stand.
+        nearest = np.maximum(nearest, (units * units[winner]).sum(axis=1))
+    return chosen, np.array(distances)
+
+
+def assert_plain(embeddings: Array, scores: Array, k: int, eligible: Array | None = None) -> None:
+    choice = select_diverse(embeddings, scores, k, eligible=eligible)
+    indices, distances = plain_choice(embeddings, scores, k, eligible)
+    assert choice.indices.dtype == np.int64
+    assert choice.indices.tolist() == indices
+    assert np.isinf(choice.distances[0])
+    assert np.abs(choice.distances[1:] - distances[1:]).max(initial=0) < 1e-14
+
+
+@pytest.fixture(autouse=True)
+def small_pools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pools, chunks and blocks so small that a few dozen rows take every path of a large choice."""
+    monkeypatch.setattr("minirec.selection.lazy_greedy.POOL", 8)
+    monkeypatch.setattr("minirec.selection.bounds.CENTRE_BLOCK", 4)
+    monkeypatch.setattr("minirec.selection.bounds.CHUNK_BYTES", 1)
+    monkeypatch.setattr("minirec.selection.rows.BLOCK_BYTES", 400)
+
+
+def spread(draw: np.random.Generator, n: int, d: int) -> Array:
+    return draw.standard_normal((n, d))
+
+
+def clustered(draw: np.random.Generator, n: int, d: int) -> Array:
+    return spread(draw, 4, d)[draw.integers(0, 4, n)] + 0.05 * spread(draw, n, d)
+
+
+def duplicated(draw: np.random.Generator, n: int, d: int) -> Array:
+    return spread(draw, max(1, n // 4), d)[draw.integers(0, max(1, n // 4), n)]
+
+
+def near_duplicated(draw: np.random.Generator, n: int, d: int) -> Array:
+    return duplicated(draw, n, d) + 1e-3 * spread(draw, n, d)
+
+
+def signs(draw: np.random.Generator, n: int, d: int) -> Array:
+    """Every distance is one of a few: ties everywhere."""
+    return draw.choice([-1.0, 1.0], (n, d))
+
+
+def axes(draw: np.random.Generator, n: int, d: int) -> Array:
+    """Rows are equal or at right angles."""
+    return np.eye(n)[draw.permutation(n)]
+
+
+def one_point(draw: np.random.Generator, n: int, d: int) -> Array:
+    return np.tile(spread(draw, 1, d), (n, 1)) * draw.uniform(0.5, 2, (n, 1))
+
+
+SHAPES = [spread, clustered, duplicated, near_duplicated, signs, axes, one_point]
+
+
+def constant(draw: np.random.Generator, n: int) -> Array:
+    return np.ones(n)
+
+
+def uniform(draw: np.random.Generator, n: int) -> Array:
+    return draw.random(n)
+
+
+def few_values(draw: np.random.Generator, n: int) -> Array:
+    return draw.integers(0, 3, n) / 2
+
+
+def all_zero(draw: np.random.Generator, n: int) -> Array:
+    return np.zeros(n)
+
+
+SCORES = [constant, uniform, few_values, all_zero]
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    shape=st.sampled_from(SHAPES),
+    score=st.sampled_from(SCORES),
+    n=st.integers(1, 90),
+    d=st.integers(1, 12),
+    share=st.floats(0, 1),
+    open_share=st.sampled_from([1.0, 0.5, 0.1, 0.0]),
+    dtype=st.sampled_from([np.float64, np.float32, np.float16]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_equals_the_definition(
+    shape: Any, score: Any, n: int, d: int, share: float, open_share: float, dtype: Any, seed: int
+) -> None:
+    draw = np.random.default_rng(seed)
+    embeddings = shape(draw, n, d).astype(dtype)
+    scores = score(draw, n)
+    assert_plain(embeddings, scores, max(1, round(share * n)), draw.random(n) < open_share)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("score", SCORES)
+def test_equals_the_definition_at_full_size(shape: Any, score: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    draw = np.random.default_rng(1)
+    assert_plain(shape(draw, 1500, 24).astype(np.float32), score(draw, 1500), 400)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_the_rows_length_does_not_matter(scale: float) -> None:
+    draw = np.random.default_rng(0)
+    embeddings, scores = spread(draw, 60, 8), draw.random(60)
+    scaled = select_diverse(embeddings * scale * draw.uniform(0.1, 10, (60, 1)), scores, 30)
+    assert scaled.indices.tolist() == select_diverse(embeddings, scores, 30).indices.tolist()
+
+
+def test_a_smaller_choice_is_the_beginning_of_a_larger_one() -> None:
+    draw = np.random.default_rng(0)
+    embeddings, scores = spread(draw, 80, 8), draw.random(80)
+    large = select_diverse(embeddings, scores, 80).indices
+    for k in (1, 7, 33):
+        assert select_diverse(embeddings, scores, k).indices.tolist() == large[:k].tolist()
+
+
+def test_reads_memory_mapped_files(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    embeddings, scores = spread(draw, 70, 6).astype(np.float16), draw.random(70)
+    np.save(tmp_path / "embeddings.npy", embeddings)
+    mapped = np.load(tmp_path / "embeddings.npy", mmap_mode="r")
+    assert select_diverse(mapped, scores, 20).indices.tolist() == plain_choice(embeddings, scores, 20)[0]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+def test_reads_torch_tensors(dtype: str) -> None:
+    torch = pytest.importorskip("torch")
+    draw = np.random.default_rng(0)
+    tensor = torch.from_numpy(spread(draw, 70, 6)).to(getattr(torch, dtype))
+    scores = draw.random(70)
+    expected, _ = plain_choice(tensor.double().numpy(), scores, 20)
+    assert select_diverse(tensor, scores, 20).indices.tolist() == expected
+    transposed = tensor.T.contiguous().T
+    assert select_diverse(transposed, scores, 20).indices.tolist() == expected
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("row", [0, 41, 69])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_names_the_embedding_that_is_not_finite(bad: float, row: int, dtype: Any) -> None:
+    draw = np.random.default_rng(0)
+    embeddings = spread(draw, 70, 6).astype(dtype)
+    embeddings[row, 3] = bad
+    with pytest.raises(ValueError, match=f"embeddings: row {row} has NaN or infinity"):
+        select_diverse(embeddings, np.arange(70.0)[::-1], 5)
+
+
+@pytest.mark.parametrize("row", [0, 5])
+def test_names_the_row_without_a_direction(row: int) -> None:
+    embeddings = np.ones((6, 3))
+    embeddings[row] = 0
+    with pytest.raises(ValueError, match=f"embeddings: row {row} is all zeros"):
+        select_diverse(embeddings, np.ones(6), 2)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30, 1e300])
+def test_names_the_row_of_an_absurd_length(scale: float) -> None:
+    embeddings = np.ones((6, 3))
+    embeddings[4] *= scale
+    with pytest.raises(ValueError, match="embeddings: row 4 has a norm outside"):
+        select_diverse(embeddings, np.ones(6), 2)
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "scores", "k", "eligible", "message"),
+    [
+        (np.eye(3), [1, 1, 1], 4, None, "cannot select 4 of 3"),
+        (np.eye(3), [1, 1, 1], 0, None, "cannot select 0 of 3"),
+        (np.eye(3), [1, 1], 1, None, "3 embeddings and 2 scores"),
+        (np.eye(3), [1, -0.5, 1], 1, None, "row 1 is -0.5; scores must not be negative"),
+        (np.eye(3), [1, 1, np.nan], 1, None, "scores: row 2 has NaN or infinity"),
+        (np.eye(3), [1, 1, 1], 1, [True, False], "eligible must be 3 booleans"),
+        (np.eye(3), [1, 1, 1], 1, [0, 1, 2], "eligible must be 3 booleans"),
+        (np.ones(3), [1, 1, 1], 1, None, "embeddings must have shape"),
+        (np.eye(3, dtype=int), [1, 1, 1], 1, None, "floating-point"),
+    ],
+)
+def test_refuses_with_the_reason(embeddings: Array, scores: Any, k: int, eligible: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        select_diverse(embeddings, scores, k, eligible=eligible)
