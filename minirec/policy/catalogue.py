@@ -1,0 +1,56 @@
+"""Item vectors: what the recommendation head compares a user with (docs/method.md, section 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from minirec.policy.batching import in_batches, prefill, shared_opening
+from minirec.policy.policy import Policy
+from minirec.policy.prompts import item_prompt
+
+
+@torch.inference_mode()
+def embed_items(
+    policy: Policy,
+    items: Sequence[Mapping[str, Any]],
+    *,
+    batch_size: int = 32,
+    on_batch: Callable[[int], None] | None = None,
+) -> npt.NDArray[np.float32]:
+    """Unit vectors (M, d) of the items, from z at `<answer>` in their prompts (docs/method.md, section 1).
+
+    Items that read the same get the same vector, exactly. `on_batch` hears how many items are done after every batch
+    and may raise to stop. Raises ValueError for an item that does not fit into the model's context.
+    """
+    readers: dict[tuple[int, ...], list[int]] = {}
+    for row, item in enumerate(items):
+        readers.setdefault(tuple(item_prompt(policy, item)), []).append(row)
+    prompts = list(readers)
+    longest = max(map(len, prompts), default=0)
+    if policy.max_positions is not None and longest > policy.max_positions:
+        item = items[next(rows[0] for prompt, rows in readers.items() if len(prompt) == longest)]
+        raise ValueError(f"item {item['item_id']!r} needs {longest} tokens, the model has {policy.max_positions}")
+    vectors = np.empty((len(items), policy.hidden_size), dtype=np.float32)
+    if not prompts:
+        return vectors
+    opening = shared_opening(policy, prompts, longest=longest)
+    done = 0
+
+    def embed(batch: Sequence[int]) -> None:
+        nonlocal done
+        z = prefill(policy, [prompts[index] for index in batch], opening).last.z.float()
+        units = torch.nn.functional.normalize(z, dim=1).cpu().numpy()
+        for index, unit in zip(batch, units, strict=True):
+            rows = readers[prompts[index]]
+            vectors[rows] = unit
+            done += len(rows)
+        if on_batch is not None:
+            on_batch(done)
+
+    in_batches(sorted(range(len(prompts)), key=lambda index: len(prompts[index])), batch_size, embed)
+    return vectors

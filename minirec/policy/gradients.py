@@ -1,0 +1,114 @@
+"""The pull of a rollout on the policy, in the space of z: gradients and Hessian-vector products in closed form.
+
+    s = E u / tau,  u = z / |z|,  p = softmax(s),  a = E^T (p - e_y)
+    g = (I - u u^T) a / (tau |z|)                                              gradient of -log p_y
+    du = (I - u u^T) v / |z|,  ds = E du / tau,  da = E^T (p * (ds - <p, ds>))
+    H v = (da - du <u, a> - u (<du, a> + <u, da>)) / (tau |z|) - g <u, v> / |z|
+
+No backward pass through the language model, no graph (docs/method.md, section 4).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from minirec.policy.head import BLOCK, Head, Masked, Softmax, softmax_over_items
+
+Loss = Literal["nll", "ratio"]
+"""`nll`: -log p_y, ours. `ratio`: -p_y / p_y.detach(), the published one; same gradient, another Hessian."""
+
+
+def gradient(
+    z: Tensor,
+    items: Tensor,
+    targets: Tensor,
+    *,
+    tau: float,
+    advantages: Tensor | None = None,
+    masked: Masked | None = None,
+    block: int = BLOCK,
+) -> Tensor:
+    """Gradient of -A log p_y with respect to z, one row each (docs/method.md, section 4); that of the ratio loss too.
+
+    z (R, d), items (M, d) unit rows, targets (R,) item numbers, advantages (R,) or 1 -> (R, d). Masked items are
+    outside the softmax; a target never is.
+    """
+    head = Head(z, items, targets, tau=tau, masked=masked, block=block)
+    pull = _gradient(head, _towards_others(head, softmax_over_items(head)))
+    return pull if advantages is None else pull * advantages.to(head.dtype)[:, None]
+
+
+def hvp(
+    z: Tensor,
+    items: Tensor,
+    targets: Tensor,
+    *,
+    tau: float,
+    advantages: Tensor | None = None,
+    vector: Tensor | None = None,
+    loss: Loss = "nll",
+    masked: Masked | None = None,
+    block: int = BLOCK,
+) -> Tensor:
+    """Second derivative of A times the loss with respect to z, applied to a vector (docs/method.md, section 4).
+
+    Shapes as in `gradient`; `vector` (R, d) is the gradient of the same loss unless given -> (R, d).
+    H_ratio v = H_nll v - g <g, v> with g the gradient at A = 1.
+    """
+    head = Head(z, items, targets, tau=tau, masked=masked, block=block)
+    softmax = softmax_over_items(head)
+    scale = torch.ones_like(head.norm) if advantages is None else advantages.to(head.dtype)[:, None]
+    v = scale * _gradient(head, _towards_others(head, softmax)) if vector is None else vector.to(head.dtype)
+    return scale * _hvp(head, softmax, v, loss)
+
+
+def gradient_and_hvp(head: Head, softmax: Softmax, advantages: Tensor, *, loss: Loss = "nll") -> tuple[Tensor, Tensor]:
+    """A g and its Hessian-vector product A H (A g) = A^2 H g, when the softmax is already known: 2 x (R, d)."""
+    scale = advantages.to(head.dtype)[:, None]
+    pull = _gradient(head, _towards_others(head, softmax))
+    return scale * pull, scale.square() * _hvp(head, softmax, pull, loss)
+
+
+def _towards_others(head: Head, softmax: Softmax) -> Tensor:
+    """a = E^T (p - e_y) = (1 - p_y) (mean of the others - e_y), (R, d): exact also where p_y is nearly 1."""
+    share = torch.exp(softmax.log_others - softmax.log_total).to(head.dtype)
+    return share * (softmax.mean_other - head.target_vectors)
+
+
+def _gradient(head: Head, a: Tensor) -> Tensor:
+    return (a - head.u * _dot(head.u, a)) / (head.tau * head.norm)
+
+
+def _hvp(head: Head, softmax: Softmax, v: Tensor, loss: Loss) -> Tensor:
+    u, norm, tau = head.u, head.norm, head.tau
+    a = _towards_others(head, softmax)
+    pull = _gradient(head, a)
+    along = _dot(u, v)
+    du = (v - u * along) / norm
+    da = _change(head, softmax, a, du)
+    turned = da - du * _dot(u, a) - u * (_dot(du, a) + _dot(u, da))
+    product = turned / (tau * norm) - pull * along / norm
+    return product if loss == "nll" else product - pull * _dot(pull, v)
+
+
+def _change(head: Head, softmax: Softmax, a: Tensor, du: Tensor) -> Tensor:
+    """Derivative of a along du, E^T (p * (ds - <p, ds>)) (R, d), in one more pass over the catalogue.
+
+    With scores counted from the target's, <p, ds> is <a, du> / tau and the target's own term is -p_y times that.
+    """
+    mean_slope = _dot(a, du) / head.tau
+    target_slope = _dot(head.target_vectors, du) / head.tau
+    target_share = torch.exp(head.target_scores.double() - softmax.log_total).to(head.dtype)
+    change = torch.zeros_like(a, dtype=torch.float64)
+    log_total = softmax.log_total.to(head.dtype)
+    for vectors, scores in head.others():
+        slope = (du @ vectors.T).div_(head.tau).sub_(target_slope + mean_slope)
+        change += (slope.mul_(scores.sub_(log_total).exp_()) @ vectors).double()
+    return change.to(head.dtype) - target_share * mean_slope * head.target_vectors
+
+
+def _dot(left: Tensor, right: Tensor) -> Tensor:
+    return (left * right).sum(1, keepdim=True)

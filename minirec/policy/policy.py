@@ -1,0 +1,138 @@
+"""A loaded model as a policy: what it needs to know of its tokens, and one forward step that also yields z."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Cache, DynamicCache, PreTrainedTokenizerBase
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+ANSWER = "<answer>"
+"""Where reasoning ends and the recommendation is read off (docs/method.md, section 1)."""
+
+MAX_ROWS_CUDA, MAX_ROWS_CPU = 512, 64
+"""Beyond these, more rows at once gain nothing."""
+CPU_CACHE_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one forward pass says at the last position of every row."""
+
+    logits: Tensor
+    """(R, V), the model's own logits."""
+    z: Tensor
+    """(R, d), the hidden state that the output embedding reads: last layer, after the final norm."""
+
+
+class Policy:
+    """One causal language model with two heads and no parameters of its own (docs/method.md, section 1)."""
+
+    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+        """`model` is a transformers `PreTrainedModel`, or a PEFT wrapper around one."""
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        head = model.get_output_embeddings()
+        if head is None:
+            raise ValueError(f"{type(model).__name__} has no output embedding, so it cannot be a policy")
+        self._head: nn.Module = head
+        self.config: Any = model.config.get_text_config()
+        self.device: torch.device = model.device
+        self.dtype: torch.dtype = model.dtype
+        self.hidden_size: int = self.config.hidden_size
+        self.answer_ids: list[int] = tokenizer.encode(ANSWER, add_special_tokens=False)
+        self.end_ids = frozenset(_end_ids(model, tokenizer))
+        self.pad_id: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        self.attention_only = all(
+            type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in self.new_cache(hybrid=True).layers
+        )
+        self._accepted = frozenset(inspect.signature(_innermost(model).forward).parameters)
+
+    def new_cache(self, *, hybrid: bool | None = None) -> Cache:
+        """An empty cache: plain keys and values, or for models with other kinds of layers whatever those need."""
+        if hybrid is None:
+            hybrid = not self.attention_only
+        # Without the configuration, sliding-window layers keep all keys and the mask does the sliding: rows can then
+        # be laid out with padding in the middle, and repeated and dropped by one rule.
+        return DynamicCache(config=self.config) if hybrid else DynamicCache()
+
+    def step(self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor, cache: Cache) -> Step:
+        """Feed tokens (R, L) after the cache's, return logits and z at the last one; the cache grows by L."""
+        arguments: dict[str, Any] = {"logits_to_keep": 1, "position_ids": position_ids}
+        arguments = {name: value for name, value in arguments.items() if name in self._accepted}
+        with self._capture() as captured, torch.inference_mode():
+            output = self.model(
+                input_ids=input_ids, attention_mask=attention_mask, past_key_values=cache, use_cache=True, **arguments
+            )
+        return Step(logits=output.logits[:, -1], z=captured[-1][:, -1])
+
+    @cached_property
+    def closing_ids(self) -> frozenset[int]:
+        """Tokens that can complete `<answer>`: those with a `>` in their vocabulary entry."""
+        names = self.tokenizer.convert_ids_to_tokens(list(range(len(self.tokenizer))))
+        return frozenset(index for index, name in enumerate(names) if name is not None and ">" in name)
+
+    def says_answer(self, tokens: list[int]) -> bool:
+        """Whether the text of these tokens contains `<answer>`, however it was cut into tokens."""
+        return ANSWER in self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    @property
+    def max_positions(self) -> int | None:
+        """Longest sequence the model was made for, in tokens; None where it does not say."""
+        longest: int | None = getattr(self.config, "max_position_embeddings", None)
+        return longest
+
+    @property
+    def sliding_window(self) -> int | None:
+        """Tokens that a sliding-window layer looks back, where there is one."""
+        window: int | None = getattr(self.config, "sliding_window", None)
+        return window
+
+    def rows_that_fit(self, length: int) -> int:
+        """How many sequences of a length are worth decoding together: bounded by memory for their keys and values."""
+        heads: int = getattr(self.config, "num_key_value_heads", None) or self.config.num_attention_heads
+        size: int = getattr(self.config, "head_dim", None) or self.hidden_size // self.config.num_attention_heads
+        per_token: int = 2 * self.config.num_hidden_layers * heads * size * self.dtype.itemsize
+        if self.device.type == "cuda":
+            budget, most = torch.cuda.get_device_properties(self.device).total_memory // 4, MAX_ROWS_CUDA
+        else:
+            budget, most = CPU_CACHE_BYTES, MAX_ROWS_CPU
+        return max(1, min(most, budget // (per_token * length)))
+
+    @contextmanager
+    def _capture(self) -> Iterator[list[Tensor]]:
+        captured: list[Tensor] = []
+
+        def remember(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            captured.append(arguments[0])
+
+        hook = self._head.register_forward_pre_hook(remember)
+        try:
+            yield captured
+        finally:
+            hook.remove()
+
+
+def _innermost(model: Any) -> nn.Module:
+    """The transformers model inside a PEFT wrapper, whose own signature only says `**kwargs`."""
+    base: nn.Module = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return base
+
+
+def _end_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Every token that ends a turn, according to the tokenizer, the model and its generation settings."""
+    generation = getattr(model, "generation_config", None)
+    found: set[int] = set()
+    for value in (tokenizer.eos_token_id, model.config.eos_token_id, getattr(generation, "eos_token_id", None)):
+        if isinstance(value, int):
+            found.add(value)
+        elif value is not None:
+            found.update(value)
+    return found

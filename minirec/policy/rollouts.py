@@ -1,0 +1,153 @@
+"""Rollouts: G reasonings per sample, each up to its own `<answer>`, and z read off there (docs/method.md, section 2).
+
+A prompt is read once and its cache shared by its rollouts. z comes out of the step that feeds the last token of
+`<answer>`: no token is computed twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from minirec.policy.batching import Opening, prefill
+from minirec.policy.cache import for_rollouts, select_rows
+from minirec.policy.policy import ANSWER, Policy
+
+TAIL = 2 * len(ANSWER)
+"""Tokens that are looked at for `<answer>`: it has no more characters than half of this."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a token is drawn: from the `top_k` likeliest (0: all) that make up `top_p` of the probability."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Finished rollouts of a batch of B prompts, R each."""
+
+    z: Tensor
+    """(B, R, d) float32, at the last token of `<answer>`."""
+    tokens: list[list[list[int]]]
+    """Per prompt and rollout everything after the prompt, `<answer>` included."""
+    sampled: npt.NDArray[np.int32]
+    """(B, R) how many of the tokens the policy chose itself; the rest is an `<answer>` appended for it."""
+    processed: int
+    """Tokens that went through the model, padding included."""
+
+
+def sampling_noise(sample_id: str, *, seed: int, rollouts: int, length: int) -> npt.NDArray[np.float64]:
+    """Uniform numbers (rollouts, length) in [0, 1) that depend on the seed and the sample alone."""
+    digest = hashlib.sha256(f"{seed}\0{sample_id}".encode()).digest()
+    generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16])))
+    return generator.random((rollouts, length))
+
+
+@torch.inference_mode()
+def roll_out(
+    policy: Policy,
+    prompts: Sequence[Sequence[int]],
+    noise: npt.NDArray[np.float64],
+    sampling: Sampling,
+    opening: Opening | None = None,
+) -> Rollouts:
+    """Sample rollouts of B prompts, with noise (B, R, T): at most T tokens each (docs/method.md, section 2).
+
+    A rollout ends where its text says `<answer>`; one that ends its turn or reaches T tokens without has it appended.
+    Noise 0 takes the likeliest token: a row of zeros is a greedy rollout.
+    """
+    count, repeats, limit = noise.shape
+    noise = noise.reshape(count * repeats, limit)
+    start = prefill(policy, prompts, opening)
+    room = limit + len(policy.answer_ids)
+    cache = for_rollouts(start.cache, rows=count, repeats=repeats, room=room)
+    mask = torch.nn.functional.pad(start.attention_mask.repeat_interleave(repeats, 0), (0, room), value=1)
+    positions = start.lengths.repeat_interleave(repeats)
+    logits = start.last.logits.repeat_interleave(repeats, 0)
+    transcripts = _Transcripts(policy, len(noise), limit)
+    z = torch.empty(len(noise), policy.hidden_size, device=policy.device)
+    rows = np.arange(len(noise))
+    """Which rollout each row of the cache belongs to."""
+    processed, step, width = start.processed, 0, start.attention_mask.shape[1]
+    while len(rows):
+        drawn = draw(logits, noise[rows, step], sampling) if step < limit else np.zeros(len(rows), dtype=np.int64)
+        fed, finished = transcripts.extend(rows, drawn)
+        ids = torch.from_numpy(fed).to(policy.device)[:, None]
+        last = policy.step(ids, mask[:, : width + step + 1], (positions + step)[:, None], cache)
+        logits, processed, step = last.logits, processed + len(rows), step + 1
+        if finished.any():
+            ready = torch.from_numpy(finished).to(policy.device)
+            z[torch.from_numpy(rows[finished]).to(policy.device)] = last.z[ready].float()
+            source = _fill_gaps(finished)
+            rows, index = rows[source], torch.from_numpy(source).to(policy.device)
+            select_rows(cache, index)
+            mask, positions, logits = mask[index], positions[index], logits[index]
+    shape = (count, repeats)
+    by_prompt = [transcripts.tokens[first : first + repeats] for first in range(0, len(noise), repeats)]
+    return Rollouts(z.view(*shape, -1), by_prompt, transcripts.sampled().reshape(shape), processed)
+
+
+def draw(logits: Tensor, noise: npt.NDArray[np.float64], sampling: Sampling) -> npt.NDArray[np.int64]:
+    """One token per row of logits (R, V), by inverting the cumulative distribution at noise (R,).
+
+    Tokens are ordered by falling probability; temperature, then top-k, then top-p, as in transformers.
+    """
+    top_k = min(sampling.top_k or logits.shape[1], logits.shape[1])
+    values, tokens = torch.topk(logits.float(), top_k)
+    probability = torch.softmax(values.double() / sampling.temperature, dim=1)
+    before = probability.cumsum(1) - probability
+    probability = torch.where(before < sampling.top_p, probability, 0.0)
+    cumulative = probability.cumsum(1)
+    threshold = torch.from_numpy(noise).to(logits.device) * cumulative[:, -1]
+    choice = torch.searchsorted(cumulative, threshold[:, None], right=True)
+    allowed = (probability > 0).sum(1, keepdim=True) - 1
+    chosen: npt.NDArray[np.int64] = tokens.gather(1, torch.minimum(choice, allowed))[:, 0].cpu().numpy()
+    return chosen
+
+
+class _Transcripts:
+    """What each rollout has said, and what it has to say next."""
+
+    def __init__(self, policy: Policy, rollouts: int, limit: int) -> None:
+        self._policy = policy
+        self._limit = limit
+        self._appended = np.zeros(rollouts, dtype=np.int32)
+        self.tokens: list[list[int]] = [[] for _ in range(rollouts)]
+
+    def extend(
+        self, rows: npt.NDArray[np.int64], drawn: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """The token to feed for each rollout in `rows`, and whether it completes `<answer>`."""
+        pairs = [self._next(row, token) for row, token in zip(rows.tolist(), drawn.tolist(), strict=True)]
+        tokens, finished = zip(*pairs, strict=True)
+        return np.array(tokens), np.array(finished)
+
+    def sampled(self) -> npt.NDArray[np.int32]:
+        return np.array([len(tokens) for tokens in self.tokens], dtype=np.int32) - self._appended
+
+    def _next(self, row: int, token: int) -> tuple[int, bool]:
+        said, answer = self.tokens[row], self._policy.answer_ids
+        if self._appended[row] or len(said) == self._limit or token in self._policy.end_ids:
+            said.append(answer[self._appended[row]])
+            self._appended[row] += 1
+            return said[-1], bool(self._appended[row] == len(answer))
+        said.append(token)
+        return token, token in self._policy.closing_ids and self._policy.says_answer(said[-TAIL:])
+
+
+def _fill_gaps(finished: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Where the remaining rows come from, when the last ones move into the places of finished ones."""
+    source = np.arange(int((~finished).sum()))
+    moving = np.flatnonzero(~finished)
+    source[finished[: len(source)]] = moving[moving >= len(source)]
+    return source
