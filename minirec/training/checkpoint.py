@@ -1,0 +1,99 @@
+"""A training run on disk: adapter, optimizer, catalogue and metrics, as safetensors and JSON.
+
+A checkpoint is a folder `checkpoint-NNNNNN`, N updates into the run. It appears whole or not at all, and the one before
+it goes only afterwards: a process killed at any moment leaves one to resume from. Random numbers are not in it, since
+those of an update follow from the seed and its number.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from minirec.policy.policy import Policy
+from minirec.training.lora import load_adapter, save_adapter
+
+FORMAT = 1
+
+
+@dataclass
+class Progress:
+    """How far a run has come."""
+
+    update: int
+    """Updates done."""
+    catalogue: Tensor | None
+    """(M, d) unit vectors of the items as of the last refresh."""
+    metrics: list[dict[str, Any]]
+    """One entry per update."""
+
+
+def latest_checkpoint(out: Path) -> Path | None:
+    """The checkpoint that a run in this folder resumes from."""
+    return max(out.glob("checkpoint-[0-9]*"), default=None)
+
+
+def save_checkpoint(
+    out: Path, policy: Policy, optimizer: torch.optim.Optimizer, progress: Progress, run: Mapping[str, Any]
+) -> Path:
+    """Write a checkpoint, then remove the older ones. `run` says which run it is: see `load_checkpoint`."""
+    target = out / f"checkpoint-{progress.update:06d}"
+    scratch = out / f".{target.name}"
+    shutil.rmtree(scratch, ignore_errors=True)
+    save_adapter(policy, scratch)
+    save_file(_optimizer_tensors(optimizer), scratch / "optimizer.safetensors")
+    if progress.catalogue is not None:
+        save_file({"catalogue": progress.catalogue.cpu()}, scratch / "catalogue.safetensors")
+    state = {"format": FORMAT, "run": dict(run), "update": progress.update, "metrics": progress.metrics}
+    (scratch / "state.json").write_text(json.dumps(state))
+    shutil.rmtree(target, ignore_errors=True)
+    os.rename(scratch, target)
+    for older in out.glob("checkpoint-[0-9]*"):
+        if older != target:
+            shutil.rmtree(older, ignore_errors=True)
+    return target
+
+
+def load_checkpoint(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer, run: Mapping[str, Any]) -> Progress:
+    """Put a run back to where it was saved. Raises ValueError for a checkpoint of another run, naming what differs."""
+    state = json.loads((folder / "state.json").read_text())
+    if state["format"] != FORMAT:
+        raise ValueError(f"{folder.name} has format {state['format']}, this version reads {FORMAT}: train anew")
+    different = sorted(name for name in {*run, *state["run"]} if run.get(name) != state["run"].get(name))
+    if different:
+        raise ValueError(
+            f"{folder.name} belongs to a run with other {', '.join(different)}; resume with the same, or train in an "
+            "empty folder"
+        )
+    load_adapter(policy, folder)
+    _load_optimizer(optimizer, load_file(folder / "optimizer.safetensors"))
+    catalogue = folder / "catalogue.safetensors"
+    vectors = load_file(catalogue)["catalogue"].to(policy.device) if catalogue.exists() else None
+    return Progress(state["update"], vectors, state["metrics"])
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Per parameter, by its number, what the optimizer remembers of it."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{parameter}.{name}": tensor.detach().cpu().contiguous()
+        for parameter, entries in state.items()
+        for name, tensor in entries.items()
+    }
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        parameter, name = key.split(".")
+        state.setdefault(int(parameter), {})[name] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

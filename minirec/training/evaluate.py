@@ -1,0 +1,63 @@
+"""How well a policy recommends: HR@k and NDCG@k over the whole catalogue, one greedy rollout per sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from api_schemas.selections import RolloutSettings
+from minirec.data.dataset import Dataset
+from minirec.policy.catalogue import embed_items
+from minirec.policy.policy import Policy
+from minirec.training.experience import earn, ndcg_at, play
+
+CUTOFFS = (5, 10, 20, 50)
+BATCH = 64
+"""Samples between two calls of `on_samples`."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Means over samples."""
+
+    samples: int
+    hit_rate: dict[int, float]
+    """HR@k: share of the samples whose target is among the first k."""
+    ndcg: dict[int, float]
+    """NDCG@k: 1 / log2(rank + 1) of a target among the first k, else 0."""
+
+
+def evaluate(
+    policy: Policy,
+    *,
+    dataset: Dataset,
+    rows: Sequence[int],
+    rollouts: RolloutSettings,
+    on_samples: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Rank each sample's target among all items but its history, with the target never left out itself.
+
+    The rollouts are greedy, so no seed plays a part. `on_samples` hears how many samples are done and may raise to
+    stop. Raises ValueError for no rows.
+    """
+    if not len(rows):
+        raise ValueError("there are no samples to evaluate on")
+    items = dataset.items
+    catalogue = torch.from_numpy(embed_items(policy, items)).to(policy.device)
+    ranks = []
+    for start in range(0, len(rows), BATCH):
+        samples = [dataset.sample(int(row)) for row in rows[start : start + BATCH]]
+        greedy = np.zeros((len(samples), 1, rollouts.max_new_tokens))
+        z = play(policy, items, samples, greedy, rollouts).z
+        ranks.append(earn(z, catalogue, samples, rollouts).rank[:, 0])
+        if on_samples is not None:
+            on_samples(start + len(samples))
+    rank = torch.cat(ranks)
+    return Evaluation(
+        samples=len(rank),
+        hit_rate={k: float((rank <= k).double().mean()) for k in CUTOFFS},
+        ndcg={k: float(ndcg_at(rank, k).mean()) for k in CUTOFFS},
+    )

@@ -1,0 +1,98 @@
+"""The pass with gradients: log-probabilities of what was drawn, z at every `<answer>`, and item vectors."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from minirec.policy.policy import Policy
+from minirec.policy.prompts import item_prompt
+from minirec.policy.rollouts import Sampling
+from minirec.training.experience import Items
+from minirec.training.losses import log_probabilities
+from minirec.training.packing import Branch, Packed, Place, Tree, grow_trees, pack
+
+CPU_TOKENS = 1024
+"""Tokens per micro-batch on a CPU: more of them at once gain no speed there."""
+MAX_CUDA_TOKENS = 32_768
+
+
+def tokens_that_fit(policy: Policy) -> int:
+    """How many tokens a micro-batch may have: bounded by memory for activations and logits on a GPU."""
+    if policy.device.type != "cuda":
+        return CPU_TOKENS
+    config, size = policy.config, policy.dtype.itemsize
+    # Per token: what each layer keeps for its recomputation, one layer's insides, and logits with their gradient.
+    per_layer = policy.hidden_size * size
+    inside = 8 * (2 * policy.hidden_size + getattr(config, "intermediate_size", 4 * policy.hidden_size)) * (size + 4)
+    per_token = config.num_hidden_layers * per_layer + inside + 2 * config.vocab_size * size
+    free, _ = torch.cuda.mem_get_info(policy.device)
+    return max(1, min(MAX_CUDA_TOKENS, free // 2 // per_token))
+
+
+def plan_trees(policy: Policy, prompts: Sequence[Sequence[int]], branches: Sequence[Branch], budget: int) -> list[Tree]:
+    """Lay rollouts side by side behind their prompts where the model allows it, in trees of up to `budget` tokens.
+
+    Recurrent layers would carry one rollout into the next, a sliding window would count the others' tokens, and a
+    model that makes up positions itself would place a rollout behind the one before it.
+    """
+    longest = max(len(prompts[branch.sample]) + len(branch.tokens) for branch in branches)
+    most = min(budget, policy.sliding_window or budget)
+    share = policy.attention_only and "position_ids" in _accepted(policy) and longest <= most
+    return grow_trees(prompts, branches, share=share, max_tokens=most)
+
+
+def run_trees(policy: Policy, trees: Sequence[Tree], sampling: Sampling) -> tuple[list[Tensor], Tensor]:
+    """Log-probabilities of what each branch drew, and z (branches, d) float32 at its `<answer>`; differentiable."""
+    packed = pack(trees, pad_id=policy.pad_id, device=policy.device)
+    crowded = any(len(tree.branches) > 1 for tree in trees)
+    mask = packed.tree_mask(policy.dtype) if crowded else packed.flat_mask()
+    logits, hidden = _forward(policy, packed, mask, keep=-min(place.prompt_end for place in packed.places))
+    end_ids = torch.tensor(sorted(policy.end_ids), device=policy.device)
+
+    def of_branch(place: Place, drawn: Tensor, logits: Tensor) -> Tensor:
+        before = torch.cat([logits[place.row, place.prompt_end, None], logits[place.row, place.start : place.end]])
+        return log_probabilities(before[: len(drawn)], drawn, end_ids, sampling)
+
+    branches = [branch for tree in trees for branch in tree.branches]
+    log_probs = []
+    for place, branch in zip(packed.places, branches, strict=True):
+        drawn = torch.tensor(branch.drawn, device=policy.device)
+        # Computed again in the backward pass: float32 copies of the logits are what would take the memory.
+        log_probs.append(checkpoint(of_branch, place, drawn, logits, use_reentrant=False))
+    return log_probs, torch.stack([hidden[place.row, place.end] for place in packed.places]).float()
+
+
+def embed_with_gradient(policy: Policy, items: Items) -> Tensor:
+    """Unit vectors (Y, d) float32 of a few items, as `embed_items` computes them, but differentiable."""
+    packed = pack([Tree(item_prompt(policy, item), []) for item in items], pad_id=policy.pad_id, device=policy.device)
+    _, hidden = _forward(policy, packed, packed.flat_mask(), keep=1)
+    return nn.functional.normalize(hidden[:, -1].float(), dim=1)
+
+
+def _forward(policy: Policy, packed: Packed, mask: Tensor, *, keep: int) -> tuple[Tensor, Tensor]:
+    """Logits (R, >= keep, V) and hidden states (R, >= keep, d), the last one last."""
+    hidden: list[Tensor] = []
+
+    def remember(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        hidden.append(inputs[0])
+
+    accepted = _accepted(policy)
+    options: dict[str, Any] = {"position_ids": packed.position_ids, "logits_to_keep": keep}
+    options = {name: value for name, value in options.items() if name in accepted}
+    hook = policy.model.get_output_embeddings().register_forward_pre_hook(remember)
+    try:
+        output = policy.model(input_ids=packed.input_ids, attention_mask=mask, use_cache=False, **options)
+    finally:
+        hook.remove()
+    return output.logits, hidden[-1]
+
+
+def _accepted(policy: Policy) -> frozenset[str]:
+    """What the model's forward takes; a PEFT wrapper's own only says `**kwargs`."""
+    return frozenset(inspect.signature(policy.model.get_base_model().forward).parameters)

@@ -1,0 +1,195 @@
+"""One update of GRPO with the recommendation head (docs/method.md, section 7): roll out, rank, step.
+
+The loss is the weighted sum of
+
+- the token loss: the clipped ratio times the rollout's advantage over everything that the policy drew in it, averaged
+  over all tokens of the rollouts that have an advantage (each counts the same, whichever rollout it is from);
+- the item loss: the same over the softmax of the batch's targets (each once, those in a user's history left out) for
+  the best rollout of each group, averaged over the groups that have a signal.
+
+A batch is used for one step, so the policy that acted is the policy that learns: the old log-probabilities are the new
+ones, detached, and every ratio is 1. Rollouts without an advantage contribute nothing and are left out of the pass with
+gradients; a batch in which no group has a signal takes no step.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from api_schemas.selections import RolloutSettings
+from api_schemas.training import GrpoSettings
+from minirec.data.dataset import Sample
+from minirec.policy.batching import in_batches
+from minirec.policy.policy import Policy
+from minirec.policy.rewards import Outcomes
+from minirec.selection import advantages
+from minirec.training.experience import Episodes, Items, earn, play, sampling_of
+from minirec.training.forward import embed_with_gradient, plan_trees, run_trees, tokens_that_fit
+from minirec.training.losses import ENDED, clipped_objective, item_log_probabilities
+from minirec.training.packing import Branch, Tree
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What one update saw and did."""
+
+    outcomes: Outcomes
+    """Each (B, G)."""
+    token_loss: float
+    item_loss: float
+    grad_norm: float
+    """Before clipping."""
+    dead_groups: int
+    """Groups without a signal."""
+    tokens: int
+    """Tokens that the policy drew."""
+    generation_seconds: float
+
+
+class Learner:
+    """A policy with LoRA weights, the optimizer that moves them, and how to take one step."""
+
+    def __init__(self, policy: Policy, items: Items, rollouts: RolloutSettings, grpo: GrpoSettings) -> None:
+        self.policy = policy
+        self.items = items
+        self.rollouts = rollouts
+        self.grpo = grpo
+        self.weights = [weight for weight in policy.model.parameters() if weight.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.weights, lr=grpo.learning_rate, weight_decay=0.0)
+
+    def update(self, samples: Sequence[Sample], catalogue: Tensor, noise: npt.NDArray[np.float64]) -> Learned:
+        """Learn from B samples, with the catalogue's unit vectors (M, d) and sampling noise (B, G, T).
+
+        Raises ValueError when hidden states or gradients stop being finite.
+        """
+        started = time.perf_counter()
+        episodes = play(self.policy, self.items, samples, noise, self.rollouts)
+        earned = earn(episodes.z, catalogue, samples, self.rollouts)
+        generation_seconds = time.perf_counter() - started
+        branches = _branches(episodes, earned, limit=noise.shape[2])
+        losses, grad_norm = torch.zeros(2), 0.0
+        if branches:
+            gradients, losses = self._gradients(samples, episodes.prompts, branches)
+            grad_norm = self._step(gradients)
+        return Learned(
+            outcomes=earned,
+            token_loss=float(losses[0]),
+            item_loss=float(losses[1]),
+            grad_norm=grad_norm,
+            dead_groups=len(samples) - sum(branch.best for branch in branches),
+            tokens=int(episodes.sampled.sum()),
+            generation_seconds=generation_seconds,
+        )
+
+    def _gradients(
+        self, samples: Sequence[Sample], prompts: Sequence[Sequence[int]], branches: Sequence[Branch]
+    ) -> tuple[list[Tensor], Tensor]:
+        """Gradients of the loss, and the two losses (2,), gathered over micro-batches.
+
+        The item vectors' graph is shared by all of them: they work on a copy of the vectors, and what they want of it
+        goes back through the graph once, at the end.
+        """
+        budget = tokens_that_fit(self.policy)
+        trees = plan_trees(self.policy, prompts, branches, budget)
+        self.policy.model.train()
+        contrast = Contrast.of(self.policy, self.items, samples)
+        wanted = [*self.weights, contrast.vectors]
+        gradients = [torch.zeros_like(tensor) for tensor in wanted]
+        losses = torch.zeros(2)
+        drawn, groups = sum(len(branch.drawn) for branch in branches), sum(branch.best for branch in branches)
+
+        def run(batch: Sequence[int]) -> None:
+            token_sum, item_sum = self._objectives([trees[index] for index in batch], contrast)
+            token_loss, item_loss = -token_sum / drawn, -item_sum / groups
+            loss = self.grpo.token_loss_weight * token_loss + self.grpo.item_loss_weight * item_loss
+            # All at once, so that a micro-batch that runs out of memory on the way has added nothing.
+            _add(gradients, torch.autograd.grad(loss, wanted, materialize_grads=True))
+            losses.add_(torch.stack([token_loss, item_loss]).detach().cpu())
+
+        in_batches(range(len(trees)), max(1, budget // max(map(len, trees))), run)
+        of_vectors = gradients.pop()
+        _add(gradients, torch.autograd.grad(contrast.graph, self.weights, of_vectors, materialize_grads=True))
+        self.policy.model.eval()
+        return gradients, losses
+
+    def _objectives(self, trees: Sequence[Tree], contrast: Contrast) -> tuple[Tensor, Tensor]:
+        """Sums of the clipped objectives of tokens and of items over the rollouts of a micro-batch."""
+        branches = [branch for tree in trees for branch in tree.branches]
+        log_probs, z = run_trees(self.policy, trees, sampling_of(self.rollouts))
+        advantage = z.new_tensor([branch.advantage for branch in branches])
+        per_token = advantage.repeat_interleave(torch.tensor([len(branch.drawn) for branch in branches]).to(z.device))
+        best = [index for index, branch in enumerate(branches) if branch.best]
+        owners = [branches[index].sample for index in best]
+        u = torch.nn.functional.normalize(z[best], dim=1)
+        item_log_probs = contrast.log_probabilities(u, owners, tau=self.rollouts.tau)
+        return self._clipped(torch.cat(log_probs), per_token), self._clipped(item_log_probs, advantage[best])
+
+    def _clipped(self, log_probs: Tensor, advantage: Tensor) -> Tensor:
+        clips = {"clip_low": self.grpo.clip_low, "clip_high": self.grpo.clip_high}
+        return clipped_objective(log_probs, log_probs.detach(), advantage, **clips).sum()
+
+    def _step(self, gradients: Sequence[Tensor]) -> float:
+        """Move the weights, and return the gradient's norm before it was clipped."""
+        for weight, gradient in zip(self.weights, gradients, strict=True):
+            weight.grad = gradient
+        norm = float(torch.nn.utils.clip_grad_norm_(self.weights, self.grpo.max_grad_norm))
+        if not math.isfinite(norm):
+            raise ValueError("the gradient is not finite: lower learning_rate, or use bfloat16")
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return norm
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The targets of a batch as the items of a softmax (docs/method.md, section 7)."""
+
+    graph: Tensor
+    """(Y, d) unit vectors of the distinct targets, with the graph that made them."""
+    vectors: Tensor
+    """The same as a leaf: what micro-batches compute with."""
+    chosen: Tensor
+    """(B,) which of the targets is each sample's own."""
+    masked: Tensor
+    """(B, Y), true for others' targets in a sample's history."""
+
+    @classmethod
+    def of(cls, policy: Policy, items: Items, samples: Sequence[Sample]) -> Contrast:
+        targets = sorted({sample.target for sample in samples})
+        graph = embed_with_gradient(policy, [items[target] for target in targets])
+        chosen = torch.tensor([targets.index(sample.target) for sample in samples], device=policy.device)
+        outside = [[target in sample.history and target != sample.target for target in targets] for sample in samples]
+        masked = torch.tensor(outside, device=policy.device)
+        return cls(graph, graph.detach().requires_grad_(), chosen, masked)
+
+    def log_probabilities(self, u: Tensor, owners: Sequence[int], *, tau: float) -> Tensor:
+        """Log-probability (S,) of their samples' targets for unit rows u (S, d)."""
+        rows = list(owners)
+        return item_log_probabilities(u, self.vectors, self.chosen[rows], self.masked[rows], tau=tau)
+
+
+def _branches(episodes: Episodes, earned: Outcomes, *, limit: int) -> list[Branch]:
+    """The rollouts that have an advantage, in the order of their samples."""
+    reward = earned.reward.cpu().numpy()
+    advantage, _ = advantages(reward, (earned.ndcg > 0).cpu().numpy())
+    branches = []
+    for sample, rollout in np.argwhere(advantage != 0).tolist():
+        tokens, sampled = episodes.tokens[sample][rollout], int(episodes.sampled[sample, rollout])
+        ended = sampled < min(len(tokens), limit)
+        drawn = [*tokens[:sampled], *([ENDED] if ended else [])]
+        best = rollout == int(reward[sample].argmax())
+        branches.append(Branch(sample, tokens, drawn, float(advantage[sample, rollout]), best))
+    return branches
+
+
+def _add(totals: Sequence[Tensor], parts: Sequence[Tensor]) -> None:
+    for total, part in zip(totals, parts, strict=True):
+        total += part

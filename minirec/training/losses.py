@@ -1,0 +1,50 @@
+"""The two losses of GRPO with a recommendation head (docs/method.md, section 7).
+
+Both are sums of clipped objectives min(ratio A, clip(ratio) A), with the ratio of probabilities under the policy that
+is trained and the one that acted. An advantage belongs to a rollout and weighs every token of that rollout; a group
+without a signal has advantages 0 and takes part in neither the sums nor the counts that they are divided by.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from minirec.policy.rollouts import Sampling
+
+ENDED = -1
+"""Stands for whichever token ended the turn: all of them have the same effect."""
+
+
+def log_probabilities(logits: Tensor, drawn: Tensor, end_ids: Tensor, sampling: Sampling) -> Tensor:
+    """Log-probability (N,) float32 of what was drawn, a token or `ENDED`, from logits (N, V).
+
+    It is the probability in the distribution that tokens are really drawn from: after temperature, top-k and top-p.
+    Only its score function has mean zero over what can be drawn. With the plain softmax instead, every rollout would
+    also push down all tokens that could not have been drawn, by an amount that no group mean takes out.
+    """
+    scaled = logits.float() / sampling.temperature
+    kept = torch.topk(scaled, min(sampling.top_k or scaled.shape[1], scaled.shape[1]), dim=1).values
+    probability = kept.detach().softmax(1)
+    kept = kept.masked_fill(probability.cumsum(1) - probability >= sampling.top_p, -torch.inf)
+    of_token = scaled.gather(1, drawn.clamp(min=0)[:, None])[:, 0]
+    of_end = scaled[:, end_ids].logsumexp(1)
+    return torch.where(drawn == ENDED, of_end, of_token) - kept.logsumexp(1)
+
+
+def clipped_objective(
+    log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float
+) -> Tensor:
+    """min(ratio A, clip(ratio, 1 - clip_low, 1 + clip_high) A), entry by entry; to be maximised."""
+    ratio = torch.exp(log_probs - old_log_probs)
+    return torch.minimum(ratio * advantages, ratio.clamp(1 - clip_low, 1 + clip_high) * advantages)
+
+
+def item_log_probabilities(u: Tensor, items: Tensor, chosen: Tensor, masked: Tensor, *, tau: float) -> Tensor:
+    """Log-probability (S,) of each row's target in the softmax over the batch's targets (docs/method.md, section 7).
+
+    u (S, d) and items (Y, d) unit rows, each target once; chosen (S,) the row's own; masked (S, Y) is true for targets
+    of others that are in the row's history.
+    """
+    scores = (u @ items.T / tau).masked_fill(masked, -torch.inf)
+    return scores.log_softmax(1).gather(1, chosen[:, None])[:, 0]
