@@ -1,0 +1,56 @@
+"""The ASGI application: `uvicorn service.app:create_app --factory`."""
+
+from __future__ import annotations
+
+from fastapi import Depends, FastAPI
+from prometheus_client import CollectorRegistry
+
+import minirec.settings
+from minirec import __version__
+from minirec.settings import Settings
+from minirec.store import Store, connect
+from minirec.store.doorbell import CeleryRing, celery_app
+from service import datasets, events, openapi, operations, problems, scores, selections, subset
+from service.auth import require_key
+from service.limits import BodyLimit
+from service.logs import configure_logging
+from service.metrics import HttpMetrics, StoreMetrics
+from service.requests import RequestLog
+
+DESCRIPTION = """
+Which samples of a pool are worth training a recommender on, and in which order.
+
+Upload a **dataset** (samples and their catalogue), start a **selection** with a model, follow it by its events, and
+take back the **subset** in training order. Lists are pages: pass `next_after` as `after` to get the next. Every error
+is a problem document (RFC 9457) with a stable `code`.
+"""
+
+TAGS = [
+    {"name": "datasets", "description": "Samples and the catalogue that they refer to."},
+    {"name": "selections", "description": "Jobs that score a pool and choose from it."},
+    {"name": "results", "description": "What a finished selection measured and chose."},
+    {"name": "operations", "description": "For those who run the service."},
+]
+
+
+def create_app(settings: Settings | None = None, *, store: Store | None = None) -> FastAPI:
+    """The service with these settings (the process's own by default), on a given store or the one they name."""
+    settings = settings or minirec.settings.settings()
+    configure_logging(settings.log_level)
+    ring = CeleryRing(celery_app(settings), time_limit=settings.unit_time_limit)
+    app = FastAPI(
+        title="MiniRec", version=__version__, description=DESCRIPTION, openapi_tags=TAGS, redirect_slashes=False
+    )
+    app.state.settings = settings
+    app.state.store = store or connect(settings, ring=ring)
+    app.state.registry = CollectorRegistry()
+    app.state.registry.register(StoreMetrics(app.state.store, ring.waiting))
+    for module in (datasets, selections, events, scores, subset):
+        app.include_router(module.router, dependencies=[Depends(require_key)])
+    app.include_router(operations.router)
+    problems.install(app)
+    openapi.install(app)
+    app.add_middleware(BodyLimit, upload_path=datasets.router.prefix, upload_bytes=settings.max_upload_bytes)
+    # Added last: the outermost.
+    app.add_middleware(RequestLog, metrics=HttpMetrics(app.state.registry))
+    return app

@@ -1,0 +1,49 @@
+"""Datasets' content in the blob store, shared by all datasets with the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from redis.exceptions import LockError
+
+from minirec.data.dataset import Dataset
+from minirec.store import Store
+from service.problems import ProblemError
+
+LOCK_SECONDS = 300.0
+PATIENCE_SECONDS = 60.0
+
+
+def samples_blob(content_hash: str) -> str:
+    """Name of the samples of a content."""
+    return f"datasets/{content_hash}/samples.parquet"
+
+
+def items_blob(content_hash: str) -> str:
+    """Name of the catalogue of a content."""
+    return f"datasets/{content_hash}/items.parquet"
+
+
+def open_content(store: Store, content_hash: str) -> Dataset:
+    """The rows of a dataset. Raises BlobMissingError."""
+    return Dataset.open(
+        store.blobs.local_path(samples_blob(content_hash)), store.blobs.local_path(items_blob(content_hash))
+    )
+
+
+@contextmanager
+def content_lock(store: Store, content_hash: str) -> Iterator[None]:
+    """Keeps deletion apart from whoever takes a content into use: another upload of it, or a new selection."""
+    lock = store.redis.lock(
+        f"{store.prefix}lock:content:{content_hash}", timeout=LOCK_SECONDS, blocking_timeout=PATIENCE_SECONDS
+    )
+    if not lock.acquire():
+        raise ProblemError(
+            409, "dataset_busy", "another request is storing or deleting the same rows; try again in a minute"
+        )
+    try:
+        yield
+    finally:
+        with suppress(LockError):  # It ran out meanwhile, and may be another's by now.
+            lock.release()

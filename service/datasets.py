@@ -1,0 +1,133 @@
+"""Routes of datasets: upload, look up, list, delete."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from api_schemas import Dataset, DatasetDeleted, Page
+from minirec.data.ingest import DatasetError, Ingested, ingest
+from minirec.store import Store
+from minirec.store.errors import NotFoundError
+from minirec.store.ids import new_id
+from service.content import content_lock, items_blob, samples_blob
+from service.dependencies import DATASET_ID, DatasetId, Limit, StoreOf
+from service.idempotency import OnceOf
+from service.lookup import dataset_or_404
+from service.problems import ProblemError, invalid, problems
+from service.uploads import REQUEST_BODY, Upload, check_form, copy_files, read_form, scratch
+
+CHECK_SECONDS = 900
+"""How long checking and storing an upload may take."""
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"], responses=problems(401, 422, 503))
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=Dataset,
+    responses=problems(400, 409, 413),
+    openapi_extra={"requestBody": REQUEST_BODY},
+)
+async def upload_dataset(request: Request, store: StoreOf, once: OnceOf) -> Response:
+    """Upload samples and their catalogue. They are checked row by row, and stored whole or not at all."""
+    form = await read_form(request)
+    try:
+        upload = check_form(form)
+        return await run_in_threadpool(_answer_upload, store, once, upload)
+    finally:
+        await form.close()
+
+
+def _answer_upload(store: Store, once: OnceOf, upload: Upload) -> Response:
+    with scratch() as folder:
+        paths, fingerprint = copy_files(upload, folder)
+
+        def answer() -> Response:
+            dataset = _keep(store, upload, _check(upload, paths, folder / "checked"))
+            return Response(
+                dataset.model_dump_json(),
+                201,
+                headers={"Location": f"/v1/datasets/{dataset.id}"},
+                media_type="application/json",
+            )
+
+        return once(fingerprint, answer, seconds=CHECK_SECONDS)
+
+
+def _check(upload: Upload, paths: dict[str, Path], folder: Path) -> Ingested:
+    try:
+        return ingest(
+            paths["samples"],
+            paths["items"],
+            folder,
+            samples_name=upload.title("samples"),
+            items_name=upload.title("items"),
+        )
+    except DatasetError as error:
+        raise ProblemError(422, "invalid_dataset", str(error), errors=error.errors, total_errors=error.total) from error
+
+
+def _keep(store: Store, upload: Upload, ingested: Ingested) -> Dataset:
+    """Store blobs first and the record last: a dataset is there once all of it is."""
+    content = ingested.content_hash
+    dataset = Dataset(
+        id=new_id("ds"),
+        name=upload.name,
+        created_at=time.time(),
+        n_samples=ingested.n_samples,
+        n_items=ingested.n_items,
+        n_users=ingested.n_users,
+        splits=ingested.splits,
+        content_hash=content,
+        metadata=upload.metadata,
+    )
+    with content_lock(store, content):
+        for name, path in (
+            (items_blob(content), ingested.items_path),
+            (samples_blob(content), ingested.samples_path),
+        ):
+            if not store.blobs.exists(name):
+                store.blobs.put_file(name, path)
+        store.datasets.put(dataset)
+    return dataset
+
+
+@router.get("")
+def list_datasets(
+    store: StoreOf, limit: Limit = 20, after: Annotated[str | None, Query(pattern=DATASET_ID)] = None
+) -> Page[Dataset]:
+    """Datasets, newest first."""
+    try:
+        data, has_more = store.datasets.page(limit=limit, after=after)
+    except NotFoundError as error:
+        raise invalid("invalid_cursor", ("query", "after"), str(error)) from error
+    return Page(data=data, has_more=has_more, next_after=data[-1].id if has_more else None)
+
+
+@router.get("/{dataset_id}", responses=problems(404))
+def get_dataset(store: StoreOf, dataset_id: DatasetId) -> Dataset:
+    """One dataset."""
+    return dataset_or_404(store, dataset_id)
+
+
+@router.delete("/{dataset_id}", responses=problems(404, 409))
+def delete_dataset(store: StoreOf, dataset_id: DatasetId) -> DatasetDeleted:
+    """Delete a dataset; refused while a selection runs on it. Scores and subsets of finished ones go with it."""
+    content = dataset_or_404(store, dataset_id).content_hash
+    with content_lock(store, content):
+        users = [job.id for job in store.jobs.active() if job.fields.get("dataset_id") == dataset_id]
+        if users:
+            raise ProblemError(
+                409, "dataset_in_use", f"{users[0]} still works on {dataset_id}; cancel it or wait for its end"
+            )
+        dataset_or_404(store, dataset_id)  # It may have been deleted since.
+        if store.datasets.delete(dataset_id):
+            store.blobs.delete_tree(f"datasets/{content}")
+    return DatasetDeleted(id=dataset_id)

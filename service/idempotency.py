@@ -1,0 +1,64 @@
+"""`Idempotency-Key`: a POST that is sent again with the same key gets the first one's answer, and does nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+from starlette.responses import Response
+
+from minirec.store.records import IdempotencyConflictError, IdempotencyRecords, Replay
+from service.dependencies import StoreOf
+from service.problems import ProblemError
+
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Makes it safe to send the request again: for a day, the same key and body get the same answer.",
+    ),
+]
+_KEPT_HEADERS = ("location",)
+ANSWER_SECONDS = 60
+"""How long a key stays reserved when the process that was answering is gone."""
+
+
+class Once:
+    """Answers a request at most once per key; every time where there is no key."""
+
+    def __init__(self, records: IdempotencyRecords, scope: str, key: str | None) -> None:
+        self._records = records
+        self._key = None if key is None else hashlib.sha256(f"{scope}\n{key}".encode()).hexdigest()
+
+    def __call__(self, body: str, answer: Callable[[], Response], *, seconds: int = ANSWER_SECONDS) -> Response:
+        """The answer, given now (within `seconds`) or before to the same `body`. Raises ProblemError 409 or 422."""
+        if self._key is None:
+            return answer()
+        fingerprint = hashlib.sha256(body.encode()).hexdigest()
+        try:
+            replay = self._records.begin(self._key, fingerprint, seconds=seconds)
+        except IdempotencyConflictError as error:
+            if error.in_progress:
+                raise ProblemError(409, "idempotency_in_progress", f"{error}; ask again in a moment") from error
+            raise ProblemError(422, "idempotency_key_reused", f"{error}; send a new key with a new request") from error
+        if replay is not None:
+            return Response(replay.body, replay.status, headers=replay.headers, media_type="application/json")
+        try:
+            response = answer()
+        except BaseException:
+            self._records.abandon(self._key)
+            raise
+        headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+        self._records.finish(self._key, fingerprint, Replay(response.status_code, bytes(response.body), headers))
+        return response
+
+
+def _once(request: Request, store: StoreOf, key: Key = None) -> Once:
+    return Once(store.idempotency, f"{request.method} {request.url.path}", key)
+
+
+OnceOf = Annotated[Once, Depends(_once)]

@@ -1,0 +1,101 @@
+"""`python -m service.janitor`: gives back what lost workers held, and rings forgotten doorbells again.
+
+Several may run: one of them is the leader, and another takes over when it stops.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import suppress
+
+import structlog
+from kombu.exceptions import OperationalError
+from redis.exceptions import LockError, RedisError
+from redis.lock import Lock
+
+from minirec.settings import Settings, settings
+from minirec.store import Store, connect
+from minirec.store.doorbell import QUEUES, CeleryRing, celery_app
+from service.logs import configure_logging
+from service.metrics import LEASES_EXPIRED, Waiting, counters_key
+from service.uploads import remove_stale
+
+log = structlog.get_logger(__name__)
+
+RING_EMPTY_SECONDS = 10.0
+"""A doorbell this old that is not in its queue was lost, or its worker is about to answer."""
+RING_BUSY_SECONDS = 600.0
+"""While messages wait, an unanswered doorbell is most likely among them."""
+
+
+class Janitor:
+    """Sweeps, as long as it leads."""
+
+    def __init__(self, store: Store, waiting: Waiting, config: Settings) -> None:
+        self._store = store
+        self._waiting = waiting
+        self._settings = config
+        self._lock: Lock = store.redis.lock(f"{store.prefix}janitor", timeout=3 * config.janitor_seconds)
+
+    def run(self, stop: threading.Event) -> None:
+        """Sweep every `janitor_seconds` until told to stop, whatever happens to Redis meanwhile."""
+        log.info("janitor_started", every=self._settings.janitor_seconds)
+        while not stop.is_set():
+            try:
+                self.sweep()
+                if removed := remove_stale():
+                    log.warning("stale_uploads_removed", uploads=removed)
+            except (RedisError, OperationalError, OSError) as error:
+                log.warning("sweep_failed", error=str(error))
+            except Exception:
+                # A janitor that stops costs more than one that is wrong once.
+                log.exception("sweep_failed")
+            if self._settings.heartbeat_file is not None:
+                self._settings.heartbeat_file.touch()
+            stop.wait(self._settings.janitor_seconds)
+        self._resign()
+        log.info("janitor_stopped")
+
+    def sweep(self) -> bool:
+        """One round; False if another janitor leads."""
+        if not self._leads():
+            return False
+        expired = self._store.machine.sweep(max_attempts=self._settings.max_attempts, ring_after=self._ring_after())
+        if expired:
+            self._store.redis.hincrby(counters_key(self._store), LEASES_EXPIRED, expired)
+            log.warning("leases_expired", shards=expired)
+        return True
+
+    def _ring_after(self) -> dict[str, float]:
+        try:
+            waiting = self._waiting()
+        except (OperationalError, OSError, RedisError) as error:
+            log.warning("broker_unavailable", error=str(error))
+            return dict.fromkeys(QUEUES, RING_BUSY_SECONDS)
+        return {queue: RING_BUSY_SECONDS if waiting[queue] else RING_EMPTY_SECONDS for queue in QUEUES}
+
+    def _leads(self) -> bool:
+        with suppress(LockError):  # Never held, or it ran out meanwhile.
+            self._lock.reacquire()
+            return True
+        return bool(self._lock.acquire(blocking=False))
+
+    def _resign(self) -> None:
+        with suppress(LockError, RedisError):  # Another leads, or none can be told.
+            self._lock.release()
+
+
+def main() -> None:
+    """Sweep until SIGTERM or Ctrl-C."""
+    config = settings()
+    configure_logging(config.log_level)
+    stop = threading.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: stop.set())
+    ring = CeleryRing(celery_app(config), time_limit=config.unit_time_limit)
+    Janitor(connect(config, ring=ring), ring.waiting, config).run(stop)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""`GET /metrics`: what Prometheus reads. Nothing is labelled by job, so the number of series is bounded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import cast
+
+import structlog
+from kombu.exceptions import OperationalError
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from redis.exceptions import RedisError
+
+from minirec.store import Store
+
+log = structlog.get_logger(__name__)
+
+Waiting = Callable[[], dict[str, int]]
+LEASES_EXPIRED = "leases_expired"
+METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"})
+
+
+def counters_key(store: Store) -> str:
+    """The Redis hash where processes without a port of their own count: the janitor, for one."""
+    return f"{store.prefix}counters"
+
+
+class HttpMetrics:
+    """How long requests took, per route."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._seconds = Histogram(
+            "minirec_http_request_seconds",
+            "Time to answer a request, in seconds.",
+            ("route", "method", "status"),
+            registry=registry,
+            buckets=(0.005, 0.02, 0.1, 0.5, 1, 5, 15, 60, 300),
+        )
+
+    def observe(self, *, route: str, method: str, status: int, seconds: float) -> None:
+        known = method if method in METHODS else "other"
+        self._seconds.labels(route, known, str(status)).observe(seconds)
+
+
+class StoreMetrics(Collector):
+    """What the store knows, read whenever Prometheus asks."""
+
+    def __init__(self, store: Store, waiting: Waiting) -> None:
+        self._store = store
+        self._waiting = waiting
+
+    def collect(self) -> Iterator[Metric]:
+        reachable = GaugeMetricFamily("minirec_store_up", "Whether Redis answered.")
+        try:
+            metrics = [self._jobs(), self._memory(), self._leases()]
+        except RedisError as error:
+            log.warning("metrics_without_store", error=str(error))
+            metrics = []
+        reachable.add_metric((), 1 if metrics else 0)
+        yield reachable
+        yield from metrics
+        try:
+            yield self._queues()
+        except (OperationalError, OSError, RedisError) as error:
+            log.warning("metrics_without_broker", error=str(error))
+
+    def _jobs(self) -> Metric:
+        gauge = GaugeMetricFamily("minirec_jobs", "Jobs that have not ended.", labels=("status",))
+        statuses = Counter(record.status for record in self._store.jobs.active())
+        for status in ("queued", "running", "cancelling"):
+            gauge.add_metric((status,), statuses[status])
+        return gauge
+
+    def _memory(self) -> Metric:
+        gauge = GaugeMetricFamily("minirec_store_memory_ratio", "Redis memory used, of its limit (0: no limit is set).")
+        info = cast("dict[str, int]", self._store.redis.info("memory"))
+        limit = info.get("maxmemory", 0)
+        gauge.add_metric((), info["used_memory"] / limit if limit else 0.0)
+        return gauge
+
+    def _leases(self) -> Metric:
+        counter = CounterMetricFamily("minirec_leases_expired", "Shards taken back from silent workers.")
+        stored = cast("bytes | None", self._store.redis.hget(counters_key(self._store), LEASES_EXPIRED))
+        counter.add_metric((), int(stored or 0))
+        return counter
+
+    def _queues(self) -> Metric:
+        gauge = GaugeMetricFamily("minirec_queue_shards", "Doorbells that no worker has heard yet.", labels=("queue",))
+        for queue, size in self._waiting().items():
+            gauge.add_metric((queue,), size)
+        return gauge

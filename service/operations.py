@@ -1,0 +1,69 @@
+"""Routes for operators: version, liveness, readiness, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+import structlog
+from fastapi import APIRouter, Depends, Request
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import JSONResponse, Response
+
+from api_schemas import Health, Version
+from minirec import __version__
+from service.auth import require_key
+from service.dependencies import StoreOf
+from service.problems import problems
+
+log = structlog.get_logger(__name__)
+
+CHECK_SECONDS = 5.0
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/version")
+def version() -> Version:
+    """What runs here."""
+    return Version(version=__version__)
+
+
+@router.get("/health/live")
+async def live() -> Health:
+    """Whether the process runs; asks nothing else."""
+    return Health(status="ok")
+
+
+@router.get("/health/ready", response_model=Health, responses={503: {"model": Health}})
+async def ready(store: StoreOf) -> Response:
+    """Whether Redis and the blob store answer; 503 with what does not."""
+    checks = {
+        "redis": await _check("redis", store.redis.ping),
+        "blobs": await _check("blobs", store.blobs.check),
+    }
+    healthy = all(answer == "ok" for answer in checks.values())
+    health = Health(status="ok" if healthy else "unavailable", checks=checks)
+    return JSONResponse(health.model_dump(), 200 if healthy else 503)
+
+
+async def _check(name: str, probe: Callable[[], object]) -> str:
+    with anyio.move_on_after(CHECK_SECONDS):
+        try:
+            await anyio.to_thread.run_sync(probe, abandon_on_cancel=True)
+        except Exception as error:  # Whatever it is, this process cannot do its work; the addresses go to the log only.
+            log.warning("not_ready", check=name, error=str(error))
+            return f"failed ({type(error).__name__}); the log says more"
+        return "ok"
+    return f"no answer within {CHECK_SECONDS:.0f} seconds"
+
+
+@router.get(
+    "/metrics",
+    dependencies=[Depends(require_key)],
+    response_class=Response,
+    responses={200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}, **problems(401)},
+)
+def metrics(request: Request) -> Response:
+    """Prometheus' text format."""
+    return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_LATEST)

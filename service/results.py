@@ -1,0 +1,102 @@
+"""What a finished selection found: one row per sample of its pool."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from minirec.store import Store
+from minirec.store.columns import Columns
+from minirec.store.errors import NotFoundError
+from service.content import open_content
+from service.lookup import selection_or_404
+from service.problems import ProblemError
+
+GATES = ("open", "too_hard", "too_easy")
+SIGNALS = ("policy", "teacher", "none")
+
+
+@dataclass(frozen=True)
+class Result:
+    """The columns of a finished selection, `(N, ...)` each, and the ids of all samples of its dataset."""
+
+    content_hash: str
+    columns: Columns
+    dataset_ids: list[str]
+
+    def sample_id(self, position: int) -> str:
+        """Id of the sample at a position of the pool."""
+        return self.dataset_ids[int(self.columns["row"][position])]
+
+    def position_of(self, sample_id: str) -> int:
+        """Position of a sample in the pool. Raises KeyError."""
+        rows = self.columns["row"]  # sorted
+        try:
+            row = self.dataset_ids.index(sample_id)
+        except ValueError as error:
+            raise KeyError(sample_id) from error
+        position = int(np.searchsorted(rows, row))
+        if position == len(rows) or rows[position] != row:
+            raise KeyError(sample_id)
+        return position
+
+    @cached_property
+    def pool_order(self) -> npt.NDArray[np.int64]:
+        """All positions as they are."""
+        return np.arange(len(self.columns["row"]))
+
+    @cached_property
+    def rank_order(self) -> npt.NDArray[np.int64]:
+        """All positions: the picked ones as they were picked, then the others, best score first."""
+        rank = self.columns["picked_rank"].astype(np.int64)
+        return np.lexsort((-self.columns["score"], np.where(rank < 0, len(rank), rank)))
+
+    @cached_property
+    def training_order(self) -> npt.NDArray[np.int64]:
+        """Positions of the selected samples, as training shall see them."""
+        place = self.columns["training_position"]
+        chosen = np.flatnonzero(place >= 0)
+        return chosen[np.argsort(place[chosen])]
+
+    @cached_property
+    def pass_rate(self) -> npt.NDArray[np.float64]:
+        return np.asarray(self.columns["hit"].mean(axis=1, dtype=np.float64))
+
+    @cached_property
+    def reward_mean(self) -> npt.NDArray[np.float64]:
+        return np.asarray(self.columns["rewards"].mean(axis=1))
+
+    def representativeness(self, position: int) -> float | None:
+        """R of a sample; None where no vectors were measured."""
+        column = self.columns.get("representativeness")
+        return None if column is None else float(column[position])
+
+
+def result_of(store: Store, selection_id: str) -> Result:
+    """The result of a selection that has succeeded. Raises ProblemError 404, 409 or 410."""
+    record = selection_or_404(store, selection_id)
+    if record.status != "succeeded":
+        raise ProblemError(
+            409, "not_finished", f"{selection_id} is {record.status}; it has scores and a subset once it has succeeded"
+        )
+    try:
+        dataset = store.datasets.get(record.fields["dataset_id"])
+    except NotFoundError as error:
+        raise ProblemError(
+            410, "dataset_deleted", f"the dataset of {selection_id} was deleted, and the ids of its samples with it"
+        ) from error
+    return Result(dataset.content_hash, _columns(store, selection_id), _ids(store, dataset.content_hash))
+
+
+# Pages of one result are asked for one after the other, and results never change.
+@lru_cache(maxsize=4)
+def _columns(store: Store, selection_id: str) -> Columns:
+    return store.columns.read(f"selection:{selection_id}")
+
+
+@lru_cache(maxsize=4)
+def _ids(store: Store, content_hash: str) -> list[str]:
+    return open_content(store, content_hash).ids

@@ -1,0 +1,145 @@
+"""Route of a selection's subset, in training order: as ids, as JSON Lines, as a Parquet file."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from typing import IO, Annotated, Literal
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fastapi import APIRouter, Query
+from starlette.responses import Response, StreamingResponse
+
+from api_schemas import SubsetIds, SubsetRow
+from minirec.store import Store
+from service.content import open_content
+from service.dependencies import SelectionId, StoreOf
+from service.problems import problems
+from service.results import GATES, Result, result_of
+
+JSONL = "application/x-ndjson"
+PARQUET = "application/vnd.apache.parquet"
+CHUNK_ROWS = 1024
+CHUNK_BYTES = 1 << 20
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("position", pa.int64(), nullable=False),
+        pa.field("picked_rank", pa.int64(), nullable=False),
+        pa.field("group", pa.int64(), nullable=False),
+        pa.field("reward_mean", pa.float64(), nullable=False),
+        pa.field("pass_rate", pa.float64(), nullable=False),
+        pa.field("learnability", pa.float64(), nullable=False),
+        pa.field("representativeness", pa.float64()),
+        pa.field("gate", pa.string(), nullable=False),
+        pa.field(
+            "sample",
+            pa.struct(
+                [
+                    pa.field("id", pa.string(), nullable=False),
+                    pa.field("history", pa.list_(pa.string()), nullable=False),
+                    pa.field("target", pa.string(), nullable=False),
+                    pa.field("user_id", pa.string()),
+                    pa.field("timestamp", pa.float64()),
+                    pa.field("ratings", pa.list_(pa.float64())),
+                    pa.field("history_timestamps", pa.list_(pa.float64())),
+                    pa.field("split", pa.string()),
+                ]
+            ),
+            nullable=False,
+        ),
+    ]
+)
+"""`SubsetRow`, with the sample as `SampleRow`."""
+
+router = APIRouter(prefix="/v1/selections", tags=["results"], responses=problems(401, 404, 409, 410, 422, 503))
+
+
+@router.get(
+    "/{selection_id}/subset",
+    response_model=SubsetIds,
+    responses={
+        200: {
+            "description": "The subset, easy to hard within each group",
+            "content": {
+                JSONL: {"schema": {"type": "string", "description": "One `SubsetRow` per line"}},
+                PARQUET: {"schema": {"type": "string", "format": "binary"}},
+            },
+        }
+    },
+)
+def get_subset(
+    store: StoreOf,
+    selection_id: SelectionId,
+    format: Annotated[Literal["ids", "jsonl", "parquet"], Query(description="How the subset is written")] = "ids",
+) -> SubsetIds | Response:
+    """The selected samples in training order. Train on them in this order, without shuffling."""
+    result = result_of(store, selection_id)
+    if format == "ids":
+        return SubsetIds(
+            selection_id=selection_id,
+            ids=[result.sample_id(int(position)) for position in result.training_order],
+            groups=result.columns["group"][result.training_order].tolist(),
+        )
+    lines = _lines(store, result)
+    if format == "jsonl":
+        return _file(_joined(lines), JSONL, f"{selection_id}.jsonl")
+    return _file(_pieces(_parquet(lines)), PARQUET, f"{selection_id}.parquet")
+
+
+def _lines(store: Store, result: Result) -> list[bytes]:
+    """The subset's rows as JSON, in training order."""
+    dataset = open_content(store, result.content_hash)
+    lines = [b""] * len(result.training_order)
+    # Read in the dataset's order: its row groups are unpacked once each.
+    for position in np.sort(result.training_order):
+        row = _subset_row(result, int(position), dataset.sample_json(int(result.columns["row"][position])))
+        lines[row.position] = row.model_dump_json().encode()
+    return lines
+
+
+def _subset_row(result: Result, position: int, sample: dict[str, object]) -> SubsetRow:
+    columns = result.columns
+    return SubsetRow(
+        id=result.sample_id(position),
+        position=int(columns["training_position"][position]),
+        picked_rank=int(columns["picked_rank"][position]),
+        group=int(columns["group"][position]),
+        reward_mean=float(result.reward_mean[position]),
+        pass_rate=float(result.pass_rate[position]),
+        learnability=float(columns["learnability"][position]),
+        representativeness=result.representativeness(position),
+        gate=GATES[columns["gate"][position]],
+        sample=sample,
+    )
+
+
+def _joined(lines: list[bytes]) -> Iterator[bytes]:
+    for start in range(0, len(lines), CHUNK_ROWS):
+        yield b"\n".join(lines[start : start + CHUNK_ROWS]) + b"\n"
+
+
+def _parquet(lines: list[bytes]) -> IO[bytes]:
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by _pieces, once the client has it)
+    with pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+        for start in range(0, len(lines), CHUNK_ROWS):
+            rows = [orjson.loads(line) for line in lines[start : start + CHUNK_ROWS]]
+            writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
+    file.seek(0)
+    return file
+
+
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(CHUNK_BYTES):
+            yield piece
+
+
+def _file(content: Iterator[bytes], media_type: str, name: str) -> Response:
+    return StreamingResponse(
+        content, media_type=media_type, headers={"Content-Disposition": f'attachment; filename="{name}"'}
+    )

@@ -1,0 +1,160 @@
+"""The multipart body of a dataset upload: its two files on disk, its fields checked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from pydantic import TypeAdapter, ValidationError
+from starlette.datastructures import FormData, UploadFile
+
+from api_schemas import FieldError, Metadata
+from service.problems import ProblemError, invalid
+
+PARTS = ("samples", "items")
+FIELDS = ("name", "metadata")
+MAX_NAME = 200
+COPY_BYTES = 1 << 20
+PREFIX = "minirec-upload-"
+STALE_SECONDS = 24 * 3600.0
+
+_metadata = TypeAdapter(Metadata)
+
+REQUEST_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": list(PARTS),
+                "additionalProperties": False,
+                "properties": {
+                    "samples": {
+                        "type": "string",
+                        "format": "binary",
+                        "description": "Samples (`SampleRow`) as JSONL, gzip-compressed JSONL or Parquet",
+                    },
+                    "items": {
+                        "type": "string",
+                        "format": "binary",
+                        "description": "The catalogue (`ItemRow`) as JSONL, gzip-compressed JSONL or Parquet",
+                    },
+                    "name": {"type": "string", "maxLength": MAX_NAME},
+                    "metadata": {
+                        "type": "string",
+                        "description": 'A JSON object of strings, e.g. `{"source": "ml-100k"}`',
+                    },
+                },
+            }
+        }
+    },
+}
+"""OpenAPI's description of the body, which is read by hand: after the key was checked, and straight to disk."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What was sent, checked as far as that goes without reading the files."""
+
+    files: dict[str, UploadFile]
+    name: str | None
+    metadata: dict[str, str]
+
+    def title(self, part: str) -> str:
+        """What messages call a file: the client's name for it, made harmless, or the part's."""
+        given = (self.files[part].filename or "").replace("\\", "/").rsplit("/", 1)[-1]
+        return "".join(char for char in given if char.isprintable())[:100] or part
+
+
+async def read_form(request: Request) -> FormData:
+    """The parsed body; files are spooled to disk as they arrive. Raises ProblemError."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "multipart/form-data":
+        raise invalid(
+            "invalid_request",
+            ("header", "content-type"),
+            f"is {media_type or 'missing'}; send multipart/form-data with the files `samples` and `items`",
+        )
+    return await request.form(max_files=8, max_fields=8)
+
+
+def check_form(form: FormData) -> Upload:
+    """The files and fields of a body. Raises ProblemError 422 that lists everything wrong with it."""
+    errors: list[FieldError] = []
+
+    def fault(name: str, msg: str) -> None:
+        errors.append(FieldError(loc=["body", name], msg=msg))
+
+    for name in sorted(set(form) - {*PARTS, *FIELDS}):
+        fault(name, f"is not known; the parts are {', '.join((*PARTS, *FIELDS))}")
+    for name in form:
+        if len(form.getlist(name)) > 1:
+            fault(name, "was sent more than once")
+    files = {}
+    for name in PARTS:
+        value = form.get(name)
+        if isinstance(value, UploadFile):
+            files[name] = value
+        else:
+            fault(name, "is missing" if value is None else "is a plain field; send it as a file, with a filename")
+    fields = {}
+    for name in FIELDS:
+        value = form.get(name)
+        if isinstance(value, UploadFile):
+            fault(name, "is a file; send it as a plain field")
+        elif value is not None:
+            fields[name] = value
+    if len(fields.get("name", "")) > MAX_NAME:
+        fault("name", f"is longer than {MAX_NAME} characters")
+    metadata: dict[str, str] = {}
+    try:
+        metadata = _metadata.validate_json(fields.get("metadata", "{}"), strict=True)
+    except ValidationError as error:
+        fault("metadata", f"must be a JSON object of strings: {error.errors()[0]['msg']}")
+    if errors:
+        first = errors[0]
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise ProblemError(422, "invalid_request", f"{first.loc[-1]}: {first.msg}{more}", errors=errors)
+    return Upload(files, fields.get("name"), metadata)
+
+
+def copy_files(upload: Upload, folder: Path) -> tuple[dict[str, Path], str]:
+    """Write the files under names of our own; returns their paths and a hash over all that was sent."""
+    digest = hashlib.sha256(repr((upload.name, sorted(upload.metadata.items()))).encode())
+    paths = {}
+    for part in PARTS:
+        paths[part] = folder / part
+        digest.update(f"\n{part} {upload.files[part].size}\n".encode())
+        with paths[part].open("wb") as sink:
+            while chunk := upload.files[part].file.read(COPY_BYTES):
+                digest.update(chunk)
+                sink.write(chunk)
+    return paths, digest.hexdigest()
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A private folder for one upload, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
+        yield Path(folder)
+
+
+def remove_stale(*, older_than: float = STALE_SECONDS) -> int:
+    """Remove what killed processes of this user left behind; returns how many uploads that were."""
+    removed = 0
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(FileNotFoundError):  # Another janitor was faster.
+            facts = folder.lstat()
+            if facts.st_uid == os.getuid() and time.time() - facts.st_mtime > older_than:
+                shutil.rmtree(folder)
+                removed += 1
+    return removed

@@ -1,0 +1,56 @@
+"""Jobs as the API shows them."""
+
+from __future__ import annotations
+
+import time
+
+from api_schemas import Counts, JobError, Selection, SelectionCreate
+from minirec.store.jobs import JobRecord
+
+
+def selection_view(record: JobRecord) -> Selection:
+    """A selection's state, from its record."""
+    request = SelectionCreate.model_validate_json(record.fields["request"])
+    error = record.json("error")
+    counts = _counts(record)
+    return Selection(
+        id=record.id,
+        status=record.status,
+        stage=record.stage if record.status in ("running", "cancelling") else None,
+        counts=counts,
+        dataset_id=request.dataset_id,
+        request=request,
+        created_at=float(record.fields["created_at"]),
+        started_at=record.time("started_at"),
+        finished_at=record.time("finished_at"),
+        estimated_finish=_estimated_finish(record, counts),
+        error=None if error is None else JobError.model_validate(error),
+        result=record.json("result") if record.status == "succeeded" else None,
+        provenance=record.json("provenance") or {},
+        metadata=request.metadata,
+    )
+
+
+def _counts(record: JobRecord) -> Counts:
+    failed = len((record.json("error") or {}).get("sample_ids", ()))
+    cached = int(record.fields.get("cached:scoring", 0))
+    if record.status == "succeeded":
+        size = record.json("result")["pool_size"]
+        return Counts(total=size, scored=size, cached=min(size, cached))
+    pool = int(record.fields["pool_size"])
+    if record.group is None or record.stage == "preparing":
+        return Counts(total=pool, failed=failed)
+    if record.stage == "selecting":
+        return Counts(total=pool, scored=pool, cached=min(pool, cached), failed=failed)
+    done = record.group.progress
+    cached = int(record.fields.get("inherited", 0)) + record.group.cached
+    return Counts(total=record.group.total, scored=done, cached=min(done, cached), failed=failed)
+
+
+def _estimated_finish(record: JobRecord, counts: Counts) -> float | None:
+    """When scoring will be through at its pace so far; what was cached says nothing about the pace."""
+    since, computed = record.time("stage_at"), counts.scored - counts.cached
+    if record.status != "running" or record.stage != "scoring" or since is None or computed <= 0:
+        return None
+    now = time.time()
+    return now + (now - since) * (counts.total - counts.scored) / computed

@@ -1,0 +1,87 @@
+"""The service on a real Redis-compatible server, with doorbells that the tests hear instead of a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from minirec.settings import Settings
+from minirec.store import Store, connect
+from minirec.store.machine import Doorbell, Ring
+from service.app import create_app
+from tests.builders import write_files
+
+KEY = "test-key-0123456789"
+
+
+@dataclass
+class Service:
+    """A running service and what lies behind it."""
+
+    app: FastAPI
+    settings: Settings
+    store: Store
+    http: TestClient
+    files: tuple[Path, Path]
+    doorbells: list[Doorbell] = field(default_factory=list)
+
+    def upload(self, *, data: dict[str, str] | None = None, headers: dict[str, str] | None = None) -> dict[str, Any]:
+        """Upload the small dataset and return its record."""
+        samples, items = self.files
+        with samples.open("rb") as first, items.open("rb") as second:
+            response = self.http.post(
+                "/v1/datasets", files={"samples": first, "items": second}, data=data, headers=headers
+            )
+        assert response.status_code == 201, response.text
+        return dict(response.json())
+
+    def select(self, dataset_id: str, **changes: Any) -> dict[str, Any]:
+        """Queue a selection and return its record."""
+        response = self.http.post("/v1/selections", json=selection_body(dataset_id, **changes))
+        assert response.status_code == 202, response.text
+        return dict(response.json())
+
+
+def selection_body(dataset_id: str, **changes: Any) -> dict[str, Any]:
+    """A request for a small selection."""
+    return {
+        "dataset_id": dataset_id,
+        "model": {"source": "local", "id": "tiny"},
+        "size": 6,
+        "curriculum": {"group_size": 4},
+    } | changes
+
+
+@pytest.fixture
+def make_service(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    """Builds services that share one store, with the settings that a test needs."""
+    opened: list[TestClient] = []
+    files = write_files(tmp_path)
+
+    def make(*, store_ring: Ring | None = None, **changes: Any) -> Service:
+        settings = Settings(
+            **{"redis_url": redis_url, "blob_url": (tmp_path / "blobs").as_uri(), "api_keys": (KEY,), **changes}
+        )
+        doorbells: list[Doorbell] = []
+        store = connect(settings, ring=store_ring or doorbells.extend)
+        app = create_app(settings, store=store)
+        http = TestClient(app, headers={"Authorization": f"Bearer {KEY}"}, raise_server_exceptions=False)
+        opened.append(http)
+        return Service(app, settings, store, http, files, doorbells)
+
+    connect(Settings(redis_url=redis_url, blob_url=tmp_path.as_uri())).redis.flushall()
+    yield make
+    for http in opened:
+        http.close()
+
+
+@pytest.fixture
+def service(make_service: Callable[..., Service]) -> Service:
+    """A service with one API key."""
+    return make_service()

@@ -1,0 +1,112 @@
+"""Stands in for the workers: moves a selection through its stages with made-up numbers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minirec.store import Store
+from minirec.store.columns import Columns
+from minirec.store.machine import Claim, Outcome, Stage
+
+SCORING_UNITS = 2
+ITEMS = 40
+
+
+@dataclass
+class StandIn:
+    """A worker for one selection."""
+
+    store: Store
+    selection_id: str
+    pool: int = 48
+    scoring: str = "score:abc"
+
+    def claim(self, group: str, unit: int = 0) -> Claim:
+        """Take a unit that is there to be taken."""
+        claim = self.store.machine.claim(group, unit, worker="host/1", lease=60)
+        assert claim is not None
+        return claim
+
+    def prepare(self) -> None:
+        """Plan the stages, as the worker's `prepare` does."""
+        claim = self.claim(f"prepare:{self.selection_id}")
+        stages = [
+            Stage("embedding_catalogue", f"catalogue:{self.scoring}", "gpu", "catalogue", 1, ITEMS, "{}"),
+            Stage("scoring", self.scoring, "gpu", "score", SCORING_UNITS, self.pool, "{}"),
+            Stage("selecting", f"select:{self.selection_id}", "cpu", "select", 1, 1, "{}"),
+        ]
+        provenance = json.dumps({"model": {"id": "tiny", "revision": "abc"}})
+        assert self.store.machine.commit(claim, progress=1, outcome=Outcome({"provenance": provenance}, stages))
+
+    def embed(self) -> None:
+        """Embed the catalogue."""
+        claim = self.claim(f"catalogue:{self.scoring}")
+        assert self.store.machine.commit(claim, progress=ITEMS)
+
+    def score(self) -> None:
+        """Score all shards."""
+        for unit in range(SCORING_UNITS):
+            assert self.store.machine.commit(self.claim(self.scoring, unit), progress=self.pool // SCORING_UNITS)
+
+    def select(self, columns: Columns) -> None:
+        """Finish with these columns."""
+        claim = self.claim(f"select:{self.selection_id}")
+        writes = self.store.columns.shards_of(f"selection:{self.selection_id}", columns)
+        outcome = Outcome({"result": json.dumps(result(columns))}, warnings=["a warning"], writes=writes)
+        assert self.store.machine.commit(claim, progress=1, outcome=outcome)
+
+    def finish(self, *, vectors: bool = True) -> Columns:
+        """Do everything, and return what was stored."""
+        columns = made_up_columns(self.pool, vectors=vectors)
+        self.prepare()
+        self.embed()
+        self.score()
+        self.select(columns)
+        return columns
+
+
+def made_up_columns(pool: int, *, picked: int = 6, rollouts: int = 3, vectors: bool = True) -> Columns:
+    """Columns of a finished selection that picked the rows 0, 7, 14, ... and trains on them backwards."""
+    rng = np.random.default_rng(0)
+    rewards = rng.random((pool, rollouts))
+    picked_rank, training_position, group = (np.full(pool, -1, dtype=np.int32) for _ in range(3))
+    chosen = np.arange(picked) * 7
+    picked_rank[chosen] = np.arange(picked)
+    training_position[chosen] = np.arange(picked)[::-1]
+    group[chosen] = np.arange(picked)[::-1] // 4
+    columns = {
+        "row": np.arange(pool, dtype=np.int64),
+        "rewards": rewards,
+        "hit": (rewards > 0.5).astype(np.uint8),
+        "learnability": rng.random(pool),
+        "learnability_raw": rng.random(pool),
+        "representativeness": rng.random(pool),
+        "score": rng.random(pool),
+        "gate": (np.arange(pool) % 3).astype(np.int8),
+        "signal": (np.arange(pool) % 3).astype(np.int8),
+        "picked_rank": picked_rank,
+        "training_position": training_position,
+        "group": group,
+    }
+    if not vectors:
+        del columns["representativeness"]
+    return columns
+
+
+def result(columns: Columns) -> dict[str, Any]:
+    """The short form of a result."""
+    return {
+        "pool_size": len(columns["row"]),
+        "selected": int((columns["picked_rank"] >= 0).sum()),
+        "gated": {"too_hard": 16, "too_easy": 16},
+        "backfilled": 0,
+        "signal": {"policy": 16, "teacher": 16, "none": 16},
+        "reward_mean": 0.5,
+        "reward_std": 0.1,
+        "selected_reward_mean": 0.5,
+        "groups": 2,
+    }

@@ -1,0 +1,117 @@
+"""Datasets come whole or not at all, are looked up, listed, and deleted."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from api_schemas import Dataset
+from minirec.data.dataset import Dataset as Content
+from tests.api.conftest import Service
+from tests.api.stand_in import StandIn
+from tests.api.test_problems import assert_problem
+
+
+def rows_of(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def blobs(service: Service) -> list[str]:
+    """Names of the datasets' blobs."""
+    root = Path(service.settings.blob_url.removeprefix("file://"))
+    return sorted(str(path.relative_to(root)) for path in root.rglob("datasets/**/*") if path.is_file())
+
+
+def test_an_upload_becomes_a_dataset(service: Service) -> None:
+    samples, items = service.files
+    with samples.open("rb") as first, items.open("rb") as second:
+        response = service.http.post(
+            "/v1/datasets",
+            files={"items": second, "samples": first},
+            data={"name": "little", "metadata": '{"source": "made up"}'},
+        )
+    assert response.status_code == 201, response.text
+    dataset = Dataset.model_validate_json(response.content)
+    assert response.headers["location"] == f"/v1/datasets/{dataset.id}"
+    assert (dataset.n_samples, dataset.n_items, dataset.n_users) == (48, 40, 7)
+    assert (dataset.name, dataset.metadata, dataset.splits) == ("little", {"source": "made up"}, {"none": 48})
+    assert service.http.get(response.headers["location"]).json() == response.json()
+    folder = f"datasets/{dataset.content_hash}"
+    assert blobs(service) == [f"{folder}/items.parquet", f"{folder}/samples.parquet"]
+    content = Content.open(*(service.store.blobs.local_path(name) for name in reversed(blobs(service))))
+    assert content.sample_json(5) == rows_of(samples)[5]
+
+
+@pytest.mark.parametrize("kind", ["gzip", "parquet"])
+def test_the_same_rows_in_another_format_are_the_same_content(service: Service, tmp_path: Path, kind: str) -> None:
+    plain = service.upload()
+    changed = []
+    for path in service.files:
+        target = tmp_path / f"{path.stem}.{kind}"
+        if kind == "gzip":
+            target.write_bytes(gzip.compress(path.read_bytes()))
+        else:
+            rows = [
+                row | {"timestamp": float(row["timestamp"])} if "timestamp" in row else row for row in rows_of(path)
+            ]
+            pq.write_table(pa.Table.from_pylist(rows), target)
+        changed.append(target)
+    service.files = changed[0], changed[1]
+    other = service.upload()
+    assert other["content_hash"] == plain["content_hash"]
+    assert other["id"] != plain["id"]
+    assert len(blobs(service)) == 2
+
+
+def test_lists_are_pages_newest_first(service: Service) -> None:
+    ids = [service.upload()["id"] for _ in range(5)][::-1]
+    seen: list[str] = []
+    after = None
+    for expected in ([0, 1], [2, 3], [4]):
+        page = service.http.get("/v1/datasets", params={"limit": 2} | ({"after": after} if after else {})).json()
+        assert [row["id"] for row in page["data"]] == [ids[index] for index in expected]
+        seen += [row["id"] for row in page["data"]]
+        after = page["next_after"]
+        assert page["has_more"] == (after is not None) == (expected != [4])
+    assert seen == ids
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "after=nonsense", "after=ds_unknown"])
+def test_pages_say_what_is_wrong_with_them(service: Service, query: str) -> None:
+    problem = assert_problem(
+        service.http.get(f"/v1/datasets?{query}"),
+        422,
+        "invalid_cursor" if query == "after=ds_unknown" else "invalid_request",
+    )
+    assert problem.errors[0].loc[:2] == ["query", query.partition("=")[0]]
+
+
+def test_a_deleted_dataset_is_gone_with_its_blobs(service: Service) -> None:
+    dataset_id = service.upload()["id"]
+    assert service.http.delete(f"/v1/datasets/{dataset_id}").json() == {"id": dataset_id, "deleted": True}
+    assert_problem(service.http.get(f"/v1/datasets/{dataset_id}"), 404, "dataset_not_found")
+    assert_problem(service.http.delete(f"/v1/datasets/{dataset_id}"), 404, "dataset_not_found")
+    assert service.http.get("/v1/datasets").json()["data"] == []
+    assert blobs(service) == []
+
+
+def test_shared_content_stays_until_its_last_dataset_goes(service: Service) -> None:
+    first, second = service.upload()["id"], service.upload()["id"]
+    service.http.delete(f"/v1/datasets/{first}")
+    assert len(blobs(service)) == 2
+    service.http.delete(f"/v1/datasets/{second}")
+    assert blobs(service) == []
+
+
+def test_a_dataset_in_use_is_not_deleted(service: Service) -> None:
+    dataset_id = service.upload()["id"]
+    selection_id = service.select(dataset_id)["id"]
+    problem = assert_problem(service.http.delete(f"/v1/datasets/{dataset_id}"), 409, "dataset_in_use")
+    assert selection_id in problem.detail
+    StandIn(service.store, selection_id).finish()
+    assert service.http.delete(f"/v1/datasets/{dataset_id}").status_code == 200

@@ -1,0 +1,167 @@
+"""What a finished selection measured and chose comes out complete, in order, in every format."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from api_schemas import SampleRow, SampleScore, SubsetIds, SubsetRow
+from minirec.store.columns import Columns
+from tests.api.conftest import Service
+from tests.api.stand_in import StandIn, made_up_columns
+from tests.api.test_datasets import rows_of
+from tests.api.test_problems import assert_problem
+
+PICKED = [f"s{7 * n:03d}" for n in range(6)]
+"""Ids in the order in which they were picked; training goes backwards through them."""
+
+
+@pytest.fixture
+def finished(service: Service) -> tuple[str, Columns]:
+    """A finished selection and what was stored of it."""
+    selection_id = service.select(service.upload()["id"])["id"]
+    return selection_id, StandIn(service.store, selection_id).finish()
+
+
+def all_scores(service: Service, selection_id: str, **params: Any) -> list[SampleScore]:
+    """Every score, page by page."""
+    found: list[SampleScore] = []
+    after: dict[str, str] = {}
+    while True:
+        response = service.http.get(f"/v1/selections/{selection_id}/scores", params=params | after)
+        assert response.status_code == 200, response.text
+        page = response.json()
+        found += [SampleScore.model_validate(row) for row in page["data"]]
+        assert page["has_more"] == (page["next_after"] is not None)
+        if not page["has_more"]:
+            return found
+        after = {"after": page["next_after"]}
+
+
+@pytest.mark.parametrize("limit", [1, 7, 48, 1000])
+def test_scores_come_in_the_order_of_the_pool(service: Service, finished: tuple[str, Columns], limit: int) -> None:
+    selection_id, columns = finished
+    scores = all_scores(service, selection_id, limit=limit)
+    assert [score.id for score in scores] == [f"s{n:03d}" for n in range(48)]
+    for n, score in enumerate(scores):
+        rewards = columns["rewards"][n]
+        assert score.rewards == rewards.tolist()
+        assert (score.reward_mean, score.reward_std) == pytest.approx((rewards.mean(), rewards.std()), abs=1e-15)
+        assert score.hit == [reward > 0.5 for reward in rewards]
+        assert score.pass_rate == pytest.approx(np.mean(score.hit))
+        for name in ("learnability", "learnability_raw", "representativeness", "score"):
+            assert getattr(score, name) == columns[name][n]
+        assert score.gate == ("open", "too_hard", "too_easy")[n % 3]
+        assert score.signal == ("policy", "teacher", "none")[n % 3]
+        picked = n // 7 if n % 7 == 0 and n < 42 else None
+        assert score.picked_rank == picked
+        assert score.training_position == (None if picked is None else 5 - picked)
+
+
+@pytest.mark.parametrize("limit", [4, 1000])
+def test_scores_by_rank_begin_with_the_picked(service: Service, finished: tuple[str, Columns], limit: int) -> None:
+    selection_id, _ = finished
+    scores = all_scores(service, selection_id, order="rank", limit=limit)
+    assert [score.id for score in scores[:6]] == PICKED
+    rest = [score.score for score in scores[6:]]
+    assert rest == sorted(rest, reverse=True)
+    assert len({score.id for score in scores}) == 48
+
+
+def test_scores_go_on_behind_any_sample_of_the_pool(service: Service, finished: tuple[str, Columns]) -> None:
+    selection_id, _ = finished
+    page = service.http.get(f"/v1/selections/{selection_id}/scores", params={"after": "s046"}).json()
+    assert [row["id"] for row in page["data"]] == ["s047"]
+    response = service.http.get(f"/v1/selections/{selection_id}/scores", params={"after": "nobody"})
+    assert assert_problem(response, 422, "invalid_cursor").errors[0].loc == ["query", "after"]
+
+
+def test_samples_outside_the_pool_have_no_scores(service: Service) -> None:
+    selection_id = service.select(service.upload()["id"])["id"]
+    worker = StandIn(service.store, selection_id)
+    worker.pool = 10
+    columns = made_up_columns(10, picked=2)
+    columns["row"] = np.arange(10) * 4 + 1
+    worker.prepare()
+    worker.embed()
+    worker.score()
+    worker.select(columns)
+    scores = all_scores(service, selection_id, limit=3)
+    assert [score.id for score in scores] == [f"s{4 * n + 1:03d}" for n in range(10)]
+    response = service.http.get(f"/v1/selections/{selection_id}/scores", params={"after": "s002"})
+    assert_problem(response, 422, "invalid_cursor")
+    assert service.http.get(f"/v1/selections/{selection_id}/subset").json()["ids"] == ["s029", "s001"]
+
+
+def test_without_vectors_there_is_no_representativeness(service: Service) -> None:
+    selection_id = service.select(service.upload()["id"])["id"]
+    StandIn(service.store, selection_id).finish(vectors=False)
+    assert {score.representativeness for score in all_scores(service, selection_id)} == {None}
+    response = service.http.get(f"/v1/selections/{selection_id}/subset?format=parquet")
+    assert pq.read_table(io.BytesIO(response.content))["representativeness"].null_count == 6
+
+
+def test_the_subset_is_in_training_order(service: Service, finished: tuple[str, Columns]) -> None:
+    selection_id, _ = finished
+    subset = SubsetIds.model_validate(service.http.get(f"/v1/selections/{selection_id}/subset").json())
+    assert (subset.selection_id, subset.ids, subset.groups) == (selection_id, PICKED[::-1], [0, 0, 0, 0, 1, 1])
+
+
+def test_the_subset_as_json_lines_has_the_samples_as_they_were_sent(
+    service: Service, finished: tuple[str, Columns]
+) -> None:
+    selection_id, columns = finished
+    response = service.http.get(f"/v1/selections/{selection_id}/subset?format=jsonl")
+    assert response.headers["content-type"] == "application/x-ndjson"
+    assert response.headers["content-disposition"] == f'attachment; filename="{selection_id}.jsonl"'
+    rows = [SubsetRow.model_validate_json(line) for line in response.content.splitlines()]
+    sent = {row["id"]: row for row in rows_of(service.files[0])}
+    assert [row.id for row in rows] == PICKED[::-1]
+    for position, row in enumerate(rows):
+        n = int(row.id[1:])
+        assert (row.position, row.picked_rank, row.group) == (position, 5 - position, position // 4)
+        assert row.sample == sent[row.id]
+        assert row.reward_mean == pytest.approx(columns["rewards"][n].mean())
+        assert row.learnability == columns["learnability"][n]
+        assert row.gate == ("open", "too_hard", "too_easy")[n % 3]
+        SampleRow.model_validate(row.sample)
+
+
+def test_the_subset_as_parquet_says_the_same(service: Service, finished: tuple[str, Columns]) -> None:
+    selection_id, _ = finished
+    url = f"/v1/selections/{selection_id}/subset"
+    response = service.http.get(url, params={"format": "parquet"})
+    assert response.headers["content-type"] == "application/vnd.apache.parquet"
+    rows = pq.read_table(io.BytesIO(response.content)).to_pylist()
+    for row in rows:
+        row["sample"] = {name: value for name, value in row["sample"].items() if value is not None}
+    lines = service.http.get(url, params={"format": "jsonl"}).content.splitlines()
+    assert rows == [json.loads(line) for line in lines]
+
+
+def test_results_are_there_only_once_there_is_success(service: Service) -> None:
+    selection_id = service.select(service.upload()["id"])["id"]
+    for path in ("scores", "subset", "subset?format=jsonl"):
+        problem = assert_problem(service.http.get(f"/v1/selections/{selection_id}/{path}"), 409, "not_finished")
+        assert "queued" in problem.detail
+
+
+def test_results_go_with_their_dataset(service: Service, finished: tuple[str, Columns]) -> None:
+    selection_id, _ = finished
+    all_scores(service, selection_id)
+    dataset_id = service.http.get(f"/v1/selections/{selection_id}").json()["dataset_id"]
+    assert service.http.delete(f"/v1/datasets/{dataset_id}").status_code == 200
+    for path in ("scores", "subset", "subset?format=parquet"):
+        assert_problem(service.http.get(f"/v1/selections/{selection_id}/{path}"), 410, "dataset_deleted")
+    assert service.http.get(f"/v1/selections/{selection_id}").json()["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("query", ["scores?order=size", "scores?limit=1001", "scores?after=", "subset?format=csv"])
+def test_results_say_what_is_wrong_with_the_query(service: Service, query: str) -> None:
+    problem = assert_problem(service.http.get(f"/v1/selections/sel_1/{query}"), 422, "invalid_request")
+    assert problem.errors[0].loc == ["query", query.partition("?")[2].partition("=")[0]]
