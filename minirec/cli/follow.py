@@ -1,0 +1,102 @@
+"""Live progress of uploads and selections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from api_schemas import Counts, Dataset, Selection
+from minirec.cli.output import notes, say, stage_name
+from minirec.client import MiniRec
+
+
+def upload(
+    client: MiniRec, samples: Path, items: Path, name: str | None, metadata: Mapping[str, str] | None = None
+) -> Dataset:
+    """Upload a dataset under a progress bar."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=notes, transient=True) as progress:
+        task = progress.add_task("uploading", total=None)
+
+        def show(sent: int, total: int) -> None:
+            progress.update(task, completed=sent, total=total)
+            if sent == total:
+                progress.update(task, description="checking every row")
+
+        return client.datasets.upload(samples=samples, items=items, name=name, metadata=metadata, on_progress=show)
+
+
+def follow(client: MiniRec, selection_id: str) -> Selection:
+    """Show a selection's progress until it is over; Ctrl-C ends the showing, not the job.
+
+    Raises `JobFailedError` and `JobCancelledError`.
+    """
+    try:
+        with selection_progress() as view:
+            return client.selections.wait(selection_id, on_update=view.show)
+    except KeyboardInterrupt:
+        say(
+            f"\n[bold]{selection_id}[/] goes on running.\n"
+            f"  Follow it again:  minirec status {selection_id} --follow\n"
+            f"  Stop it:          minirec cancel {selection_id}"
+        )
+        raise typer.Exit(130) from None
+
+
+@contextmanager
+def selection_progress() -> Iterator[SelectionProgress]:
+    """A display with one bar per stage of a selection."""
+    columns = (SpinnerColumn(), TextColumn("{task.description:<20}"), BarColumn(), TextColumn("{task.fields[counts]}"))
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, *times, console=notes, disable=not notes.is_terminal) as progress:
+        yield SelectionProgress(progress)
+
+
+class SelectionProgress:
+    """Bars of the stages that a selection has come through."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._bars: dict[str, TaskID] = {}
+        self._logged: tuple[str, int] | None = None
+
+    def show(self, selection: Selection) -> None:
+        """Bring the bars up to date."""
+        stage = selection.stage if selection.status == "running" and selection.stage else selection.status
+        self._log(stage, selection.counts)
+        if stage in ("failed", "cancelling", "cancelled"):
+            return
+        for earlier, bar in self._bars.items():
+            if earlier != stage:
+                self._progress.update(bar, total=1, completed=1)
+        if stage != "succeeded":
+            self._advance(stage, selection.counts)
+
+    def _advance(self, stage: str, counts: Counts) -> None:
+        if stage not in self._bars:
+            self._bars[stage] = self._progress.add_task(stage_name(stage), total=None, counts="")
+        text = f"{counts.scored}/{counts.total}" if counts.scored else ""
+        text += f" ({counts.cached} reused)" if counts.cached else ""
+        total = counts.total or None
+        self._progress.update(self._bars[stage], total=total, completed=counts.scored, counts=text)
+
+    def _log(self, stage: str, counts: Counts) -> None:
+        """Where there is no screen: a line for every stage and every tenth of it."""
+        tenth = 10 * counts.scored // counts.total if counts.total else 0
+        if not notes.is_terminal and (stage, tenth) != self._logged:
+            self._logged = stage, tenth
+            say(f"{stage_name(stage)} {counts.scored}/{counts.total}" if counts.total else stage_name(stage))

@@ -1,0 +1,61 @@
+"""Options that several commands share, and how their text is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+SECTIONS = ("pool", "rollouts", "weights", "curriculum", "proxy", "model")
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line, for scripts.")]
+Limit = Annotated[int, typer.Option(min=1, help="How many at most.")]
+Metadata = Annotated[
+    list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="Kept with it; may be repeated.")
+]
+SelectionId = Annotated[str, typer.Argument(metavar="SELECTION", help="Id of the selection, sel_...")]
+
+
+def parse_size(text: str) -> int | float:
+    """`256` samples, or a part of the pool as `10%` or `0.1`. Raises `typer.BadParameter`."""
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    try:
+        part = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        part = 0.0
+    if not 0 < part < 1:
+        raise typer.BadParameter(f"{text!r} is not a number of samples (256) or a part of the pool (10%, 0.1)")
+    return part
+
+
+def pairs(texts: Sequence[str] | None) -> dict[str, str]:
+    """`KEY=VALUE` texts as a dictionary. Raises `typer.BadParameter`."""
+    found = {}
+    for text in texts or ():
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise typer.BadParameter(f"{text!r} is not KEY=VALUE")
+        found[key] = value
+    return found
+
+
+def put_settings(body: dict[str, Any], texts: Sequence[str] | None) -> None:
+    """Put `SECTION.FIELD=VALUE` texts into a request's settings; values are JSON, or text where they are not."""
+    for path, text in pairs(texts).items():
+        section, dot, field = path.partition(".")
+        if not dot:
+            raise typer.BadParameter(f"{path!r} is not SECTION.FIELD, such as weights.alpha or weights.gate.enabled")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        if section not in SECTIONS:
+            raise typer.BadParameter(f"{section!r} is none of the settings' sections: {', '.join(SECTIONS)}")
+        target = body.setdefault(section, {})
+        *parents, last = field.split(".")
+        for parent in parents:
+            target = target.setdefault(parent, {})
+        target[last] = value

@@ -1,0 +1,131 @@
+"""How the command speaks: results on standard output, notes and progress on standard error, JSON where asked for."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from api_schemas import Dataset, Selection
+
+notes = Console(stderr=True)
+results = Console()
+STATUS_STYLE = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "cancelling": "yellow", "running": "cyan"}
+
+
+def say(text: str) -> None:
+    """A note, as it is: lines are not broken, numbers not coloured."""
+    notes.print(text, highlight=False, soft_wrap=True)
+
+
+def print_json(models: Iterable[BaseModel]) -> None:
+    """One JSON object per line, for scripts."""
+    for model in models:
+        sys.stdout.write(model.model_dump_json(exclude_none=True) + "\n")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Sequence[str] = ()) -> Table:
+    """A plain table; the columns named in `right` hold numbers. Text is taken as it is, brackets included."""
+    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        justify: Literal["left", "right"] = "right" if column in right else "left"
+        made.add_column(column, justify=justify, overflow="fold", no_wrap=column == "id")
+    for row in rows:
+        made.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+    return made
+
+
+def dataset_table(datasets: Iterable[Dataset]) -> Table:
+    rows = (
+        (d.id, d.name or "", f"{d.n_samples:,}", f"{d.n_items:,}", f"{d.n_users:,}", splits(d), ago(d.created_at))
+        for d in datasets
+    )
+    counts = ("samples", "items", "users")
+    return table(("id", "name", *counts, "splits", "created"), rows, right=counts)
+
+
+def selection_table(selections: Iterable[Selection]) -> Table:
+    rows = (
+        (s.id, status_text(s), progress_text(s), s.dataset_id, model_name(s), str(s.request.size), ago(s.created_at))
+        for s in selections
+    )
+    return table(("id", "status", "progress", "dataset", "model", "size", "created"), rows, right=("size",))
+
+
+def selection_details(selection: Selection) -> Table:
+    """A selection, one property a line."""
+    request, result, error = selection.request, selection.result, selection.error
+    rows: list[tuple[str, str | Text]] = [
+        ("id", selection.id),
+        ("status", status_text(selection)),
+        ("dataset", selection.dataset_id),
+        ("model", model_name(selection)),
+        ("size", str(request.size)),
+        ("created", ago(selection.created_at)),
+    ]
+    if selection.status == "running":
+        rows.append(("progress", progress_text(selection)))
+    if selection.started_at is not None:
+        end = selection.finished_at or time.time()
+        rows.append(("ran for", duration(end - selection.started_at)))
+    if error is not None:
+        rows.append(("error", f"{error.message} ({error.code})"))
+    if result is not None:
+        gated = ", ".join(f"{count} {verdict.replace('_', ' ')}" for verdict, count in result.gated.items() if count)
+        rows += [
+            ("picked", f"{result.selected} of {result.pool_size} in {result.groups} curriculum groups"),
+            ("gated", (gated or "none") + (f"; {result.backfilled} picked all the same" if result.backfilled else "")),
+            ("mean reward", f"{result.selected_reward_mean:.4f} picked, {result.reward_mean:.4f} pool"),
+            *(("warning", warning) for warning in result.warnings),
+        ]
+    return table(("", ""), rows)
+
+
+def status_text(selection: Selection) -> Text:
+    return Text(selection.status, STATUS_STYLE.get(selection.status, ""))
+
+
+def progress_text(selection: Selection) -> str:
+    """Stage and counts of a running job: `scoring 12/128`."""
+    if selection.status != "running" or selection.stage is None:
+        return ""
+    counts = f" {selection.counts.scored}/{selection.counts.total}" if selection.counts.total else ""
+    return stage_name(selection.stage) + counts
+
+
+def model_name(selection: Selection) -> str:
+    model = selection.request.model
+    return f"{model.id} ({model.source})" if model is not None else "uploaded signals"
+
+
+def stage_name(stage: str) -> str:
+    return stage.replace("_", " ")
+
+
+def splits(dataset: Dataset) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in dataset.splits.items())
+
+
+def ago(timestamp: float) -> str:
+    """A moment as `3 min ago`, or as a date when it is longer ago than a day."""
+    passed = time.time() - timestamp
+    if passed > 86_400:
+        return datetime.fromtimestamp(timestamp, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+    return "just now" if passed < 1 else f"{duration(passed)} ago"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `42 s`, `3 min 20 s` or `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

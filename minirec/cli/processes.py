@@ -1,0 +1,49 @@
+"""The processes of a deployment: the commands that `minirec up` runs are the ones in docker-compose.yml."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import minirec
+from minirec.cli.data_folder import DataFolder
+
+DURABLE_REDIS = ("--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction")
+"""What the state needs of its Redis: loses at most a second of writes, and never throws keys away to make room."""
+
+WORKER_CPU = ("celery", "-A", "worker.app", "worker", "-Q", "cpu", "-c", "1", "-n", "cpu@%h")
+WORKER = ("celery", "-A", "worker.app", "worker", "-Q", "gpu,train", "-c", "1", "-n", "gpu@%h")
+JANITOR = ("python", "-m", "service.janitor")
+
+
+def api(host: str, port: int) -> tuple[str, ...]:
+    """The service's command."""
+    return ("uvicorn", "service.app:create_app", "--factory", "--host", host, "--port", str(port))
+
+
+def commands(host: str, port: int) -> dict[str, tuple[str, ...]]:
+    """Command of every process but Redis, by the name of its compose service."""
+    return {"api": api(host, port), "janitor": JANITOR, "worker-cpu": WORKER_CPU, "worker": WORKER}
+
+
+def with_this_python(command: tuple[str, ...]) -> list[str]:
+    """The same command run by the interpreter that runs us, whatever is on PATH."""
+    program, *arguments = command
+    return [sys.executable, *arguments] if program == "python" else [sys.executable, "-m", program, *arguments]
+
+
+def environment(base: Mapping[str, str], folder: DataFolder, models_dir: Path, redis_url: str) -> dict[str, str]:
+    """What the processes of an embedded stack are told, on top of `base`, whose other `MINIREC_*` stay in force."""
+    told = {name: value for name, value in base.items() if name != "MINIREC_BROKER_URL"}
+    # A neighbour on the same cores makes spinning OpenMP threads several times slower than sleeping ones.
+    told = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "TOKENIZERS_PARALLELISM": "false"} | told
+    packages = str(Path(minirec.__file__).resolve().parents[1])
+    return told | {
+        "MINIREC_REDIS_URL": redis_url,
+        "MINIREC_BLOB_URL": folder.blobs.resolve().as_uri(),
+        "MINIREC_MODELS_DIR": str(models_dir.resolve()),
+        "PYTHONPATH": os.pathsep.join(filter(None, [packages, base.get("PYTHONPATH")])),
+        "PYTHONUNBUFFERED": "1",
+    }

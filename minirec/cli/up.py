@@ -1,0 +1,68 @@
+"""`minirec up`: the whole service on this machine until Ctrl-C, without Docker and without a Redis of your own."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from minirec.cli.data_folder import DataFolder, RunningStack
+from minirec.cli.output import say
+from minirec.cli.stack import embedded_stack
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", envvar="MINIREC_DATA_DIR", help="Where everything is kept.", show_default=False),
+]
+
+
+def up(
+    port: Annotated[int | None, typer.Option(help="Port of the service; 8000 or a free one unless given.")] = None,
+    data_dir: DataDir = None,
+    models_dir: Annotated[
+        Path | None, typer.Option(help="Folder that local models may lie in; `models` in the data folder unless given.")
+    ] = None,
+) -> None:
+    """Run service, workers and a private Redis here until Ctrl-C.
+
+    Everything is kept in one folder (~/.local/share/minirec); the next `minirec up` goes on with what was there. Other
+    shells find the service by themselves:
+
+      $ minirec up --models-dir ~/models
+      $ minirec select --samples s.jsonl --items i.jsonl --model ~/models/my-model --size 10%
+
+    To let others in, set MINIREC_API_KEYS, put a proxy in front, or use docker-compose.yml.
+    """
+    folder = DataFolder(data_dir) if data_dir is not None else DataFolder.default()
+    stop_on_signals()
+    say(f"Starting in {folder.path} ...")
+    with embedded_stack(folder, port=port, models_dir=models_dir, say=say) as (stack, supervisor):
+        greet(stack, folder)
+        try:
+            while True:
+                signal.pause()
+        except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, lambda *_: supervisor.hurry())
+        say("\nStopping; unfinished work goes on with the next start ... (Ctrl-C again: at once)")
+    say("Stopped.")
+
+
+def stop_on_signals() -> None:
+    """Make SIGTERM, and SIGHUP unless nohup says otherwise, act like Ctrl-C, also in a script's background."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+
+
+def greet(stack: RunningStack, folder: DataFolder) -> None:
+    """Say where the service is and what to do next."""
+    say(
+        f"\n[bold green]MiniRec is ready[/] at [bold]{stack.url}[/]   (API documentation: {stack.url}/docs)\n\n"
+        "  In another shell:\n"
+        "    minirec select --samples samples.jsonl --items items.jsonl --model MODEL --size 10%\n"
+        "    minirec list\n\n"
+        f"  Data    {stack.data_dir}\n  Models  {stack.models_dir}\n  Logs    {folder.logs}\n\n"
+        "Ctrl-C stops it."
+    )

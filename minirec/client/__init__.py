@@ -1,0 +1,49 @@
+"""The SDK: `from minirec.client import MiniRec`. Light: an HTTP library and pydantic, nothing of the models."""
+
+from minirec.client.async_client import AsyncMiniRec
+from minirec.client.client import MiniRec
+from minirec.client.errors import (
+    APIConnectionError,
+    APIError,
+    APIResponseError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    ConflictError,
+    InternalServerError,
+    JobCancelledError,
+    JobFailedError,
+    MiniRecError,
+    NotFoundError,
+    PayloadTooLargeError,
+    PermissionDeniedError,
+    RateLimitError,
+    SelectionError,
+    UnprocessableError,
+    WaitTimeoutError,
+)
+
+__all__ = [
+    "APIConnectionError",
+    "APIError",
+    "APIResponseError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AsyncMiniRec",
+    "AuthenticationError",
+    "BadRequestError",
+    "ConflictError",
+    "InternalServerError",
+    "JobCancelledError",
+    "JobFailedError",
+    "MiniRec",
+    "MiniRecError",
+    "NotFoundError",
+    "PayloadTooLargeError",
+    "PermissionDeniedError",
+    "RateLimitError",
+    "SelectionError",
+    "UnprocessableError",
+    "WaitTimeoutError",
+]

@@ -1,0 +1,69 @@
+"""`AsyncMiniRec`, the client: reaches a MiniRec service over HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+import httpx2
+
+from api_schemas import Version
+from minirec.client.async_datasets import AsyncDatasets
+from minirec.client.async_selections import AsyncSelections
+from minirec.client.async_transport import AsyncTransport
+from minirec.client.core import DEFAULT_RETRIES, DEFAULT_TIMEOUT, Call, Config
+
+
+class AsyncMiniRec:
+    """A MiniRec service.
+
+    `api_key` and `base_url` come from `MINIREC_API_KEY` and `MINIREC_BASE_URL` unless given. `timeout` is in seconds,
+    per attempt; after connection errors, timeouts, 408, 429 and 5xx a call is sent again up to `max_retries` times.
+    A given `http_client` is closed with this client.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        timeout: float | httpx2.Timeout = DEFAULT_TIMEOUT,
+        max_retries: int = DEFAULT_RETRIES,
+        http_client: httpx2.AsyncClient | None = None,
+    ) -> None:
+        config = Config.create(base_url=base_url, api_key=api_key, timeout=timeout, max_retries=max_retries)
+        self._attach(AsyncTransport(config, http_client or httpx2.AsyncClient()))
+
+    def _attach(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+        self.datasets = AsyncDatasets(transport)
+        self.selections = AsyncSelections(transport)
+
+    @property
+    def base_url(self) -> str:
+        """Where the service is."""
+        return self._transport.config.base_url
+
+    def with_options(self, *, timeout: float | httpx2.Timeout | None = None, max_retries: int | None = None) -> Self:
+        """The same client, connections included, with another timeout or number of retries."""
+        changed = self._transport.config.changed(timeout=timeout, max_retries=max_retries)
+        other = object.__new__(type(self))
+        other._attach(replace(self._transport, config=changed))
+        return other
+
+    async def version(self) -> Version:
+        """What the service runs."""
+        return await self._transport.get(Call("GET", "/version"), Version)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._transport.http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()

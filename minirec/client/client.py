@@ -1,0 +1,69 @@
+"""`MiniRec`, the client: reaches a MiniRec service over HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+import httpx2
+
+from api_schemas import Version
+from minirec.client.core import DEFAULT_RETRIES, DEFAULT_TIMEOUT, Call, Config
+from minirec.client.datasets import Datasets
+from minirec.client.selections import Selections
+from minirec.client.transport import Transport
+
+
+class MiniRec:
+    """A MiniRec service.
+
+    `api_key` and `base_url` come from `MINIREC_API_KEY` and `MINIREC_BASE_URL` unless given. `timeout` is in seconds,
+    per attempt; after connection errors, timeouts, 408, 429 and 5xx a call is sent again up to `max_retries` times.
+    A given `http_client` is closed with this client.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        timeout: float | httpx2.Timeout = DEFAULT_TIMEOUT,
+        max_retries: int = DEFAULT_RETRIES,
+        http_client: httpx2.Client | None = None,
+    ) -> None:
+        config = Config.create(base_url=base_url, api_key=api_key, timeout=timeout, max_retries=max_retries)
+        self._attach(Transport(config, http_client or httpx2.Client()))
+
+    def _attach(self, transport: Transport) -> None:
+        self._transport = transport
+        self.datasets = Datasets(transport)
+        self.selections = Selections(transport)
+
+    @property
+    def base_url(self) -> str:
+        """Where the service is."""
+        return self._transport.config.base_url
+
+    def with_options(self, *, timeout: float | httpx2.Timeout | None = None, max_retries: int | None = None) -> Self:
+        """The same client, connections included, with another timeout or number of retries."""
+        changed = self._transport.config.changed(timeout=timeout, max_retries=max_retries)
+        other = object.__new__(type(self))
+        other._attach(replace(self._transport, config=changed))
+        return other
+
+    def version(self) -> Version:
+        """What the service runs."""
+        return self._transport.get(Call("GET", "/version"), Version)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,52 @@
+"""`client.datasets`: pools of samples with their catalogues."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from api_schemas import Dataset, DatasetDeleted, Page
+from minirec.client.core import PAGE, Call
+from minirec.client.transport import Transport
+from minirec.client.uploads import OnProgress, Rows, dataset_upload
+
+
+class Datasets:
+    """Upload, look up and delete datasets."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def upload(
+        self,
+        *,
+        samples: Rows,
+        items: Rows,
+        name: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Dataset:
+        """Upload a dataset; it is checked row by row and stored whole, or not at all.
+
+        `samples` and `items` are paths (JSONL, JSONL.gz, Parquet) or iterables of rows. `on_progress(sent, total)`
+        counts bytes. Raises `UnprocessableError` whose `errors` name file, line and field.
+        """
+        with dataset_upload(samples, items, name, metadata, on_progress) as call:
+            return self._transport.get(call, Dataset)
+
+    def retrieve(self, dataset_id: str) -> Dataset:
+        """One dataset."""
+        return self._transport.get(Call("GET", f"/v1/datasets/{dataset_id}"), Dataset)
+
+    def list(self, *, after: str | None = None) -> Iterator[Dataset]:
+        """All datasets, newest first; pages are fetched as the iteration reaches them."""
+        while True:
+            call = Call("GET", "/v1/datasets", params={"limit": PAGE, "after": after})
+            page = self._transport.get(call, Page[Dataset])
+            yield from page.data
+            after = page.next_after
+            if not page.has_more:
+                return
+
+    def delete(self, dataset_id: str) -> DatasetDeleted:
+        """Delete a dataset; raises `ConflictError` while a selection runs on it."""
+        return self._transport.get(Call("DELETE", f"/v1/datasets/{dataset_id}"), DatasetDeleted)

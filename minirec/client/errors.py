@@ -1,0 +1,210 @@
+"""What can go wrong, as one tree; every error says what was wrong, where, and what to do.
+
+MiniRecError
+  APIError                        the service was asked; carries `request_id` where there was an answer
+    APIConnectionError            no answer: refused, broken off, wrong address
+      APITimeoutError             no answer in time
+    APIResponseError              an answer that is not MiniRec's
+    APIStatusError                an error answer: `status_code`, `code`, `detail`, `errors`, `request_id`
+      BadRequestError (400)  AuthenticationError (401)  PermissionDeniedError (403)  NotFoundError (404)
+      ConflictError (409)  PayloadTooLargeError (413)  UnprocessableError (422)  RateLimitError (429)
+      InternalServerError (5xx)
+  SelectionError                  the job itself; carries `selection`
+    JobFailedError  JobCancelledError
+    WaitTimeoutError              the job still runs; only the waiting ended
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import httpx2
+from pydantic import ValidationError
+
+from api_schemas import FieldError, Problem, RowError, Selection
+
+SHOWN_ERRORS = 10
+"""How many of a problem's faults its text lists; all of them are in `.errors`."""
+SHOWN_IDS = 5
+
+
+class MiniRecError(Exception):
+    """Base of every error of this package."""
+
+
+class APIError(MiniRecError):
+    """A call to the service did not succeed."""
+
+    request_id: str | None = None
+
+
+class APIConnectionError(APIError):
+    """No answer came from the service."""
+
+
+class APITimeoutError(APIConnectionError):
+    """No answer came in time."""
+
+
+class APIResponseError(APIError):
+    """Something answered, but not with what MiniRec sends."""
+
+    def __init__(self, response: httpx2.Response, reason: str) -> None:
+        self.request_id = response.headers.get("x-request-id")
+        super().__init__(
+            f"{response.request.url} did not answer as a MiniRec service does ({reason}). "
+            "Check the base URL, and that client and service have the same version."
+        )
+
+
+class APIStatusError(APIError):
+    """The service answered with an error."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.status_code = problem.status
+        self.code = problem.code
+        self.detail = problem.detail
+        self.errors: list[FieldError | RowError] = problem.errors
+        self.request_id = problem.request_id
+        super().__init__(describe(problem))
+
+
+class BadRequestError(APIStatusError):
+    """400: the request is malformed."""
+
+
+class AuthenticationError(APIStatusError):
+    """401: no key, or one that the service does not accept."""
+
+
+class PermissionDeniedError(APIStatusError):
+    """403: the key may not do this."""
+
+
+class NotFoundError(APIStatusError):
+    """404: no such dataset, selection or route."""
+
+
+class ConflictError(APIStatusError):
+    """409: not in the state that the thing is in now."""
+
+
+class PayloadTooLargeError(APIStatusError):
+    """413: more bytes than the service takes."""
+
+
+class UnprocessableError(APIStatusError):
+    """422: understood, but wrong; `errors` says in which field or in which line of which file."""
+
+
+class RateLimitError(APIStatusError):
+    """429: too many requests, even after waiting as told."""
+
+
+class InternalServerError(APIStatusError):
+    """5xx: the service's own fault."""
+
+
+BY_STATUS: dict[int, type[APIStatusError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    413: PayloadTooLargeError,
+    422: UnprocessableError,
+    429: RateLimitError,
+}
+
+
+class SelectionError(MiniRecError):
+    """A selection did not come to its result."""
+
+    def __init__(self, selection: Selection, message: str) -> None:
+        self.selection = selection
+        super().__init__(message)
+
+
+class JobFailedError(SelectionError):
+    """The job failed; `selection.error` says why."""
+
+    def __init__(self, selection: Selection) -> None:
+        error = selection.error
+        message = f"selection {selection.id} failed"
+        if error is not None:
+            message += f" while {error.stage}" if error.stage else ""
+            message += f": {error.message} ({error.code})"
+            if error.sample_ids:
+                message += f"; samples: {shortened(error.sample_ids)}"
+        super().__init__(selection, f"{message}. A retry goes on from the shards that are finished.")
+
+
+class JobCancelledError(SelectionError):
+    """The job was cancelled."""
+
+    def __init__(self, selection: Selection) -> None:
+        super().__init__(
+            selection, f"selection {selection.id} was cancelled. A retry goes on from the shards that are finished."
+        )
+
+
+class WaitTimeoutError(SelectionError, TimeoutError):
+    """The waiting is over; the job is not."""
+
+    def __init__(self, selection: Selection, timeout: float) -> None:
+        super().__init__(
+            selection, f"selection {selection.id} is still {selection.status} after {timeout:g} s; it goes on running."
+        )
+
+
+def status_error(response: httpx2.Response) -> APIStatusError:
+    """The error for an error answer whose body has been read."""
+    problem = read_problem(response)
+    kind = InternalServerError if problem.status >= 500 else BY_STATUS.get(problem.status, APIStatusError)
+    return kind(problem)
+
+
+def read_problem(response: httpx2.Response) -> Problem:
+    """The answer's problem document, or one made up from what a proxy or another server said instead."""
+    request_id = response.headers.get("x-request-id")
+    try:
+        problem = Problem.model_validate_json(response.content)
+    except ValidationError:
+        text = " ".join(response.text.split())[:200]
+        return Problem(
+            title=response.reason_phrase,
+            status=response.status_code,
+            code=f"http_{response.status_code}",
+            detail=text or response.reason_phrase or "no further explanation",
+            request_id=request_id,
+        )
+    return problem.model_copy(update={"request_id": problem.request_id or request_id})
+
+
+def describe(problem: Problem) -> str:
+    """A problem as text: one line for the whole, one for each of the first faults."""
+    lines = [f"{problem.detail} ({problem.status} {problem.code})"]
+    shown = problem.errors[:SHOWN_ERRORS]
+    lines += [f"  {place(error)}: {error.msg}" for error in shown]
+    hidden = (problem.total_errors or len(problem.errors)) - len(shown)
+    if hidden > 0:
+        lines.append(f"  and {hidden} more")
+    if problem.request_id:
+        lines.append(f"  request id: {problem.request_id}")
+    return "\n".join(lines)
+
+
+def place(error: FieldError | RowError) -> str:
+    """Where a fault is: `samples.jsonl:17 history`, or `rollouts.top_k` in a request body."""
+    if isinstance(error, RowError):
+        line = f":{error.line}" if error.line is not None else ""
+        field = f" {error.field}" if error.field else ""
+        return f"{error.file}{line}{field}"
+    return ".".join(str(part) for part in error.loc) or "body"
+
+
+def shortened(ids: Sequence[str]) -> str:
+    """The first few ids, and how many follow."""
+    hidden = len(ids) - SHOWN_IDS
+    return ", ".join(ids[:SHOWN_IDS]) + (f" and {hidden} more" if hidden > 0 else "")

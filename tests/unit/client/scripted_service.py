@@ -1,0 +1,69 @@
+"""A scripted service: answers what the test says, and remembers what it was asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import httpx2
+
+from minirec.client import MiniRec
+
+Answer = httpx2.Response | Exception | Callable[[httpx2.Request], httpx2.Response]
+
+
+class Script:
+    """Answers in order; the last one again and again."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.requests: list[httpx2.Request] = []
+        self.pauses: list[float] = []
+        self.now = 0.0
+
+    def handle(self, request: httpx2.Request) -> httpx2.Response:
+        self.requests.append(request)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            if isinstance(answer, httpx2.RequestError):
+                answer.request = request
+            raise answer
+        return answer(request) if callable(answer) else answer
+
+    def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+
+    def client(self, **options: Any) -> MiniRec:
+        options = {"base_url": "http://service.test", "api_key": "secret"} | options
+        client = MiniRec(http_client=httpx2.Client(transport=httpx2.MockTransport(self.handle)), **options)
+        client._attach(replace(client._transport, sleep=self.pause, clock=lambda: self.now))
+        return client
+
+
+def selection_json(status: str = "queued", **changes: Any) -> dict[str, Any]:
+    body = {
+        "id": "sel_1",
+        "status": status,
+        "dataset_id": "ds_1",
+        "request": {"dataset_id": "ds_1", "model": {"source": "hub", "id": "org/model"}, "size": 8},
+        "created_at": 1.0,
+    }
+    return body | changes
+
+
+def problem(status: int, code: str = "some_code", **changes: Any) -> httpx2.Response:
+    body = {"title": "T", "status": status, "detail": "what was wrong", "code": code, "request_id": "req_7"} | changes
+    return httpx2.Response(status, json=body, headers={"content-type": "application/problem+json"})
+
+
+def sse(*events: dict[str, Any]) -> bytes:
+    lines = [": ping\n\n"]
+    lines += [f"id: {event['id']}\nevent: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events]
+    return "".join(lines).encode()
+
+
+def event_json(number: int, type: str = "progress", **data: Any) -> dict[str, Any]:
+    return {"id": str(number), "type": type, "job_id": "sel_1", "at": 1.0, "data": data}

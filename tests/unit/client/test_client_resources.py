@@ -1,0 +1,322 @@
+"""What each method of the SDK asks, and what it makes of the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from api_schemas import RolloutSettings, Selection
+from minirec.client import (
+    APIConnectionError,
+    AsyncMiniRec,
+    JobCancelledError,
+    JobFailedError,
+    MiniRec,
+    NotFoundError,
+    WaitTimeoutError,
+)
+from tests.unit.client.scripted_service import Script, event_json, problem, selection_json, sse
+
+DATASET = {
+    "id": "ds_1",
+    "created_at": 1.0,
+    "n_samples": 2,
+    "n_items": 3,
+    "n_users": 1,
+    "splits": {"train": 2},
+    "content_hash": "0",
+}
+ROW = {
+    "id": "a",
+    "position": 0,
+    "picked_rank": 1,
+    "group": 0,
+    "reward_mean": 0.5,
+    "pass_rate": 1.0,
+    "learnability": 1.0,
+    "representativeness": None,
+    "gate": "open",
+    "sample": {"id": "a"},
+}
+
+
+def answer(body: object, status: int = 200) -> httpx2.Response:
+    return httpx2.Response(status, json=body)
+
+
+def state(status: str, scored: int = 0, **changes: object) -> httpx2.Response:
+    return answer(selection_json(status, counts={"total": 8, "scored": scored}, **changes))
+
+
+def stream(*chunks: bytes, broken: bool = False) -> Callable[[httpx2.Request], httpx2.Response]:
+    """A fresh stream of events per request, which may break off at its end."""
+
+    def respond(request: httpx2.Request) -> httpx2.Response:
+        def body() -> object:
+            yield from chunks
+            if broken:
+                raise httpx2.ReadError("reset", request=request)
+
+        return httpx2.Response(200, content=body(), headers={"content-type": "text/event-stream; charset=utf-8"})
+
+    return respond
+
+
+def test_environment_names_service_and_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIREC_BASE_URL", "https://minirec.example/")
+    monkeypatch.setenv("MINIREC_API_KEY", "from-env")
+    seen: list[httpx2.Request] = []
+
+    def handle(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request)
+        return answer({"version": "1"})
+
+    with MiniRec(http_client=httpx2.Client(transport=httpx2.MockTransport(handle))) as client:
+        assert client.version().version == "1"
+    assert str(seen[0].url) == "https://minirec.example/version"
+    assert seen[0].headers["authorization"] == "Bearer from-env"
+
+
+def test_create_sends_what_was_given_and_nothing_else() -> None:
+    service = Script(answer(selection_json(), 202))
+    service.client().selections.create(
+        dataset="ds_1",
+        model={"source": "local", "id": "smollm2"},
+        size=0.1,
+        rollouts=RolloutSettings(group_size=2),
+        pool={"max_samples": 64},
+        metadata={"run": "7"},
+    )
+    assert json.loads(service.requests[0].content) == {
+        "dataset_id": "ds_1",
+        "model": {"source": "local", "id": "smollm2"},
+        "size": 0.1,
+        "rollouts": {"group_size": 2},
+        "pool": {"max_samples": 64},
+        "metadata": {"run": "7"},
+    }
+
+
+def test_a_model_given_as_text_is_a_hub_id() -> None:
+    service = Script(answer(selection_json(), 202))
+    service.client().selections.create(dataset="ds_1", model="org/model", size=8)
+    assert json.loads(service.requests[0].content)["model"] == {"source": "hub", "id": "org/model"}
+
+
+def test_upload_sends_files_by_name_and_counts_their_bytes(tmp_path: Path) -> None:
+    samples = tmp_path / "s.jsonl.gz"
+    samples.write_bytes(b"x" * 200_000)
+    service = Script(answer(DATASET, 201))
+    seen: list[tuple[int, int]] = []
+    dataset = service.client().datasets.upload(
+        samples=samples,
+        items=({"item_id": str(i), "title": "é"} for i in range(2)),
+        name="cds",
+        metadata={"a": "b"},
+        on_progress=lambda sent, total: seen.append((sent, total)),
+    )
+    body = service.requests[0].content
+    assert dataset.n_samples == 2
+    assert b'name="samples"; filename="s.jsonl.gz"' in body
+    assert b'name="items"; filename="items.jsonl"' in body
+    assert '{"item_id": "1", "title": "é"}\n'.encode() in body
+    assert b'name="metadata"\r\n\r\n{"a": "b"}' in body
+    total = 200_000 + 2 * len('{"item_id": "1", "title": "é"}\n'.encode())
+    assert seen[-1] == (total, total)
+    assert [sent for sent, _ in seen] == sorted(sent for sent, _ in seen)
+    assert len(seen) > 2
+
+
+def test_a_missing_file_is_the_callers_own_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.jsonl"):
+        Script(answer(DATASET)).client().datasets.upload(samples=tmp_path / "nowhere.jsonl", items=[])
+
+
+def test_lists_fetch_page_after_page() -> None:
+    pages = [
+        {"data": [selection_json(id="sel_3"), selection_json(id="sel_2")], "has_more": True, "next_after": "c1"},
+        {"data": [selection_json(id="sel_1")], "has_more": False},
+    ]
+    service = Script(*map(answer, pages))
+    found = [job.id for job in service.client().selections.list(status="queued", dataset="ds_1")]
+    assert found == ["sel_3", "sel_2", "sel_1"]
+    first, second = (dict(request.url.params) for request in service.requests)
+    assert first == {"limit": "100", "status": "queued", "dataset_id": "ds_1"}
+    assert second == first | {"after": "c1"}
+
+
+def test_lists_fetch_no_page_before_it_is_needed() -> None:
+    service = Script(answer({"data": [DATASET], "has_more": True, "next_after": "c"}))
+    assert next(service.client().datasets.list()).id == "ds_1"
+    assert len(service.requests) == 1
+
+
+def test_wait_reports_every_change_and_returns_the_finished_job() -> None:
+    service = Script(state("queued"), state("running"), state("running", 4), state("succeeded", 8))
+    seen: list[tuple[str, int]] = []
+    done = service.client().selections.wait("sel_1", on_update=lambda s: seen.append((s.status, s.counts.scored)))
+    assert done.status == "succeeded"
+    assert seen == [("queued", 0), ("running", 0), ("running", 4), ("succeeded", 8)]
+    assert service.pauses == []
+    assert [request.url.params.get("wait") for request in service.requests] == [None, "30.000", "30.000", "30.000"]
+
+
+def test_wait_is_polite_to_a_service_that_does_not_hold_requests() -> None:
+    service = Script(state("running"), state("running"), state("running"), state("succeeded"))
+    service.client().selections.wait("sel_1")
+    assert service.pauses == [1.0, 1.0]
+
+
+def test_wait_ends_in_time_and_the_job_is_in_the_error() -> None:
+    service = Script(state("running"))
+    with pytest.raises(WaitTimeoutError, match=r"sel_1 is still running after 2.5 s; it goes on") as caught:
+        service.client().selections.wait("sel_1", timeout=2.5)
+    assert isinstance(caught.value, TimeoutError)
+    assert caught.value.selection.id == "sel_1"
+    assert service.requests[-1].url.params["wait"] == "0.500"
+
+
+def test_wait_survives_a_service_that_is_away_for_half_a_minute() -> None:
+    service = Script(state("running"), *[httpx2.ConnectError("refused")] * 8, state("succeeded"))
+    assert service.client().selections.wait("sel_1").status == "succeeded"
+    assert sum(service.pauses) > 25
+
+
+def test_wait_raises_with_the_job_where_it_failed_or_was_cancelled() -> None:
+    failed = state("failed", error={"code": "model_not_found", "message": "no such model"})
+    with pytest.raises(JobFailedError, match="no such model") as caught:
+        Script(failed).client().selections.wait("sel_1")
+    assert caught.value.selection.status == "failed"
+    with pytest.raises(JobCancelledError):
+        Script(state("cancelled")).client().selections.wait("sel_1")
+
+
+def test_events_resume_behind_the_last_one_seen() -> None:
+    service = Script(
+        stream(sse(event_json(1), event_json(2)), broken=True),
+        httpx2.ConnectError("refused"),
+        stream(sse(event_json(3), event_json(4, "status", status="succeeded"), event_json(5))),
+    )
+    events = list(service.client(max_retries=0).selections.events("sel_1", after="0"))
+    assert [event.id for event in events] == ["1", "2", "3", "4"]
+    assert [request.headers.get("last-event-id") for request in service.requests] == ["0", "2", "2"]
+    assert all(request.headers["accept"] == "text/event-stream" for request in service.requests)
+
+
+def test_events_cut_in_the_middle_are_not_handed_out() -> None:
+    whole = sse(event_json(1), event_json(2, "status", status="failed"))
+    service = Script(stream(whole[:-10], broken=True), stream(sse(event_json(2, "status", status="failed"))))
+    assert [event.id for event in service.client().selections.events("sel_1")] == ["1", "2"]
+
+
+def test_events_of_a_job_that_is_over_end_without_waiting() -> None:
+    service = Script(stream(b": ping\n\n"), state("succeeded"))
+    assert list(service.client().selections.events("sel_1", after="9")) == []
+
+
+def test_events_reconnect_where_the_service_closes_a_running_jobs_stream() -> None:
+    service = Script(stream(b": ping\n\n"), state("running"), stream(sse(event_json(1, "status", status="cancelled"))))
+    assert [event.id for event in service.client().selections.events("sel_1")] == ["1"]
+
+
+def test_events_give_up_on_a_service_that_stays_away() -> None:
+    service = Script(httpx2.ConnectError("refused"))
+    with pytest.raises(APIConnectionError):
+        list(service.client().selections.events("sel_1"))
+    assert len(service.requests) == 11
+
+
+def test_scores_iterate_over_all_pages() -> None:
+    score = {
+        "reward_mean": 0.5,
+        "reward_std": 0.1,
+        "rewards": [0.4, 0.6],
+        "hit": [True, True],
+        "pass_rate": 1.0,
+        "learnability": 1.0,
+        "learnability_raw": 1.0,
+        "representativeness": 0.2,
+        "score": 1.2,
+        "gate": "open",
+        "signal": "policy",
+    }
+    service = Script(
+        answer({"data": [score | {"id": "a"}], "has_more": True, "next_after": "1"}),
+        answer({"data": [score | {"id": "b"}], "has_more": False}),
+    )
+    assert [row.id for row in service.client().selections.scores("sel_1", order="rank")] == ["a", "b"]
+    assert service.requests[1].url.params["order"] == "rank"
+
+
+def test_subset_rows_come_in_training_order() -> None:
+    lines = "".join(json.dumps(ROW | {"id": name}) + "\n" for name in "abc").encode()
+    service = Script(httpx2.Response(200, content=lines))
+    assert [row.id for row in service.client().selections.subset_rows("sel_1")] == ["a", "b", "c"]
+
+
+def test_a_download_that_breaks_is_started_again_and_comes_out_whole(tmp_path: Path) -> None:
+    service = Script(stream(b"half", broken=True), stream(b"whole", b" file"))
+    path = service.client().selections.download_subset("sel_1", tmp_path / "subset.parquet", format="parquet")
+    assert path.read_bytes() == b"whole file"
+    assert [file.name for file in tmp_path.iterdir()] == ["subset.parquet"]
+    assert service.requests[0].url.params["format"] == "parquet"
+
+
+def test_a_download_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "subset.jsonl"
+    target.write_text("before")
+    with pytest.raises(NotFoundError):
+        Script(problem(404)).client().selections.download_subset("sel_1", target)
+    assert target.read_text() == "before"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_async_client_does_the_same(tmp_path: Path) -> None:
+    answers = [
+        answer(DATASET, 201),
+        answer(selection_json(), 202),
+        state("running"),
+        state("succeeded", 8),
+        stream(sse(event_json(1, "status", status="succeeded"))),
+        answer({"data": [selection_json()], "has_more": False}),
+        httpx2.Response(200, content=json.dumps(ROW).encode()),
+        httpx2.Response(200, content=b"file"),
+    ]
+
+    def handle(request: httpx2.Request) -> httpx2.Response:
+        found = answers.pop(0)
+        return found(request) if callable(found) else found
+
+    async def use() -> tuple[Selection, list[str], list[str], list[str]]:
+        http = httpx2.AsyncClient(transport=httpx2.MockTransport(handle))
+        async with AsyncMiniRec(base_url="http://service.test", http_client=http) as client:
+            dataset = await client.datasets.upload(samples=[{"id": "a"}], items=[])
+            job = await client.selections.create(dataset=dataset.id, model="org/model", size=8)
+            done = await client.selections.wait(job.id)
+            events = [event.id async for event in client.selections.events(job.id)]
+            jobs = [job.id async for job in client.selections.list()]
+            rows = [row.id async for row in client.selections.subset_rows(job.id)]
+            await client.selections.download_subset(job.id, tmp_path / "s.jsonl")
+            return done, events, jobs, rows
+
+    answers[4] = lambda request: httpx2.Response(
+        200,
+        content=sse(event_json(1, "status", status="succeeded")),
+        headers={"content-type": "text/event-stream"},
+    )
+    done, events, jobs, rows = asyncio.run(use())
+    assert (done.status, events, jobs, rows) == ("succeeded", ["1"], ["sel_1"], ["a"])
+    assert (tmp_path / "s.jsonl").read_bytes() == b"file"
+
+
+def test_the_sdk_is_light() -> None:
+    heavy = ("torch", "numpy", "celery", "redis", "pyarrow", "fastapi", "transformers", "pydantic_settings")
+    code = f"import sys, minirec.client; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
