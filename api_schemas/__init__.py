@@ -27,17 +27,30 @@ from api_schemas.selections import (
     WeightSettings,
 )
 from api_schemas.training import GrpoSettings, ProxySettings
+from api_schemas.training_jobs import (
+    Artifact,
+    EarlyStopping,
+    Evaluation,
+    Ranking,
+    RecGrpoArgs,
+    TrainingJob,
+    TrainingJobCreate,
+    TrainingResult,
+)
 
 __all__ = [
     "TERMINAL",
     "AdapterReference",
     "Arm",
     "ArmIds",
+    "Artifact",
     "Baseline",
     "Counts",
     "CurriculumSettings",
     "Dataset",
     "DatasetDeleted",
+    "EarlyStopping",
+    "Evaluation",
     "Event",
     "EventType",
     "FieldError",
@@ -52,6 +65,8 @@ __all__ = [
     "PoolSettings",
     "Problem",
     "ProxySettings",
+    "Ranking",
+    "RecGrpoArgs",
     "Request",
     "Response",
     "RewardRow",
@@ -66,6 +81,9 @@ __all__ = [
     "Status",
     "SubsetIds",
     "SubsetRow",
+    "TrainingJob",
+    "TrainingJobCreate",
+    "TrainingResult",
     "Version",
     "WeightSettings",
 ]

@@ -20,7 +20,7 @@ from service.dependencies import DATASET_ID, DatasetId, Limit, StoreOf
 from service.idempotency import OnceOf
 from service.lookup import dataset_or_404
 from service.problems import ProblemError, invalid, problems
-from service.uploads import REQUEST_BODY, Upload, check_form, copy_files, read_form, scratch
+from service.uploads import DATASET, Upload, check_form, copy_files, read_form, scratch
 
 CHECK_SECONDS = 900
 """How long checking and storing an upload may take."""
@@ -33,13 +33,13 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"], responses=problems(
     status_code=201,
     response_model=Dataset,
     responses=problems(400, 409, 413),
-    openapi_extra={"requestBody": REQUEST_BODY},
+    openapi_extra={"requestBody": DATASET.request_body},
 )
 async def upload_dataset(request: Request, store: StoreOf, once: OnceOf) -> Response:
     """Upload samples and their catalogue. They are checked row by row, and stored whole or not at all."""
-    form = await read_form(request)
+    form = await read_form(request, DATASET)
     try:
-        upload = check_form(form)
+        upload = check_form(form, DATASET)
         return await run_in_threadpool(_answer_upload, store, once, upload)
     finally:
         await form.close()
@@ -128,6 +128,7 @@ def delete_dataset(store: StoreOf, dataset_id: DatasetId) -> DatasetDeleted:
                 409, "dataset_in_use", f"{users[0]} still works on {dataset_id}; cancel it or wait for its end"
             )
         dataset_or_404(store, dataset_id)  # It may have been deleted since.
+        store.signals.delete(dataset_id)
         if store.datasets.delete(dataset_id):
             store.blobs.delete_tree(f"datasets/{content}")
     return DatasetDeleted(id=dataset_id)

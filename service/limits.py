@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,16 +17,16 @@ JSON_BYTES = 1 << 20
 class BodyLimit:
     """Answers 413 to bodies that are too big, before anything of an announced one is read."""
 
-    def __init__(self, app: ASGIApp, *, upload_path: str, upload_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, upload_paths: re.Pattern[str], upload_bytes: int) -> None:
         self.app = app
-        self.upload_path = upload_path
+        self.upload_paths = upload_paths
         self.upload_bytes = upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self.upload_bytes if scope["path"] == self.upload_path else JSON_BYTES
+        limit = self.upload_bytes if self.upload_paths.fullmatch(scope["path"]) else JSON_BYTES
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isascii() and announced.isdigit() and (len(announced) > 19 or int(announced) > limit):
             await problem_response(Request(scope), _too_large(limit))(scope, receive, send)

@@ -1,4 +1,4 @@
-"""The multipart body of a dataset upload: its two files on disk, its fields checked."""
+"""Multipart bodies of uploads: their files on disk, their fields checked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,6 @@ from starlette.datastructures import FormData, UploadFile
 from api_schemas import FieldError, Metadata
 from service.problems import ProblemError, invalid
 
-PARTS = ("samples", "items")
-FIELDS = ("name", "metadata")
 MAX_NAME = 200
 COPY_BYTES = 1 << 20
 PREFIX = "minirec-upload-"
@@ -29,36 +27,50 @@ STALE_SECONDS = 24 * 3600.0
 
 _metadata = TypeAdapter(Metadata)
 
-REQUEST_BODY: dict[str, Any] = {
-    "required": True,
-    "content": {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": list(PARTS),
-                "additionalProperties": False,
-                "properties": {
-                    "samples": {
-                        "type": "string",
-                        "format": "binary",
-                        "description": "Samples (`SampleRow`) as JSONL, gzip-compressed JSONL or Parquet",
-                    },
-                    "items": {
-                        "type": "string",
-                        "format": "binary",
-                        "description": "The catalogue (`ItemRow`) as JSONL, gzip-compressed JSONL or Parquet",
-                    },
-                    "name": {"type": "string", "maxLength": MAX_NAME},
-                    "metadata": {
-                        "type": "string",
-                        "description": 'A JSON object of strings, e.g. `{"source": "ml-100k"}`',
-                    },
-                },
-            }
+
+@dataclass(frozen=True)
+class Form:
+    """The parts that a multipart body may have."""
+
+    files: dict[str, str]
+    """Description of each file."""
+    required: tuple[str, ...]
+    fields: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Schema of each plain field."""
+
+    @property
+    def request_body(self) -> dict[str, Any]:
+        """OpenAPI's description of the body, which is read by hand: after the key was checked, and straight to disk."""
+        files = {name: {"type": "string", "format": "binary", "description": text} for name, text in self.files.items()}
+        schema = {
+            "type": "object",
+            "required": list(self.required),
+            "additionalProperties": False,
+            "properties": files | self.fields,
         }
+        return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+
+
+DATASET = Form(
+    files={
+        "samples": "Samples (`SampleRow`) as JSONL, gzip-compressed JSONL or Parquet",
+        "items": "The catalogue (`ItemRow`) as JSONL, gzip-compressed JSONL or Parquet",
     },
-}
-"""OpenAPI's description of the body, which is read by hand: after the key was checked, and straight to disk."""
+    required=("samples", "items"),
+    fields={
+        "name": {"type": "string", "maxLength": MAX_NAME},
+        "metadata": {"type": "string", "description": 'A JSON object of strings, e.g. `{"source": "ml-100k"}`'},
+    },
+)
+SIGNALS = Form(
+    files={
+        "rewards": "Rewards (`RewardRow`) as JSONL, gzip-compressed JSONL or Parquet",
+        "vectors": "Gradients `(n, d)` as npy or safetensors, one row per sample of `ids` or else of `rewards`",
+        "embeddings": "Embeddings `(n, e)`, in the same way",
+        "ids": "One sample id per line: which rows `vectors` and `embeddings` have",
+    },
+    required=("rewards",),
+)
 
 
 @dataclass(frozen=True)
@@ -75,39 +87,39 @@ class Upload:
         return "".join(char for char in given if char.isprintable())[:100] or part
 
 
-async def read_form(request: Request) -> FormData:
+async def read_form(request: Request, spec: Form) -> FormData:
     """The parsed body; files are spooled to disk as they arrive. Raises ProblemError."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "multipart/form-data":
         raise invalid(
             "invalid_request",
             ("header", "content-type"),
-            f"is {media_type or 'missing'}; send multipart/form-data with the files `samples` and `items`",
+            f"is {media_type or 'missing'}; send multipart/form-data with {_files(spec.required)}",
         )
     return await request.form(max_files=8, max_fields=8)
 
 
-def check_form(form: FormData) -> Upload:
+def check_form(form: FormData, spec: Form) -> Upload:
     """The files and fields of a body. Raises ProblemError 422 that lists everything wrong with it."""
     errors: list[FieldError] = []
 
     def fault(name: str, msg: str) -> None:
         errors.append(FieldError(loc=["body", name], msg=msg))
 
-    for name in sorted(set(form) - {*PARTS, *FIELDS}):
-        fault(name, f"is not known; the parts are {', '.join((*PARTS, *FIELDS))}")
+    for name in sorted(set(form) - {*spec.files, *spec.fields}):
+        fault(name, f"is not known; the parts are {', '.join((*spec.files, *spec.fields))}")
     for name in form:
         if len(form.getlist(name)) > 1:
             fault(name, "was sent more than once")
     files = {}
-    for name in PARTS:
+    for name in spec.files:
         value = form.get(name)
         if isinstance(value, UploadFile):
             files[name] = value
-        else:
+        elif value is not None or name in spec.required:
             fault(name, "is missing" if value is None else "is a plain field; send it as a file, with a filename")
     fields = {}
-    for name in FIELDS:
+    for name in spec.fields:
         value = form.get(name)
         if isinstance(value, UploadFile):
             fault(name, "is a file; send it as a plain field")
@@ -131,7 +143,7 @@ def copy_files(upload: Upload, folder: Path) -> tuple[dict[str, Path], str]:
     """Write the files under names of our own; returns their paths and a hash over all that was sent."""
     digest = hashlib.sha256(repr((upload.name, sorted(upload.metadata.items()))).encode())
     paths = {}
-    for part in PARTS:
+    for part in upload.files:
         paths[part] = folder / part
         digest.update(f"\n{part} {upload.files[part].size}\n".encode())
         with paths[part].open("wb") as sink:
@@ -139,6 +151,11 @@ def copy_files(upload: Upload, folder: Path) -> tuple[dict[str, Path], str]:
                 digest.update(chunk)
                 sink.write(chunk)
     return paths, digest.hexdigest()
+
+
+def _files(names: tuple[str, ...]) -> str:
+    quoted = " and ".join(f"`{name}`" for name in names)
+    return f"the files {quoted}" if len(names) > 1 else f"the file {quoted}"
 
 
 @contextmanager

@@ -1,0 +1,124 @@
+"""Training jobs: from a subset, in its order, to a better adapter."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from api_schemas.common import Metadata, Request, Response
+from api_schemas.models import ModelReference
+from api_schemas.rows import Identifier
+from api_schemas.selections import JobError, RolloutSettings, Status
+from api_schemas.training import GrpoSettings, NonNegative, PositiveInt
+
+
+class EarlyStopping(Request):
+    """When to stop training before its last epoch: validation NDCG@10 no longer rises."""
+
+    every: PositiveInt = 16
+    """Updates between two evaluations on validation samples."""
+    patience: PositiveInt = 3
+    """Evaluations without a new best after which training ends."""
+    min_delta: NonNegative = 1e-4
+    """A rise smaller than this is none."""
+
+
+class Evaluation(Request):
+    """Ranking of the full catalogue on held-out samples, history masked (never the target)."""
+
+    valid_samples: Annotated[int, Field(ge=0)] = 256
+    """Seeded random part of the `valid` split; 0 evaluates nothing while training."""
+    test_samples: Annotated[int, Field(ge=0)] = 1024
+    """Seeded random part of the `test` split, evaluated before training and with the best adapter; 0 for none."""
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class RecGrpoArgs(Request):
+    """Arguments of the `rec_grpo` trainer."""
+
+    epochs: PositiveInt = 10
+    updates: PositiveInt | None = None
+    """Ends training after so many updates, whatever `epochs` says."""
+    grpo: GrpoSettings = GrpoSettings()
+    rollouts: RolloutSettings | None = None
+    """How to sample while training; null samples as the selection did."""
+    early_stopping: EarlyStopping | None = EarlyStopping()
+
+
+class TrainingJobCreate(Request):
+    """Body of `POST /v1/training_jobs`: train on a selection's subset in its order, or on given samples in theirs."""
+
+    selection_id: Annotated[str, Field(pattern=r"^sel_[0-9a-z]{1,40}$")] | None = None
+    dataset_id: Annotated[str, Field(pattern=r"^ds_[0-9a-z]{1,40}$")] | None = None
+    ids: Annotated[list[Identifier], Field(min_length=1, max_length=1_000_000)] | None = None
+    """Sample ids in training order, with `dataset_id`."""
+    model: ModelReference | None = None
+    """The policy to start from; null starts from the selection's model, without its proxy."""
+    trainer: Literal["rec_grpo"] = "rec_grpo"
+    args: RecGrpoArgs = RecGrpoArgs()
+    evaluation: Evaluation = Evaluation()
+    metadata: Metadata = {}
+
+    @model_validator(mode="after")
+    def _names_its_samples(self) -> TrainingJobCreate:
+        if (self.selection_id is None) == (self.dataset_id is None):
+            raise ValueError("give either selection_id, or dataset_id with ids")
+        if (self.dataset_id is None) != (self.ids is None):
+            raise ValueError("dataset_id and ids belong together")
+        if self.dataset_id is not None and self.model is None:
+            raise ValueError("model is missing; only a training job on a selection can take the selection's")
+        if self.ids is not None and len(set(self.ids)) != len(self.ids):
+            raise ValueError("ids names a sample twice")
+        return self
+
+
+class Ranking(Response):
+    """How well a policy ranks held-out targets: means over samples."""
+
+    samples: int
+    hr: dict[str, float]
+    """HR@k by k (5, 10, 20, 50)."""
+    ndcg: dict[str, float]
+    """NDCG@k by k."""
+
+
+class TrainingResult(Response):
+    """A finished training job in a few numbers."""
+
+    updates: int
+    samples_seen: int
+    stopped_early: bool
+    best_update: int
+    """Whose adapter is kept: best on validation, or the last where nothing was evaluated."""
+    valid_ndcg10: float | None = None
+    """Of the best adapter."""
+    test_before: Ranking | None = None
+    test_after: Ranking | None = None
+
+
+class Artifact(Response):
+    """A file that a training job left."""
+
+    name: str
+    bytes: int
+
+
+class TrainingJob(Response):
+    """A training job."""
+
+    id: str
+    object: Literal["training_job"] = "training_job"
+    status: Status
+    stage: str | None = None
+    """Of a running job: preparing, training or evaluating."""
+    updates_done: int = 0
+    updates_total: int | None = None
+    request: TrainingJobCreate
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    error: JobError | None = None
+    result: TrainingResult | None = None
+    provenance: dict[str, Any] = {}
+    metadata: Metadata = {}

@@ -1,0 +1,102 @@
+"""Routes of a dataset's signals: rewards, and perhaps vectors and embeddings, that a platform measured itself."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+import numpy as np
+from fastapi import APIRouter, Request
+from safetensors.numpy import save
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from api_schemas import Dataset, Signals
+from minirec.data.rows import DatasetError
+from minirec.data.signals import Arrays, SignalFiles, read_signals
+from minirec.store import Store
+from service.content import content_lock, open_content
+from service.dependencies import DatasetId, StoreOf
+from service.idempotency import OnceOf
+from service.lookup import dataset_or_404
+from service.problems import ProblemError, problems
+from service.uploads import SIGNALS, Upload, check_form, copy_files, read_form, scratch
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"], responses=problems(401, 404, 422, 503))
+
+
+@router.post(
+    "/{dataset_id}/signals",
+    status_code=201,
+    response_model=Signals,
+    responses=problems(400, 409, 413),
+    openapi_extra={"requestBody": SIGNALS.request_body},
+)
+async def upload_signals(request: Request, dataset_id: DatasetId, store: StoreOf, once: OnceOf) -> Response:
+    """Upload rewards of a dataset's samples; they replace those uploaded before.
+
+    A selection with `"signals": "uploaded"` then needs no model. Rewards alone choose by learnability.
+    """
+    form = await read_form(request, SIGNALS)
+    try:
+        upload = check_form(form, SIGNALS)
+        return await run_in_threadpool(_answer, store, once, dataset_id, upload)
+    finally:
+        await form.close()
+
+
+@router.get("/{dataset_id}/signals")
+def get_signals(store: StoreOf, dataset_id: DatasetId) -> Signals:
+    """The signals that were last uploaded for a dataset."""
+    dataset_or_404(store, dataset_id)
+    signals = store.signals.get(dataset_id)
+    if signals is None:
+        raise ProblemError(404, "no_signals", f"no signals were uploaded for {dataset_id}")
+    return signals
+
+
+def _answer(store: Store, once: OnceOf, dataset_id: str, upload: Upload) -> Response:
+    with scratch() as folder:
+        paths, fingerprint = copy_files(upload, folder)
+
+        def answer() -> Response:
+            dataset = dataset_or_404(store, dataset_id)
+            signals = _keep(store, dataset, _check(store, dataset, upload, paths))
+            return Response(signals.model_dump_json(), 201, media_type="application/json")
+
+        return once(fingerprint, answer)
+
+
+def _check(store: Store, dataset: Dataset, upload: Upload, paths: dict[str, Path]) -> Arrays:
+    names = {part: upload.title(part) for part in paths}
+    try:
+        return read_signals(SignalFiles(paths, names), open_content(store, dataset.content_hash).ids)
+    except DatasetError as error:
+        raise ProblemError(422, "invalid_signals", str(error), errors=error.errors, total_errors=error.total) from error
+
+
+def _keep(store: Store, dataset: Dataset, arrays: Arrays) -> Signals:
+    """Store the blob first and the record last: signals are there once all of them are."""
+    body = save({name: np.ascontiguousarray(values) for name, values in arrays.items()})
+    content = hashlib.sha256(dataset.content_hash.encode() + body).hexdigest()
+    signals = Signals(
+        dataset_id=dataset.id,
+        created_at=time.time(),
+        content_hash=content,
+        dataset_content_hash=dataset.content_hash,
+        n_samples=len(arrays["rows"]),
+        rollouts=arrays["rewards"].shape[1],
+        has_hits="hits" in arrays,
+        vector_size=_width(arrays, "vectors"),
+        embedding_size=_width(arrays, "embeddings"),
+    )
+    with content_lock(store, dataset.content_hash):
+        dataset_or_404(store, dataset.id)  # It may have been deleted since.
+        store.blobs.put_bytes(f"signals/{content}.safetensors", body)
+        store.signals.put(signals)
+    return signals
+
+
+def _width(arrays: Arrays, name: str) -> int | None:
+    return arrays[name].shape[1] if name in arrays else None
