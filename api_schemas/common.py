@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 T = TypeVar("T")
 
@@ -19,6 +27,27 @@ class Request(BaseModel):
     """What a client sends: unknown fields and coerced types are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _without_unknown_fields(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return validate(value)
+    except ValidationError as error:
+        unknown = [detail["loc"] for detail in error.errors() if detail["type"] == "extra_forbidden"]
+        if not unknown:
+            raise
+        value = copy.deepcopy(value)
+        for loc in unknown:
+            holder = value
+            for part in loc[:-1]:
+                # Parts that are no key are names of a union's members.
+                holder = holder[part] if isinstance(holder, list) or part in holder else holder
+            holder.pop(loc[-1], None)
+        return validate(value)
+
+
+Echo = Annotated[T, WrapValidator(_without_unknown_fields)]
+"""A request as part of a response: fields that this version does not know are dropped, not refused."""
 
 
 class Response(BaseModel):

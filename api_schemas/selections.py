@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from api_schemas.common import Metadata, Request, Response
+from api_schemas.common import Echo, Metadata, Request, Response
 from api_schemas.models import AdapterReference, ModelReference
 from api_schemas.rows import Split
 from api_schemas.training import ProxySettings
@@ -192,7 +192,7 @@ class Selection(Response):
     """Of a running job: preparing, training_proxy, embedding_catalogue, scoring or selecting."""
     counts: Counts = Counts()
     dataset_id: str
-    request: SelectionCreate
+    request: Echo[SelectionCreate]
     created_at: float
     started_at: float | None = None
     finished_at: float | None = None

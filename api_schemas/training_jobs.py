@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from api_schemas.common import Metadata, Request, Response
+from api_schemas.common import Echo, Metadata, Request, Response
 from api_schemas.models import ModelReference
 from api_schemas.rows import Identifier
 from api_schemas.selections import JobError, RolloutSettings, Status
@@ -114,7 +114,7 @@ class TrainingJob(Response):
     """Of a running job: preparing, training or evaluating."""
     updates_done: int = 0
     updates_total: int | None = None
-    request: TrainingJobCreate
+    request: Echo[TrainingJobCreate]
     created_at: float
     started_at: float | None = None
     finished_at: float | None = None

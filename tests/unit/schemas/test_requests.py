@@ -1,0 +1,48 @@
+"""Requests are strict, and echoes of them are not: an old client survives a newer service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from api_schemas import Selection, SelectionCreate
+
+BODY: dict[str, Any] = {"dataset_id": "ds_1", "model": {"source": "local", "id": "m"}, "size": 0.5}
+
+
+def test_a_request_with_an_unknown_setting_is_refused() -> None:
+    with pytest.raises(ValidationError, match="rollouts.beams"):
+        SelectionCreate.model_validate(BODY | {"rollouts": {"beams": 4}})
+
+
+def test_an_echo_with_settings_of_a_newer_version_is_read() -> None:
+    newer = BODY | {"rollouts": {"group_size": 8, "beams": 4}, "proxy": {"updates": 3, "warm": True}, "colour": "red"}
+    record = {"id": "sel_1", "status": "queued", "dataset_id": "ds_1", "request": newer, "created_at": 0}
+    request = Selection.model_validate(record).request
+    assert request.rollouts.group_size == 8
+    assert request.proxy is not None
+    assert request.size == 0.5
+
+
+def test_an_echo_that_is_wrong_is_still_refused() -> None:
+    record = {"id": "sel_1", "status": "queued", "dataset_id": "ds_1", "request": {"size": -1}, "created_at": 0}
+    with pytest.raises(ValidationError):
+        Selection.model_validate(record)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"model": None}, "model is missing"),
+        ({"signals": "uploaded"}, "leave out model"),
+        ({"size": 0}, "size"),
+        ({"size": 1.0}, "size"),
+        ({"baselines": ["random", "random"]}, "twice"),
+        ({"model": {"source": "local", "id": "../etc"}}, "model.id"),
+    ],
+)
+def test_contradictions_are_refused(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        SelectionCreate.model_validate(BODY | changes)
