@@ -41,7 +41,8 @@ def _without_unknown_fields(value: Any, validate: ValidatorFunctionWrapHandler) 
             holder = value
             for part in loc[:-1]:
                 # Parts that are no key are names of a union's members.
-                holder = holder[part] if isinstance(holder, list) or part in holder else holder
+                if not (isinstance(holder, dict) and part not in holder):
+                    holder = holder[part]
             holder.pop(loc[-1], None)
         return validate(value)
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from api_schemas import AdapterReference, ModelReference, SelectionCreate
 from minirec import __version__
 from minirec.data.dataset import Dataset
-from minirec.policy.prompts import PROMPT_VERSION
+from minirec.data.prompts import PROMPT_VERSION
 from minirec.policy.reference import ResolvedModel
 from minirec.store.machine import Outcome
 from worker import plan

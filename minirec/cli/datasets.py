@@ -29,10 +29,16 @@ def upload(
 ) -> None:
     """Upload samples and their catalogue; every row is checked, and faults are named by file, line and field.
 
-    A sample:  {"id": "s1", "history": ["i1", "i2"], "target": "i3"}
-    An item:   {"item_id": "i1", "title": "Blue Train", "artist": "John Coltrane"}
+    A sample is what a user chose, most recent last, and what came next; an item may have any further fields:
 
-    $ minirec datasets upload --samples samples.jsonl --items items.jsonl
+        {"id": "s1", "history": ["i1", "i2"], "target": "i3"}
+        {"item_id": "i1", "title": "Blue Train", "artist": "John Coltrane"}
+
+    Each has its own file:
+
+        minirec datasets upload --samples samples.jsonl --items items.jsonl
+
+    The same dataset may be selected from as often as you like.
     """
     connection: Connection = context.obj
     with connection.client() as client:

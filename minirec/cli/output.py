@@ -35,8 +35,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right
     """A plain table; the columns named in `right` hold numbers. Text is taken as it is, brackets included."""
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        justify: Literal["left", "right"] = "right" if column in right else "left"
-        made.add_column(column, justify=justify, overflow="fold", no_wrap=column == "id")
+        number = column in right
+        justify: Literal["left", "right"] = "right" if number else "left"
+        made.add_column(column, justify=justify, overflow="fold", no_wrap=number or column == "id")
     for row in rows:
         made.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     return made
@@ -52,11 +53,8 @@ def dataset_table(datasets: Iterable[Dataset]) -> Table:
 
 
 def selection_table(selections: Iterable[Selection]) -> Table:
-    rows = (
-        (s.id, status_text(s), progress_text(s), s.dataset_id, model_name(s), str(s.request.size), ago(s.created_at))
-        for s in selections
-    )
-    return table(("id", "status", "progress", "dataset", "model", "size", "created"), rows, right=("size",))
+    rows = ((s.id, status_text(s), model_name(s), str(s.request.size), ago(s.created_at)) for s in selections)
+    return table(("id", "status", "model", "size", "created"), rows, right=("size",))
 
 
 def selection_details(selection: Selection) -> Table:
@@ -70,8 +68,6 @@ def selection_details(selection: Selection) -> Table:
         ("size", str(request.size)),
         ("created", ago(selection.created_at)),
     ]
-    if selection.status == "running":
-        rows.append(("progress", progress_text(selection)))
     if selection.started_at is not None:
         end = selection.finished_at or time.time()
         rows.append(("ran for", duration(end - selection.started_at)))
@@ -89,15 +85,12 @@ def selection_details(selection: Selection) -> Table:
 
 
 def status_text(selection: Selection) -> Text:
-    return Text(selection.status, STATUS_STYLE.get(selection.status, ""))
-
-
-def progress_text(selection: Selection) -> str:
-    """Stage and counts of a running job: `scoring 12/128`."""
-    if selection.status != "running" or selection.stage is None:
-        return ""
-    counts = f" {selection.counts.scored}/{selection.counts.total}" if selection.counts.total else ""
-    return stage_name(selection.stage) + counts
+    """The state, and of a running job stage and counts: `running: scoring 12/128`."""
+    text: str = selection.status
+    if selection.status == "running" and selection.stage is not None:
+        counts = selection.counts
+        text += f": {stage_name(selection.stage)}" + (f" {counts.scored}/{counts.total}" if counts.total else "")
+    return Text(text, STATUS_STYLE.get(selection.status, ""))
 
 
 def model_name(selection: Selection) -> str:

@@ -53,9 +53,11 @@ def select(
 ) -> None:
     """Choose the samples worth training on, and their order.
 
-    $ minirec select --samples s.jsonl --items i.jsonl --model Qwen/Qwen2.5-0.5B-Instruct --size 10%
-    $ minirec select --dataset ds_abc --model ./my-model --adapter ./proxy --size 256 --pool-size 5000
-    $ minirec select --dataset ds_abc --model ./my-model --size 512 --set weights.alpha=2 --set rollouts.top_k=0
+    The service scores the pool with the model, which takes long, and chooses, which does not:
+
+        minirec select --samples s.jsonl --items i.jsonl --model Qwen/Qwen2.5-0.5B-Instruct --size 10%
+        minirec select --dataset ds_abc --model ./my-model --adapter ./proxy --size 256 --pool-size 5000
+        minirec select --dataset ds_abc --model ./my-model --size 512 --set weights.alpha=2 --set rollouts.top_k=0
 
     Ctrl-C leaves the job running. A second selection on the same pool and model reuses what the first has scored.
     """
@@ -113,10 +115,14 @@ def scores(
     limit: Limit = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Show what was measured of the samples.
+    """Show what was measured of the samples: reward, learnability L, representativeness R.
 
-    $ minirec scores sel_abc
-    $ minirec scores sel_abc --order pool --limit 100000 --json > scores.jsonl
+    The picked ones come first, in the order of picking:
+
+        minirec scores sel_abc
+        minirec scores sel_abc --order pool --limit 100000 --json > scores.jsonl
+
+    `gate` says which samples could teach nothing, `place` where a sample stands in the training order.
     """
     connection: Connection = context.obj
     with connection.client() as client:
@@ -134,8 +140,12 @@ def subset(
 ) -> None:
     """Write the selected samples in training order.
 
-    $ minirec subset sel_abc -o subset.parquet
-    $ minirec subset sel_abc --format ids | jq -r .ids[]
+    As rows with their scores, or as ids alone:
+
+        minirec subset sel_abc -o subset.parquet
+        minirec subset sel_abc --format ids | jq -r .ids[]
+
+    `minirec export` makes the files that trainers read.
     """
     connection: Connection = context.obj
     chosen = format or format_of(output)
@@ -184,25 +194,26 @@ def show(selection: Selection, as_json: bool) -> None:
 
 def score_table(rows: Iterable[SampleScore]) -> Table:
     """Scores as a table."""
-    numbers = ("pick", "position", "reward", "pass rate", "L", "R", "score")
-    return table(
-        ("pick", "id", "reward", "pass rate", "L", "R", "score", "gate", "position"),
+    lines = (
         (
-            (
-                "" if row.picked_rank is None else str(row.picked_rank + 1),
-                row.id,
-                f"{row.reward_mean:.4f}",
-                f"{row.pass_rate:.2f}",
-                f"{row.learnability:.4f}",
-                "" if row.representativeness is None else f"{row.representativeness:.4f}",
-                f"{row.score:.4f}",
-                row.gate.replace("_", " "),
-                "" if row.training_position is None else str(row.training_position + 1),
-            )
-            for row in rows
-        ),
-        right=numbers,
+            ordinal(row.picked_rank),
+            row.id,
+            f"{row.reward_mean:.3f}",
+            f"{row.pass_rate:.2f}",
+            f"{row.learnability:.3f}",
+            "" if row.representativeness is None else f"{row.representativeness:.3f}",
+            row.gate.replace("_", " "),
+            ordinal(row.training_position),
+        )
+        for row in rows
     )
+    numbers = ("pick", "reward", "pass", "L", "R", "place")
+    return table(("pick", "id", "reward", "pass", "L", "R", "gate", "place"), lines, right=numbers)
+
+
+def ordinal(index: int | None) -> str:
+    """A 0-based index as people count."""
+    return "" if index is None else str(index + 1)
 
 
 def format_of(output: Path | None) -> SubsetFormat:

@@ -15,6 +15,7 @@ import httpx2
 from minirec.cli.data_folder import DataFolder, RunningStack
 from minirec.cli.embedded_redis import EmbeddedRedis, find_server
 from minirec.cli.errors import CommandError
+from minirec.cli.output import notes, say
 from minirec.cli.processes import commands, environment, with_this_python
 from minirec.cli.supervisor import Child, Program, Supervisor
 
@@ -35,9 +36,9 @@ class StartError(CommandError):
 
 @contextmanager
 def embedded_stack(
-    folder: DataFolder, *, port: int | None, models_dir: Path | None, say: Callable[[str], None]
+    folder: DataFolder, *, port: int | None, models_dir: Path | None
 ) -> Iterator[tuple[RunningStack, Supervisor]]:
-    """Run the stack in `folder` as long as the context is; `say` hears what happens to its processes.
+    """Run the stack in `folder` as long as the context is, under a spinner until it is ready.
 
     Raises `StartError`, `FolderInUseError` or `NoRedisError`.
     """
@@ -49,15 +50,17 @@ def embedded_stack(
         held.callback(supervisor.stop, STOP_ORDER)
         redis = EmbeddedRedis(server, folder.redis, free_port())
         models = models_dir or folder.models
-        start(supervisor, folder, redis, models, chosen)
+        url = f"http://127.0.0.1:{chosen}"
+        with notes.status(f"Starting service, workers and Redis in {folder.path} ..."):
+            start(supervisor, folder, redis, models, chosen)
+            wait_until(lambda: is_ready(url), supervisor)
         stack = RunningStack(
-            url=f"http://127.0.0.1:{chosen}",
+            url=url,
             data_dir=str(folder.path.resolve()),
             models_dir=str(models.resolve()),
             pid=os.getpid(),
             pids={name: child.pid for name, child in supervisor.children.items()},
         )
-        wait_until(lambda: is_ready(stack.url), supervisor)
         folder.write_note(stack)
         held.callback(folder.note.unlink, missing_ok=True)
         yield stack, supervisor

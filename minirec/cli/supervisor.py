@@ -157,6 +157,13 @@ class Supervisor:
         child.start()
         self._note("+", child.pid)
 
+    def _start_again(self, child: Child) -> None:
+        try:
+            self._start(child)
+        except OSError as error:
+            child.due = time.monotonic() + LONGEST_BACKOFF
+            self._say(f"{child.program.name} cannot be started ({error}); next attempt in {LONGEST_BACKOFF:g} s")
+
     def _note(self, sign: str, pid: int) -> None:
         assert self._guard.stdin is not None
         try:
@@ -174,7 +181,7 @@ class Supervisor:
     def _look_at(self, child: Child) -> None:
         if child.process is None:
             if time.monotonic() >= child.due:
-                self._start(child)
+                self._start_again(child)
             return
         pid, status = child.pid, child.ended()
         if status is None:

@@ -22,7 +22,8 @@ def up(
     port: Annotated[int | None, typer.Option(help="Port of the service; 8000 or a free one unless given.")] = None,
     data_dir: DataDir = None,
     models_dir: Annotated[
-        Path | None, typer.Option(help="Folder that local models may lie in; `models` in the data folder unless given.")
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Folder of local models; one in the data folder unless given."),
     ] = None,
 ) -> None:
     """Run service, workers and a private Redis here until Ctrl-C.
@@ -30,15 +31,14 @@ def up(
     Everything is kept in one folder (~/.local/share/minirec); the next `minirec up` goes on with what was there. Other
     shells find the service by themselves:
 
-      $ minirec up --models-dir ~/models
-      $ minirec select --samples s.jsonl --items i.jsonl --model ~/models/my-model --size 10%
+        minirec up --models-dir ~/models
+        minirec select --samples s.jsonl --items i.jsonl --model ~/models/my-model --size 10%
 
     To let others in, set MINIREC_API_KEYS, put a proxy in front, or use docker-compose.yml.
     """
     folder = DataFolder(data_dir) if data_dir is not None else DataFolder.default()
     stop_on_signals()
-    say(f"Starting in {folder.path} ...")
-    with embedded_stack(folder, port=port, models_dir=models_dir, say=say) as (stack, supervisor):
+    with embedded_stack(folder, port=port, models_dir=models_dir) as (stack, supervisor):
         greet(stack, folder)
         try:
             while True:

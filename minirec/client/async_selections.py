@@ -11,6 +11,7 @@ from typing import Literal
 import httpx2
 
 from api_schemas import TERMINAL, Baseline, Event, Page, SampleScore, Selection, Status, SubsetIds, SubsetRow
+from minirec.client import exports
 from minirec.client import selection_calls as calls
 from minirec.client.async_transport import AsyncTransport
 from minirec.client.core import SPOOL_BYTES, STREAM_RETRIES, Retries, parse_text
@@ -170,3 +171,24 @@ class AsyncSelections:
         with calls.replacing(target) as file:
             await self._transport.copy(calls.subset(selection_id, format), file)
         return target
+
+    async def export(
+        self,
+        selection_id: str,
+        *,
+        format: exports.ExportFormat,
+        path: str | os.PathLike[str],
+        batch_size: int | None = None,
+        source: str | None = None,
+    ) -> Path:
+        """Make a folder at `path` of what a trainer reads: data in training order, `manifest.json`, `README.md`.
+
+        The folder must not exist, or be empty. `batch_size` is the number of prompts in a batch of the trainer, to be
+        warned (in both files) of rows that would not fill one. `source` names the data; verl chooses the reward
+        function by it. Null takes the dataset's name.
+        """
+        folder = exports.empty_folder(path)
+        with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as file:
+            await self._transport.copy(exports.export(selection_id, format, batch_size, source), file)
+            exports.unpack(file, folder)
+        return folder

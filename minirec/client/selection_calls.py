@@ -35,6 +35,7 @@ Proxy = ProxySettings | AdapterReference | Mapping[str, Any]
 Order = Literal["pool", "rank"]
 SubsetFormat = Literal["ids", "jsonl", "parquet"]
 
+SCORES_PAGE = 1000
 LONG_POLL = 30.0
 """Seconds that the service may hold a request of `wait` until something changes."""
 SILENCE = 60.0
@@ -80,7 +81,8 @@ def act(selection_id: str, verb: Literal["cancel", "retry"]) -> Call:
 
 
 def scores(selection_id: str, after: str | None, order: Order) -> Call:
-    return Call("GET", f"/v1/selections/{selection_id}/scores", params={"limit": PAGE, "after": after, "order": order})
+    params = {"limit": SCORES_PAGE, "after": after, "order": order}
+    return Call("GET", f"/v1/selections/{selection_id}/scores", params=params)
 
 
 def subset(selection_id: str, format: SubsetFormat) -> Call:

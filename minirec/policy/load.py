@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 from minirec.policy.policy import Policy
 from minirec.policy.reference import ModelRefused, ResolvedModel
@@ -34,10 +35,11 @@ def load_policy(resolved: ResolvedModel, *, device: str | None = None) -> Policy
 
 def _load(resolved: ResolvedModel, device: str) -> Policy:
     dtype = _dtype(resolved.dtype, device)
+    logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(resolved.path, trust_remote_code=False, local_files_only=True)
         model = _pretrained(resolved, dtype)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise ModelRefused(
             "model_not_found", f"{resolved.id!r} could not be read as a causal language model: {error}"
         ) from error

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from transformers import Cache, DynamicCache, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-ANSWER = "<answer>"
-"""Where reasoning ends and the recommendation is read off (docs/method.md, section 1)."""
+from minirec.data.prompts import ANSWER
 
 MAX_ROWS_CUDA, MAX_ROWS_CPU = 512, 64
 """Beyond these, more rows at once gain nothing."""

@@ -182,6 +182,11 @@ def _check_model(path: Path, name: str) -> None:
             )
     if not any(path.glob("*.safetensors")):
         raise _no_safetensors(name, [file.name for file in path.iterdir()])
+    index = _read_json(path / "model.safetensors.index.json", name) or {}
+    present = {file.name for file in path.glob("*.safetensors")}
+    missing = sorted(set(index.get("weight_map", {}).values()) - present)
+    if missing:
+        raise ModelRefused("model_not_found", f"{name!r} lists weights in {missing[0]!r}, which is not in its folder.")
 
 
 def _check_adapter(path: Path, name: str) -> None:
@@ -213,8 +218,11 @@ def _refuse_code(names: Iterable[str], repo: str) -> None:
 
 
 def _no_safetensors(name: str, files: Sequence[str]) -> ModelRefused:
+    if any(file.endswith(".gguf") for file in files):
+        hint = "it has GGUF weights: convert them once with minirec.policy.convert.convert_gguf"
+        return ModelRefused("model_not_found", f"{name!r} has no *.safetensors; {hint}.")
     pickled = any(file.endswith(PICKLED) for file in files)
-    kind = "pickled weights, which can run code when read" if pickled else "no weights"
+    kind = "pickled weights, which can run code when read" if pickled else "no weights in its folder"
     return ModelRefused(
         "unsafe_model" if pickled else "model_not_found", f"{name!r} has {kind}; *.safetensors is needed."
     )

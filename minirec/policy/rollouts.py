@@ -15,9 +15,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from minirec.data.prompts import ANSWER
 from minirec.policy.batching import Opening, prefill
 from minirec.policy.cache import for_rollouts, select_rows
-from minirec.policy.policy import ANSWER, Policy
+from minirec.policy.policy import Policy
 
 TAIL = 2 * len(ANSWER)
 """Tokens that are looked at for `<answer>`: it has no more characters than half of this."""

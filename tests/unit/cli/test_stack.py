@@ -39,7 +39,7 @@ def test_it_is_ready_when_it_says_so_and_its_redis_answers(
     folder: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, tmp_path, API)
-    with embedded_stack(folder, port=0, models_dir=None, say=print) as (stack, _):
+    with embedded_stack(folder, port=0, models_dir=None) as (stack, _):
         assert folder.running() == stack
         assert stack.pid == os.getpid()
         assert set(stack.pids) == {"redis", "api"}
@@ -57,12 +57,12 @@ def test_what_was_stored_is_there_at_the_next_start(
 ) -> None:
     use(monkeypatch, tmp_path, API)
     with (
-        embedded_stack(folder, port=0, models_dir=None, say=print),
+        embedded_stack(folder, port=0, models_dir=None),
         redis.Redis.from_url((folder.path / "environment").read_text()) as client,
     ):
         client.set("job", "queued")
     with (
-        embedded_stack(folder, port=0, models_dir=None, say=print),
+        embedded_stack(folder, port=0, models_dir=None),
         redis.Redis.from_url((folder.path / "environment").read_text()) as client,
     ):
         assert client.get("job") == b"queued"
@@ -75,7 +75,7 @@ def test_a_process_that_does_not_start_is_told_with_the_end_of_its_log(
     monkeypatch.setattr(module, "TRIES", 1)
     with (
         pytest.raises(StartError, match=r"(?s)api does not start.*the disk is full"),
-        embedded_stack(folder, port=0, models_dir=None, say=print),
+        embedded_stack(folder, port=0, models_dir=None),
     ):
         pass
     assert folder.running() is None
@@ -87,6 +87,6 @@ def test_missing_libraries_are_named_with_the_extra_that_brings_them(
     monkeypatch.setattr(module, "NEEDED", ("uvicorn", "no_such_library"))
     with (
         pytest.raises(StartError, match=r"not installed: no_such_library.*pip install 'minirec\[up\]'"),
-        embedded_stack(folder, port=0, models_dir=None, say=print),
+        embedded_stack(folder, port=0, models_dir=None),
     ):
         pass

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Gemma2Config
 
 from api_schemas.models import AdapterReference, ModelReference
 from minirec.policy import load
@@ -90,6 +90,24 @@ def test_files_that_are_no_language_model_are_refused(models_root: Path) -> None
     (path / "config.json").write_text('{"model_type": "not-a-model"}')
     with pytest.raises(ModelRefused, match="could not be read as a causal language model"):
         load_policy(resolved(models_root, model="odd"), device="cpu")
+
+
+def test_attention_without_a_fused_kernel_is_loaded_all_the_same(models_root: Path, items: Items) -> None:
+    """Gemma 2, the published experiment's model, caps its attention scores."""
+    path = build_tiny_model(models_root / "gemma2", texts=["a b c"])
+    size = AutoModelForCausalLM.from_pretrained(path).config.vocab_size
+    config = Gemma2Config(
+        vocab_size=size,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(path)
+    policy = load_policy(resolved(models_root, model="gemma2"), device="cpu")
+    assert embed_items(policy, items[:4]).shape == (4, 32)
 
 
 def test_a_configuration_cannot_choose_the_attention_code(models_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from minirec.data.dataset import Sample
-from minirec.policy.policy import ANSWER, Policy
+from minirec.data.prompts import ANSWER
+from minirec.policy.policy import Policy
 from minirec.policy.prompts import item_prompt, user_prompt
 
 DAY = 86_400.0

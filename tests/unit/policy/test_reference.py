@@ -115,6 +115,15 @@ def test_pickled_weights_alone_are_refused(root: Path, file: str) -> None:
     assert "safetensors" in str(refused)
 
 
+@pytest.mark.parametrize("shard", ["model-00002-of-00002.safetensors", "../other/model.safetensors"])
+def test_weights_listed_but_not_in_the_folder_are_refused(root: Path, shard: str) -> None:
+    (root / "other").mkdir()
+    (root / "other" / "model.safetensors").write_bytes(b"of another model")
+    index = {"weight_map": {"a": "model.safetensors", "b": shard}}
+    (root / "tiny" / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert shard in str(refusal(lambda: local(root)))
+
+
 def test_what_is_not_there_is_said(root: Path) -> None:
     assert refusal(lambda: local(root, "nothing")).code == "model_not_found"
     (root / "empty").mkdir()
@@ -213,6 +222,6 @@ def test_an_unknown_hub_model_is_said_to_be_unknown(root: Path, monkeypatch: pyt
 
 
 def test_resolving_needs_no_torch() -> None:
-    """The service checks references too, and runs without it."""
+    """Stages that only look a model up run on workers that never load one."""
     code = "import sys, minirec.policy.reference; assert not {'torch', 'transformers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -73,16 +73,19 @@ def test_k_is_cut_to_the_size_of_the_catalogue() -> None:
 
 
 def test_items_that_read_the_same_share_the_better_rank() -> None:
-    """Wherever the duplicates lie among the blocks and lanes of the product, the ranks do not change."""
+    """Wherever the duplicates lie among the blocks and lanes of the product, only better items count."""
     generator = np.random.default_rng(3)
     vectors = torch.nn.functional.normalize(
-        torch.from_numpy(generator.normal(size=(101, 33)).astype(np.float32)), dim=1
+        torch.from_numpy(generator.normal(size=(101, 333)).astype(np.float32)), dim=1
     )
-    twins = [0, 17, 50, 99, 100]
+    twins = [0, 5, 17, 50, 99, 100]
     vectors[twins] = vectors[5].clone()
-    z = torch.from_numpy(generator.normal(size=(4, 33)))
-    ranks = {tuple(measure(z, vectors, [twin] * 4, block=13).rank.tolist()) for twin in [5, *twins]}
-    assert len(ranks) == 1
+    z = torch.from_numpy(generator.normal(size=(20, 333)))
+    scores = z @ vectors.double().T
+    scores[:, twins] = scores[:, [5] * len(twins)]
+    expected = ((scores > scores[:, [5]]).sum(1) + 1).tolist()
+    for twin in twins:
+        assert measure(z, vectors, [twin] * 20, block=13).rank.tolist() == expected
 
 
 def test_history_is_out_of_the_running() -> None:

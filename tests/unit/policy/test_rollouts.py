@@ -21,8 +21,9 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from minirec.data.prompts import ANSWER
 from minirec.policy.batching import shared_opening
-from minirec.policy.policy import ANSWER, Policy
+from minirec.policy.policy import Policy
 from minirec.policy.rollouts import Rollouts, Sampling, draw, roll_out, sampling_noise
 
 SAMPLING = Sampling(temperature=1.5, top_k=200, top_p=1.0)
