@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from fastapi import Depends, FastAPI
 from prometheus_client import CollectorRegistry
 
@@ -10,8 +12,21 @@ from minirec import __version__
 from minirec.settings import Settings
 from minirec.store import Store, connect
 from minirec.store.doorbell import CeleryRing, celery_app
-from service import datasets, events, openapi, operations, problems, scores, selections, subset
+from service import (
+    baselines,
+    datasets,
+    events,
+    exports,
+    openapi,
+    operations,
+    problems,
+    scores,
+    selections,
+    signals,
+    subset,
+)
 from service.auth import require_key
+from service.dependencies import only_known_parameters
 from service.limits import BodyLimit
 from service.logs import configure_logging
 from service.metrics import HttpMetrics, StoreMetrics
@@ -24,6 +39,9 @@ Upload a **dataset** (samples and their catalogue), start a **selection** with a
 take back the **subset** in training order. Lists are pages: pass `next_after` as `after` to get the next. Every error
 is a problem document (RFC 9457) with a stable `code`.
 """
+
+UPLOADS = re.compile(r"/v1/datasets(/[^/]+/signals)?")
+"""Where bodies may be as large as files."""
 
 TAGS = [
     {"name": "datasets", "description": "Samples and the catalogue that they refer to."},
@@ -45,12 +63,12 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.state.store = store or connect(settings, ring=ring)
     app.state.registry = CollectorRegistry()
     app.state.registry.register(StoreMetrics(app.state.store, ring.waiting))
-    for module in (datasets, selections, events, scores, subset):
-        app.include_router(module.router, dependencies=[Depends(require_key)])
+    for module in (datasets, signals, selections, events, scores, subset, baselines, exports):
+        app.include_router(module.router, dependencies=[Depends(require_key), Depends(only_known_parameters)])
     app.include_router(operations.router)
     problems.install(app)
     openapi.install(app)
-    app.add_middleware(BodyLimit, upload_path=datasets.router.prefix, upload_bytes=settings.max_upload_bytes)
+    app.add_middleware(BodyLimit, upload_paths=UPLOADS, upload_bytes=settings.max_upload_bytes)
     # Added last: the outermost.
     app.add_middleware(RequestLog, metrics=HttpMetrics(app.state.registry))
     return app

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Annotated, cast
 
 from fastapi import Depends, Path, Query, Request
+from fastapi.routing import APIRoute
 
 from minirec.settings import Settings
 from minirec.store import Store
+from service.problems import invalid
 
 
 def _store(request: Request) -> Store:
@@ -20,6 +22,16 @@ def _settings(request: Request) -> Settings:
 
 StoreOf = Annotated[Store, Depends(_store)]
 SettingsOf = Annotated[Settings, Depends(_settings)]
+
+
+def only_known_parameters(request: Request) -> None:
+    """Refuse misspelt query parameters: a filter that is ignored gives a wrong answer. Raises ProblemError 422."""
+    known = {field.alias for field in cast(APIRoute, request.scope["route"]).dependant.query_params}
+    for name in request.query_params:
+        if name not in known:
+            names = ", ".join(sorted(known)) or "none"
+            raise invalid("invalid_request", ("query", name), f"is not known here; the parameters are: {names}")
+
 
 DATASET_ID = r"^ds_[0-9a-z]{1,40}$"
 SELECTION_ID = r"^sel_[0-9a-z]{1,40}$"

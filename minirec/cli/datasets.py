@@ -17,6 +17,8 @@ app = typer.Typer(no_args_is_help=True, help="Upload, list, show and delete data
 
 DatasetId = Annotated[str, typer.Argument(metavar="DATASET", help="Id of the dataset, ds_...")]
 
+ArrayFile = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="npy or safetensors, (n, d).")]
+
 
 @app.command()
 def upload(
@@ -44,6 +46,39 @@ def upload(
     with connection.client() as client:
         dataset = upload_shown(client, samples, items, name, pairs(metadata))
     print_json([dataset]) if as_json else results.print(dataset_table([dataset]))
+
+
+@app.command()
+def signals(
+    context: typer.Context,
+    dataset_id: DatasetId,
+    rewards: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="JSONL, JSONL.gz or Parquet.")],
+    vectors: ArrayFile = None,
+    embeddings: ArrayFile = None,
+    ids: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Whose rows the arrays have, one id per line.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Upload rewards that you measured in runs of your own; a selection by them needs no model and no GPU.
+
+    One line per sample, one reward per rollout:
+
+        {"sample_id": "s1", "reward": [0.12, 0.0, 0.31, 0.0]}
+
+    Then select by them:
+
+        minirec select --dataset ds_... --signals --size 256
+    """
+    connection: Connection = context.obj
+    with connection.client() as client:
+        found = client.datasets.upload_signals(
+            dataset_id, rewards=rewards, vectors=vectors, embeddings=embeddings, ids=ids
+        )
+    if as_json:
+        print_json([found])
+    else:
+        results.print(f"{found.n_samples:,} samples with {found.rollouts} rewards each, for {found.dataset_id}")
 
 
 @app.command("list")

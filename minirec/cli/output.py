@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from api_schemas import Dataset, Selection
+from api_schemas import Arm, Dataset, Selection
 
 notes = Console(stderr=True)
 results = Console()
@@ -79,9 +79,18 @@ def selection_details(selection: Selection) -> Table:
             ("picked", f"{result.selected} of {result.pool_size} in {result.groups} curriculum groups"),
             ("gated", (gated or "none") + (f"; {result.backfilled} picked all the same" if result.backfilled else "")),
             ("mean reward", f"{result.selected_reward_mean:.4f} picked, {result.reward_mean:.4f} pool"),
+            *((f"vs {name.replace('_', ' ')}", compared(arm)) for name, arm in result.baselines.items()),
             *(("warning", warning) for warning in result.warnings),
         ]
     return table(("", ""), rows)
+
+
+def compared(arm: Arm) -> str:
+    """A baseline beside the selection."""
+    return (
+        f"{arm.overlap:.0%} of its picks are the same; mean reward {arm.reward_mean:.4f}, "
+        f"hit rate {arm.pass_rate:.2f}, {arm.dead} never solved"
+    )
 
 
 def status_text(selection: Selection) -> Text:

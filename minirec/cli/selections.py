@@ -7,12 +7,12 @@ import tempfile
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from rich.table import Table
 
-from api_schemas import SampleScore, Selection, Status
+from api_schemas import Baseline, SampleScore, Selection, Status
 from api_schemas.rows import Split
 from api_schemas.selections import Profile
 from minirec.cli.connection import Connection
@@ -28,8 +28,11 @@ Follow = Annotated[bool, typer.Option(help="Show the progress until it is over."
 
 def select(
     context: typer.Context,
-    model: Annotated[str, typer.Option(help="Hub id, or folder of a local model.")],
     size: Annotated[str, typer.Option(help="How many samples (256), or which part of the pool (10%).")],
+    model: Annotated[str | None, typer.Option(help="Hub id, or folder of a local model.")] = None,
+    signals: Annotated[
+        bool, typer.Option("--signals", help="Choose by the rewards uploaded for the dataset; no model then.")
+    ] = False,
     dataset: Annotated[str | None, typer.Option(metavar="DATASET", help="An uploaded dataset, ds_...")] = None,
     samples: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Samples to upload.")] = None,
     items: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Catalogue to upload.")] = None,
@@ -43,6 +46,10 @@ def select(
     profile: Annotated[Profile | None, typer.Option(help="The method, or its published computation.")] = None,
     rollouts: Annotated[int | None, typer.Option(min=1, help="Rollouts per sample, G.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest reasoning, in tokens.")] = None,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(help="An arm to compare with: random, kmeans, grand, el2n, top_learnability; may be repeated."),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Any other setting of the API; may be repeated."),
@@ -58,6 +65,8 @@ def select(
         minirec select --samples s.jsonl --items i.jsonl --model Qwen/Qwen2.5-0.5B-Instruct --size 10%
         minirec select --dataset ds_abc --model ./my-model --adapter ./proxy --size 256 --pool-size 5000
         minirec select --dataset ds_abc --model ./my-model --size 512 --set weights.alpha=2 --set rollouts.top_k=0
+        minirec select --dataset ds_abc --model ./my-model --size 512 --set proxy.updates=30 --baseline random
+        minirec select --dataset ds_abc --signals --size 512
 
     Ctrl-C leaves the job running. A second selection on the same pool and model reuses what the first has scored.
     """
@@ -67,8 +76,11 @@ def select(
     given["rollouts.max_new_tokens"] = max_new_tokens
     put_settings(body, [f"{path}={value}" for path, value in given.items() if value is not None] + (settings or []))
     count = parse_size(size)
-    reference = model_reference(connection, model, local=local, revision=revision, adapter=adapter)
-    reference |= body.pop("model", {})
+    reference = body.pop("model", {})
+    if model is not None:
+        reference = model_reference(connection, model, local=local, revision=revision, adapter=adapter) | reference
+    elif not signals:
+        raise typer.BadParameter("give --model, or --signals to choose by uploaded rewards")
     with connection.client() as client:
         if dataset is None:
             if samples is None or items is None:
@@ -78,7 +90,14 @@ def select(
         elif samples is not None or items is not None:
             raise typer.BadParameter("give --dataset, or --samples and --items, not both")
         selection = client.selections.create(
-            dataset=dataset, model=reference, size=count, profile=profile, metadata=pairs(metadata), **body
+            dataset=dataset,
+            model=reference or None,
+            signals="uploaded" if signals else None,
+            size=count,
+            profile=profile,
+            baselines=cast("list[Baseline] | None", baseline),
+            metadata=pairs(metadata),
+            **body,
         )
         say(f"selection {selection.id}")
         if follow:

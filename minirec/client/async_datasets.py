@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Mapping
 
-from api_schemas import Dataset, DatasetDeleted, Page
+from api_schemas import Dataset, DatasetDeleted, Page, Signals
 from minirec.client.async_transport import AsyncTransport
 from minirec.client.core import PAGE, Call
-from minirec.client.uploads import OnProgress, Rows, dataset_upload
+from minirec.client.uploads import OnProgress, Rows, dataset_upload, signals_upload
 
 
 class AsyncDatasets:
@@ -32,6 +33,26 @@ class AsyncDatasets:
         """
         with dataset_upload(samples, items, name, metadata, on_progress) as call:
             return await self._transport.get(call, Dataset)
+
+    async def upload_signals(
+        self,
+        dataset_id: str,
+        *,
+        rewards: Rows,
+        vectors: str | os.PathLike[str] | None = None,
+        embeddings: str | os.PathLike[str] | None = None,
+        ids: str | os.PathLike[str] | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Signals:
+        """Upload rewards that were measured elsewhere: a selection with `signals="uploaded"` then needs no model.
+
+        `rewards` is a path (JSONL, JSONL.gz, Parquet) or an iterable of rows `{"sample_id", "reward": [...]}`, with
+        `hit` or `ndcg` per rollout if known. `vectors` and `embeddings` are npy or safetensors files with a row per
+        line of `ids`, or else per row of `rewards`. Raises `UnprocessableError` whose `errors` name file and line.
+        """
+        parts = {"rewards": rewards, "vectors": vectors, "embeddings": embeddings, "ids": ids}
+        with signals_upload(dataset_id, parts, on_progress) as call:
+            return await self._transport.get(call, Signals)
 
     async def retrieve(self, dataset_id: str) -> Dataset:
         """One dataset."""

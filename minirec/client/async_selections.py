@@ -10,11 +10,11 @@ from typing import Literal
 
 import httpx2
 
-from api_schemas import TERMINAL, Baseline, Event, Page, SampleScore, Selection, Status, SubsetIds, SubsetRow
+from api_schemas import TERMINAL, ArmIds, Baseline, Event, Page, SampleScore, Selection, Status, SubsetIds, SubsetRow
 from minirec.client import exports
 from minirec.client import selection_calls as calls
 from minirec.client.async_transport import AsyncTransport
-from minirec.client.core import SPOOL_BYTES, STREAM_RETRIES, Retries, parse_text
+from minirec.client.core import SPOOL_BYTES, STREAM_RETRIES, Call, Retries, parse_text
 from minirec.client.errors import APIResponseError
 
 
@@ -150,6 +150,10 @@ class AsyncSelections:
             after = page.next_after
             if not page.has_more:
                 return
+
+    async def baseline(self, selection_id: str, baseline: Baseline) -> ArmIds:
+        """What a baseline chose from the same scores; one that the selection named in `baselines`."""
+        return await self._transport.get(Call("GET", f"/v1/selections/{selection_id}/baselines/{baseline}"), ArmIds)
 
     async def subset(self, selection_id: str) -> SubsetIds:
         """The selected ids and their curriculum groups, in training order."""

@@ -1,4 +1,4 @@
-"""Files of a dataset on their way to the service: paths as they are, rows as JSON Lines."""
+"""Files of datasets and signals on their way to the service: paths as they are, rows as JSON Lines."""
 
 from __future__ import annotations
 
@@ -26,10 +26,25 @@ def dataset_upload(
     samples: Rows, items: Rows, name: str | None, metadata: Mapping[str, str] | None, on_progress: OnProgress | None
 ) -> Iterator[Call]:
     """The call that uploads a dataset; its files are open as long as the context is."""
+    data = {"name": name, "metadata": json.dumps(dict(metadata)) if metadata else None}
+    with _upload("/v1/datasets", {"samples": samples, "items": items}, data, on_progress) as call:
+        yield call
+
+
+@contextmanager
+def signals_upload(dataset_id: str, parts: Mapping[str, Rows | None], on_progress: OnProgress | None) -> Iterator[Call]:
+    """The call that uploads signals; its files are open as long as the context is."""
+    given = {part: rows for part, rows in parts.items() if rows is not None}
+    with _upload(f"/v1/datasets/{dataset_id}/signals", given, {}, on_progress) as call:
+        yield call
+
+
+@contextmanager
+def _upload(
+    path: str, parts: Mapping[str, Rows], data: Mapping[str, str | None], on_progress: OnProgress | None
+) -> Iterator[Call]:
     with ExitStack() as stack:
-        files = {
-            part: stack.enter_context(opened(rows, part)) for part, rows in (("samples", samples), ("items", items))
-        }
+        files = {part: stack.enter_context(opened(rows, part)) for part, rows in parts.items()}
         total = sum(size(file) for _, file in files.values())
         sent = dict.fromkeys(files, 0)
 
@@ -38,10 +53,9 @@ def dataset_upload(
             if on_progress is not None:
                 on_progress(sum(sent.values()), total)
 
-        data = {"name": name, "metadata": json.dumps(dict(metadata)) if metadata else None}
         yield Call(
             "POST",
-            "/v1/datasets",
+            path,
             data={key: value for key, value in data.items() if value is not None},
             files={part: (title, Watched(file, part, report)) for part, (title, file) in files.items()},
             read_timeout=UPLOAD_SECONDS,

@@ -1,0 +1,78 @@
+"""A real dataset, a selection from it whose training order is unlike any other order, and its exports."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+
+from minirec.data.dataset import Dataset
+from minirec.data.exports import Format, Pick, Row, Scores, build_rows, write_export
+from minirec.data.ingest import ingest
+from tests.builders import tiny_model, write_files
+
+SELECTION = {"id": "sel_1", "provenance": {"model": {"id": "tiny", "revision": "abc"}, "dataset_content_hash": "d0"}}
+STAGES = (4, 4, 3)
+Export = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    folder = tmp_path_factory.mktemp("dataset")
+    ingested = ingest(*write_files(folder), folder / "stored")
+    return Dataset.open(ingested.samples_path, ingested.items_path)
+
+
+@pytest.fixture(scope="session")
+def picks() -> list[Pick]:
+    """Eleven samples in training order, in three stages."""
+    rng = np.random.default_rng(1)
+    rows = rng.choice(48, size=sum(STAGES), replace=False)
+    ranks = rng.permutation(sum(STAGES))
+    stages = np.repeat(np.arange(len(STAGES)), STAGES)
+    return [
+        Pick(int(row), int(rank), int(stage), Scores(rng.random(), rng.random(), rng.random(), 4, rng.random(), None))
+        for row, rank, stage in zip(rows, ranks, stages, strict=True)
+    ]
+
+
+@pytest.fixture(scope="session")
+def rows(dataset: Dataset, picks: list[Pick]) -> list[Row]:
+    return build_rows(dataset, picks, window=3, source="shop/clicks")
+
+
+def written(rows: list[Row], format: Format, **options: Any) -> bytes:
+    file = io.BytesIO()
+    write_export(file, format, rows, selection=SELECTION, **{"window": 3, "batch_size": None, **options})
+    return file.getvalue()
+
+
+@pytest.fixture
+def export(rows: list[Row], tmp_path: Path) -> Export:
+    """Write an export and unpack it."""
+
+    def make(format: Format, **options: Any) -> Path:
+        folder = tmp_path / format
+        with ZipFile(io.BytesIO(written(rows, format, **options))) as archive:
+            archive.extractall(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random chat model."""
+    return tiny_model(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def tokenizer(model: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(model)
