@@ -8,7 +8,7 @@ import uuid
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.metrics import HttpMetrics
@@ -45,6 +45,8 @@ class RequestLog:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self.app(scope, receive, send_with_id)
+            except ClientDisconnect:
+                log.info("client_left", method=scope["method"], path=scope["path"])
             except Exception:
                 log.exception("request_failed", method=scope["method"], path=scope["path"])
                 if status:

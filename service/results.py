@@ -88,13 +88,13 @@ def result_of(store: Store, selection_id: str) -> Result:
         raise ProblemError(
             410, "dataset_deleted", f"the dataset of {selection_id} was deleted, and the ids of its samples with it"
         ) from error
-    return Result(dataset.content_hash, _columns(store, selection_id), _ids(store, dataset.content_hash))
+    return _read(store, selection_id, dataset.content_hash)
 
 
 # Pages of one result are asked for one after the other, and results never change.
 @lru_cache(maxsize=4)
-def _columns(store: Store, selection_id: str) -> Columns:
-    return store.columns.read(f"selection:{selection_id}")
+def _read(store: Store, selection_id: str, content_hash: str) -> Result:
+    return Result(content_hash, store.columns.read(f"selection:{selection_id}"), _ids(store, content_hash))
 
 
 @lru_cache(maxsize=4)

@@ -35,13 +35,18 @@ def pack(columns: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
 
 def unpack(data: bytes) -> Columns:
     """What `pack` packed. Raises ColumnsCorruptError."""
-    version, crc, _ = _HEADER.unpack_from(data)
+    if len(data) < _HEADER.size:
+        raise ColumnsCorruptError("columns are cut short")
+    version, crc, rows = _HEADER.unpack_from(data)
     body = data[_HEADER.size :]
     if version != VERSION:
         raise ColumnsCorruptError(f"columns have format {version}; this version reads {VERSION}")
     if zlib.crc32(body) != crc:
         raise ColumnsCorruptError("columns fail their checksum")
-    return load(body)
+    columns = load(body)
+    if any(len(values) != rows for values in columns.values()):
+        raise ColumnsCorruptError(f"columns do not have the {rows} rows that they should")
+    return columns
 
 
 def shard_field(shard: int) -> str:

@@ -32,8 +32,9 @@ async def follow(
     """Events of a job as they come, from the one after `after`; None whenever nothing came for a while."""
     last = after or "0-0"
     key = f"{prefix}job:{job}:events"
+    block = max(1, int(block_seconds * 1000))  # To Redis, 0 means for ever.
     while True:
-        answer = cast("list[Any]", await connection.xread({key: last}, count=100, block=int(block_seconds * 1000)))
+        answer = cast("list[Any]", await connection.xread({key: last}, count=100, block=block))
         entries = _entries(answer)
         if not entries:
             yield None

@@ -49,10 +49,16 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 @contextmanager
-def process(arguments: list[str], settings: Settings, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A Python process, stopped at the end if it still runs."""
+def process(
+    arguments: list[str], settings: Settings, log: Path, *, temporary: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A Python process, stopped at the end if it still runs; `temporary` is where it puts temporary files."""
+    variables = environment(settings)
+    if temporary is not None:
+        temporary.mkdir(exist_ok=True)
+        variables["TMPDIR"] = str(temporary)
     with log.open("ab") as sink:
-        started = subprocess.Popen([sys.executable, *arguments], env=environment(settings), stdout=sink, stderr=sink)
+        started = subprocess.Popen([sys.executable, *arguments], env=variables, stdout=sink, stderr=sink)
     try:
         yield started
     finally:
@@ -66,11 +72,11 @@ def process(arguments: list[str], settings: Settings, log: Path) -> Iterator[sub
 
 
 @contextmanager
-def running_service(settings: Settings, log: Path) -> Iterator[str]:
+def running_service(settings: Settings, log: Path, *, temporary: Path | None = None) -> Iterator[str]:
     """The service under uvicorn, as in production; yields its address."""
     port = free_port()
     command = ["-m", "uvicorn", "service.app:create_app", "--factory", "--host", "127.0.0.1", "--port", str(port)]
-    with process(command, settings, log) as server:
+    with process(command, settings, log, temporary=temporary) as server:
 
         def listens() -> bool:
             assert server.poll() is None, log.read_text()

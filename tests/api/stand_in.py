@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from api_schemas import SelectionResult
 from minirec.store import Store
 from minirec.store.columns import Columns
 from minirec.store.machine import Claim, Outcome, Stage
@@ -56,7 +56,7 @@ class StandIn:
         """Finish with these columns."""
         claim = self.claim(f"select:{self.selection_id}")
         writes = self.store.columns.shards_of(f"selection:{self.selection_id}", columns)
-        outcome = Outcome({"result": json.dumps(result(columns))}, warnings=["a warning"], writes=writes)
+        outcome = Outcome({"result": result(columns).model_dump_json()}, warnings=["a warning"], writes=writes)
         assert self.store.machine.commit(claim, progress=1, outcome=outcome)
 
     def finish(self, *, vectors: bool = True) -> Columns:
@@ -97,16 +97,16 @@ def made_up_columns(pool: int, *, picked: int = 6, rollouts: int = 3, vectors: b
     return columns
 
 
-def result(columns: Columns) -> dict[str, Any]:
+def result(columns: Columns) -> SelectionResult:
     """The short form of a result."""
-    return {
-        "pool_size": len(columns["row"]),
-        "selected": int((columns["picked_rank"] >= 0).sum()),
-        "gated": {"too_hard": 16, "too_easy": 16},
-        "backfilled": 0,
-        "signal": {"policy": 16, "teacher": 16, "none": 16},
-        "reward_mean": 0.5,
-        "reward_std": 0.1,
-        "selected_reward_mean": 0.5,
-        "groups": 2,
-    }
+    return SelectionResult(
+        pool_size=len(columns["row"]),
+        selected=int((columns["picked_rank"] >= 0).sum()),
+        gated={"too_hard": 16, "too_easy": 16},
+        backfilled=0,
+        signal={"policy": 16, "teacher": 16, "none": 16},
+        reward_mean=0.5,
+        reward_std=0.1,
+        selected_reward_mean=0.5,
+        groups=2,
+    )

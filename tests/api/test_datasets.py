@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -106,6 +108,26 @@ def test_shared_content_stays_until_its_last_dataset_goes(service: Service) -> N
     assert len(blobs(service)) == 2
     service.http.delete(f"/v1/datasets/{second}")
     assert blobs(service) == []
+
+
+def test_rows_uploaded_again_while_they_are_deleted_are_there_afterwards(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = service.upload()["id"]
+    delete_tree = type(service.store.blobs).delete_tree
+    with ThreadPoolExecutor(1) as pool:
+        uploads: list[Future[dict[str, Any]]] = []
+
+        def delete_slowly(*args: Any) -> None:
+            uploads.append(pool.submit(service.upload))
+            wait(uploads, timeout=1)
+            delete_tree(*args)
+
+        monkeypatch.setattr(type(service.store.blobs), "delete_tree", delete_slowly)
+        assert service.http.delete(f"/v1/datasets/{first}").status_code == 200
+        second = uploads[0].result()["id"]
+    assert [row["id"] for row in service.http.get("/v1/datasets").json()["data"]] == [second]
+    assert len(blobs(service)) == 2
 
 
 def test_a_dataset_in_use_is_not_deleted(service: Service) -> None:

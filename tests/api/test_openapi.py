@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, settings
-from schemathesis import GenerationMode
-from schemathesis.checks import CHECKS  # noqa: F401
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode, checks
 
 from api_schemas import Problem
+from minirec.settings import Settings
+from service.app import create_app
 from tests.api.conftest import KEY, Service
 from tests.api.stand_in import StandIn
+
+CHECKS = [
+    checks.not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+    checks.negative_data_rejection,
+    checks.missing_required_header,
+    checks.unsupported_method,
+    checks.allow_header_conformance,
+    checks.ignored_auth,
+]
 
 
 def test_every_error_is_declared_as_a_problem_document(service: Service) -> None:
@@ -27,3 +41,42 @@ def test_every_error_is_declared_as_a_problem_document(service: Service) -> None
                     assert schema == {"$ref": "#/components/schemas/Problem"}, (method, path, status)
                     assert list(response["content"]) == ["application/problem+json"]
     assert document["components"]["schemas"]["Problem"]["required"] == Problem.model_json_schema()["required"]
+
+
+ANNOUNCED = create_app(Settings(redis_url="redis://127.0.0.1:1/0")).openapi()
+OPERATIONS = sorted((method.upper(), path) for path, methods in ANNOUNCED["paths"].items() for method in methods)
+
+
+def fuzz(service: Service, method: str, path: str, ids: dict[str, str], **body: Any) -> None:
+    """Send what fits the document and what does not, and hold the answers against it."""
+    operation = schemathesis.openapi.from_asgi("/openapi.json", service.app)[path][method]
+    fixed = {name: value for name, value in ids.items() if f"{{{name}}}" in path}
+    kinds = [operation.as_strategy(mode, path_parameters=fixed) for mode in GenerationMode]
+
+    @given(case=st.one_of(kinds))
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    def answers_are_as_announced(case: schemathesis.Case) -> None:
+        if isinstance(case.body, dict) and "dataset_id" in case.body and "dataset_id" in ids:
+            case.body["dataset_id"] = ids["dataset_id"]
+        if isinstance(wait := case.query.get("wait"), int | float) and wait > 0:
+            case.query["wait"] = wait / 1000 if wait <= 60 else wait
+        case.call_and_validate(headers={"Authorization": f"Bearer {KEY}"}, checks=CHECKS)
+
+    answers_are_as_announced()
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_answers_are_as_announced(service: Service, method: str, path: str) -> None:
+    fuzz(service, method, path, {})
+
+
+@pytest.mark.parametrize("state", ["finished", "queued", "cancelled"])
+@pytest.mark.parametrize(("method", "path"), [operation for operation in OPERATIONS if "v1" in operation[1]])
+def test_answers_about_what_exists_are_as_announced(service: Service, method: str, path: str, state: str) -> None:
+    dataset_id = service.upload()["id"]
+    selection_id = service.select(dataset_id)["id"]
+    if state == "finished":
+        StandIn(service.store, selection_id).finish()
+    if state == "cancelled":
+        service.store.machine.cancel(selection_id)
+    fuzz(service, method, path, {"dataset_id": dataset_id, "selection_id": selection_id})

@@ -259,6 +259,13 @@ def test_waiting_ends_without_a_change(service: Service, dataset_id: str) -> Non
     assert 0.4 < time.monotonic() - started < 5
 
 
+def test_a_very_short_wait_is_not_a_long_one(service: Service, dataset_id: str) -> None:
+    selection_id = service.select(dataset_id)["id"]
+    started = time.monotonic()
+    assert shown(service, selection_id, wait=0.0001).status == "queued"
+    assert time.monotonic() - started < 5
+
+
 def test_nobody_waits_for_what_is_over(service: Service, dataset_id: str) -> None:
     selection_id = service.select(dataset_id)["id"]
     service.http.post(f"/v1/selections/{selection_id}/cancel")

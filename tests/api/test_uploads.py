@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from service.uploads import PREFIX, remove_stale
 from tests.api.conftest import KEY, Service
+from tests.api.processes import running_service, wait_until
 from tests.api.test_datasets import blobs
 from tests.api.test_problems import assert_problem
 
@@ -198,3 +200,20 @@ def test_what_a_killed_process_left_behind_is_removed(temporary_files: Path) -> 
     os.utime(temporary_files / "another", (0, 0))
     assert remove_stale() == 1
     assert sorted(path.name for path in temporary_files.iterdir()) == ["another", f"{PREFIX}young"]
+
+
+def test_a_client_that_leaves_in_mid_upload_leaves_nothing(service: Service, tmp_path: Path) -> None:
+    log, folder = tmp_path / "service.log", tmp_path / "temporary"
+    with running_service(service.settings, log, temporary=folder) as address:
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as client:
+            head = (
+                f"POST /v1/datasets HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+                "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 5000000\r\n\r\n"
+                '--b\r\nContent-Disposition: form-data; name="samples"; filename="s"\r\n\r\n'
+            )
+            client.sendall(head.encode() + b"x" * 2_000_000)
+        wait_until(lambda: "client_left" in log.read_text(), "the service to notice")
+        assert list(folder.iterdir()) == []
+    assert "request_failed" not in log.read_text()
+    assert service.http.get("/v1/datasets").json()["data"] == []
