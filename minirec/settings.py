@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     """Samples per scoring shard."""
     micro_batch: Annotated[int, Field(ge=8, multiple_of=8)] = 16
     """Samples per checkpoint within a shard: what a lost worker costs at most."""
-    catalogue_shard_size: Annotated[int, Field(ge=1)] = 512
+    catalogue_shard_size: Annotated[int, Field(ge=1)] = 256
     """Items per shard while the catalogue is embedded."""
     unit_time_limit: float = 3600.0
     """Seconds after which a shard that hangs is killed; it is then tried again like a lost one."""
