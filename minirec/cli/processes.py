@@ -15,12 +15,14 @@ DURABLE_REDIS = ("--appendonly", "yes", "--appendfsync", "everysec", "--maxmemor
 
 WORKER_CPU = ("celery", "-A", "worker.app", "worker", "-Q", "cpu", "-c", "1", "-n", "cpu@%h")
 WORKER = ("celery", "-A", "worker.app", "worker", "-Q", "gpu,train", "-c", "1", "-n", "gpu@%h")
+API_STOP = ("--timeout-graceful-shutdown", "5")
+"""A held long poll does not keep the service from stopping for longer."""
 JANITOR = ("python", "-m", "service.janitor")
 
 
 def api(host: str, port: int) -> tuple[str, ...]:
     """The service's command."""
-    return ("uvicorn", "service.app:create_app", "--factory", "--host", host, "--port", str(port))
+    return ("uvicorn", "service.app:create_app", "--factory", "--host", host, "--port", str(port), *API_STOP)
 
 
 def commands(host: str, port: int) -> dict[str, tuple[str, ...]]:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Mapping
@@ -30,7 +31,7 @@ class BlobStore:
         self.url = url
         self._fs, self._root = fsspec.core.url_to_fs(url)
         self._is_local = isinstance(self._fs, LocalFileSystem)
-        self._cache = Path(tempfile.gettempdir()) / f"minirec-blobs-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
+        self._cache = _private_folder() / hashlib.sha256(url.encode()).hexdigest()[:12]
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
@@ -139,3 +140,13 @@ class BlobStore:
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
+
+
+def _private_folder() -> Path:
+    """This user's folder for copies of remote blobs. Raises PermissionError where it is another's."""
+    folder = Path(tempfile.gettempdir()) / f"minirec-blobs-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    facts = folder.lstat()
+    if facts.st_uid != os.getuid() or stat.S_IMODE(facts.st_mode) & 0o077 or not stat.S_ISDIR(facts.st_mode):
+        raise PermissionError(f"{folder} is open to other users; remove it, or set TMPDIR to a folder of your own")
+    return folder
