@@ -1,7 +1,7 @@
 """The method on arrays: which samples teach, which of them differ, and in which order to train on them."""
 
 from minirec.selection.advantage import SIGNAL_POLICY, SIGNAL_TEACHER, advantages
-from minirec.selection.baselines import ArmComparison, baseline, compare_arms
+from minirec.selection.baselines import baseline
 from minirec.selection.compose import EmptySelectionError, Selection, select
 from minirec.selection.curriculum import curriculum
 from minirec.selection.diversity import DiverseChoice, select_diverse
@@ -15,13 +15,11 @@ __all__ = [
     "SIGNAL_TEACHER",
     "TOO_EASY",
     "TOO_HARD",
-    "ArmComparison",
     "DiverseChoice",
     "EmptySelectionError",
     "Selection",
     "advantages",
     "baseline",
-    "compare_arms",
     "curriculum",
     "gate",
     "learnability",

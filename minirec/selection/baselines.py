@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -56,35 +54,6 @@ def baseline(
     if arm == "kmeans":
         return _nearest_to_centres(Rows(_needed(embeddings, arm, "embeddings"), "embeddings"), k, seed)
     raise ValueError(f"there is no baseline {arm!r}; there are {', '.join(get_args(Arm))}")
-
-
-@dataclass(frozen=True)
-class ArmComparison:
-    """One arm beside the selection."""
-
-    overlap: float
-    """Share of the selection that the arm has chosen too."""
-    mean_reward: float
-    """Mean reward of the arm's samples."""
-
-
-def compare_arms(
-    arms: Mapping[str, npt.ArrayLike], selected: npt.ArrayLike, mean_rewards: npt.ArrayLike
-) -> dict[str, ArmComparison]:
-    """Each arm's overlap with the selection, and how its samples were rewarded.
-
-    arms: name -> (k,) indices; selected (k,) indices; mean_rewards (N,) of the pool.
-    """
-    means = finite_vector(mean_rewards, "mean rewards")
-    chosen = np.asarray(selected)
-    compared = {}
-    for name, arm in arms.items():
-        indices = np.asarray(arm)
-        compared[name] = ArmComparison(
-            overlap=float(np.isin(chosen, indices).mean()),
-            mean_reward=float(means[indices].mean()),
-        )
-    return compared
 
 
 def _needed(signal: Any, arm: str, name: str) -> Any:

@@ -12,13 +12,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from minirec.selection.checks import FloatArray, IndexArray
+from minirec.selection.checks import BoolArray, FloatArray, IndexArray
 from minirec.selection.rows import Double, Rows, Single
 
 CENTRE_BLOCK = 256
 """Centres multiplied at once, after which rows that can no longer win are let go."""
 CHUNK_BYTES = 2**23
 """Size in float32 of the rows that are gathered at once."""
+ROUNDING = 1e-14
+"""Distances below this are zero as far as float64 can tell."""
 NORMS = (1e-18, 1e18)
 """Norms for which float32 dot products neither overflow nor lose their error bound to underflow."""
 
@@ -37,7 +39,7 @@ class Bounds:
         # gamma_d for the dot product, half of it for the norm, the rest for rounding the row, the centre and products.
         self._error = np.float32((1.5 * rows.d + 16) * 2.0**-24)
 
-        self.keys: FloatArray = np.full(rows.n, -1.0)
+        self.keys: FloatArray = np.empty(rows.n)
         """Upper bounds; -1 for rows that take no part (any more)."""
         self.exact: FloatArray = np.full(rows.n, 2.0)
         """Float64 distance to the nearest of the first `exact_seen` centres."""
@@ -72,19 +74,21 @@ class Bounds:
             raise ValueError(f"{self.rows.name}: row {row} is all zeros and has no direction")
         raise ValueError(f"{self.rows.name}: row {row} has a norm outside {NORMS[0]:g} to {NORMS[1]:g}")
 
-    def admit(self, which: IndexArray) -> None:
-        """Let these rows take part."""
-        self.keys[which] = self._bound(which)
+    def admit(self, waiting: BoolArray) -> None:
+        """Let the rows marked in `waiting` (N,), and no others, take part."""
+        self.keys[:] = self._bound(slice(None))
+        self.keys[~waiting] = -1.0
 
-    def _bound(self, which: IndexArray) -> FloatArray:
+    def _bound(self, which: IndexArray | slice) -> FloatArray:
         """Keys by the larger distance that float32 allows and the exact one to older centres."""
-        allowed = 1.0 - np.minimum(self._dot[which] - self._error, 1)
-        return np.asarray(self.scores[which] * np.minimum(self.exact[which], allowed))
+        allowed = 1 - np.minimum(self._dot[which] - self._error, 1)
+        return np.asarray(np.minimum(self.exact[which], allowed) * self.scores[which])
 
     def units(self, which: IndexArray) -> Double:
         """Those rows in float64, of length 1."""
         part = self.rows.double(which)
-        return np.asarray(part / np.sqrt(np.einsum("ij,ij->i", part, part))[:, None])
+        part /= np.sqrt(np.einsum("ij,ij->i", part, part))[:, None]
+        return part
 
     def add_centres(self, which: IndexArray, units: Double) -> None:
         """Append chosen rows."""
@@ -92,7 +96,7 @@ class Bounds:
         self.centres[new] = which
         self._units[new] = units
         self.n_centres = new.stop
-        self.keys[which] = -1.0
+        self.keys[which] = -1
 
     def refresh(self, which: IndexArray, threshold: float) -> None:
         """Bring the bounds of these rows up to date in float32; those that fall to `threshold` may stay behind."""
@@ -134,13 +138,21 @@ class Bounds:
         chunk = max(256, CHUNK_BYTES // (8 * self.rows.d))
         for begin in range(0, which.size, chunk):
             part = which[begin : begin + chunk]
-            units = self.units(part)
-            dots = np.einsum("ij,ij->i", units, self.units(self.centres[self._nearest[part]]))
-            distances = np.minimum(self.exact[part], np.maximum(1 - dots, 0))
-            unclear = np.flatnonzero(1 - (self._second_dot[part].astype(np.float64) + self._error) < distances)
-            if unclear.size:
-                distances[unclear] = self._exact_distances(part[unclear], units[unclear])
-            self.settle(part, distances)
+            self.resolve_units(part, self.units(part))
+
+    def resolve_units(self, which: IndexArray, units: Double) -> None:
+        """The same for rows whose unit rows are at hand."""
+        nearest = self._nearest[which]
+        distances = self.exact[which]
+        known = np.flatnonzero(nearest >= 0)
+        if known.size:
+            theirs = self.units(self.centres[nearest[known]])
+            distances[known] = np.minimum(distances[known], 1 - np.einsum("ij,ij->i", units[known], theirs))
+        unclear = np.flatnonzero(1 - (self._second_dot[which].astype(np.float64) + self._error) < distances)
+        if unclear.size:
+            distances[unclear] = self._exact_distances(which[unclear], units[unclear])
+        distances[distances < ROUNDING] = 0
+        self.settle(which, distances)
 
     def _exact_distances(self, which: IndexArray, units: Double) -> FloatArray:
         """Distances to the nearest of all centres, each product in float64."""
@@ -148,7 +160,7 @@ class Bounds:
         for start in range(int(self.exact_seen[which].min()), self.n_centres, CENTRE_BLOCK):
             centres = self.units(self.centres[start : min(start + CENTRE_BLOCK, self.n_centres)])
             distances = np.minimum(distances, 1 - (units @ centres.T).max(axis=1))
-        return np.maximum(distances, 0)
+        return distances
 
     def settle(self, which: IndexArray, distances: FloatArray) -> None:
         """Note the exact distances of these rows to the nearest of all centres."""

@@ -6,16 +6,18 @@ from typing import Final
 
 import numpy as np
 
-from minirec.selection.bounds import Bounds
+from minirec.selection.bounds import ROUNDING, Bounds
 from minirec.selection.checks import BoolArray, FloatArray, IndexArray
-from minirec.selection.rows import Rows
+from minirec.selection.rows import Double, Rows
 
 TIE: Final = 1e-12
 """Keys this close to the largest, relative to it, are tied; keys at or below it are exhausted."""
-NOISE: Final = 1e-15
-"""Distances this close cannot be told apart in float64, and are tied as well."""
-POOL: Final = 512
+POOL: Final = 256
 """Rows among which choices are made until a row outside could win."""
+BATCH: Final = 1024
+"""Rows whose bounds are brought up to date together."""
+SHORTLIST: Final = 16_384
+"""Rows looked at in search of a pool before all of them are."""
 SAMPLE: Final = 65_536
 """Bounds looked at to guess the level above which a given number of them lie."""
 
@@ -26,7 +28,11 @@ class LazyGreedy:
     def __init__(self, rows: Rows, scores: FloatArray, k: int) -> None:
         self._scores = scores
         self._bounds = Bounds(rows, scores, k)
-        self._noise = NOISE * float(scores.max())
+        self._rounding = ROUNDING * float(scores.max())
+        """Largest difference between keys that rounding can make."""
+        self._level = np.inf
+        """No row outside the shortlist has a larger bound."""
+        self._shortlist: IndexArray = np.empty(0, dtype=np.int64)
         self.distances: FloatArray = np.full(k, np.inf)
 
     @property
@@ -42,89 +48,101 @@ class LazyGreedy:
             bounds.start(int(np.argmax(np.where(among, self._scores, -1.0))))
         waiting = among.copy()
         waiting[self.indices] = False
-        bounds.admit(np.flatnonzero(waiting))
+        bounds.admit(waiting)
+        self._level, self._shortlist = np.inf, np.empty(0, dtype=np.int64)
         while bounds.n_centres < goal:
-            pool, floor = self._pool()
+            pool, units, floor = self._pool()
             best = float(bounds.keys[pool].max(initial=0.0))
             if best < floor:
-                pool, floor, best = self._exact_pool(best)
+                pool, units, floor, best = self._exact_pool(best)
             if best <= TIE:
                 self._choose_rest(goal)
             else:
-                self._choose_from(pool, floor, goal)
-
-    def _tie_line(self, best: float) -> float:
-        """Keys from here up are tied with the best one."""
-        return best * (1 - TIE) - self._noise
+                self._choose_from(pool, units, floor, goal)
 
     def _floor(self, outside: float) -> float:
-        """Keys from here up are not tied with any that is at most `outside`."""
-        return (outside + self._noise) / (1 - TIE)
+        """Keys from here up are not tied with any that is at most `outside`, and rounding cannot change that."""
+        return (outside + self._rounding) / (1 - TIE)
 
-    def _pool(self) -> tuple[IndexArray, float]:
-        """The rows with the largest keys, exact, and how large one must be to win over all rows outside."""
-        bounds, want = self._bounds, 2 * POOL
+    def _pool(self) -> tuple[IndexArray, Double, float]:
+        """The rows with the largest keys, exact; their unit rows; how large a key wins over all rows outside."""
+        bounds = self._bounds
+        want = SHORTLIST // 4
         while True:
-            level = self._level(want)
-            rows = np.flatnonzero(bounds.keys > level)
-            self._refresh(rows, level)
+            rows = self._shortlist = self._shortlist[bounds.keys[self._shortlist] > self._level]
+            self._refresh(rows)
             current = np.flatnonzero(bounds.seen[rows] == bounds.n_centres)
-            if level <= 0 or np.count_nonzero(bounds.keys[rows[current]] > level) >= POOL:
+            if self._level == 0 or np.count_nonzero(bounds.keys[rows[current]] > self._level) >= POOL:
                 break
-            want *= 4
+            want = 4 * max(want, rows.size)
+            self._lower_level(want)
         keys = bounds.keys[rows]
         places = current[_largest(keys[current], POOL)]
         pool = rows[places]
         keys[places] = -1
-        bounds.resolve(pool)
-        return pool, self._floor(float(keys.max(initial=level)))
+        units = bounds.units(pool)
+        bounds.resolve_units(pool, units)
+        return pool, units, self._floor(float(keys.max(initial=self._level)))
 
-    def _level(self, want: int) -> float:
-        """A level above which about `want` keys lie; 0 if there are not so many."""
+    def _lower_level(self, want: int) -> None:
+        """Make the shortlist anew, of about the `want` rows with the largest bounds."""
         keys = self._bounds.keys
         sample = keys[:: max(1, keys.size // SAMPLE)]
-        above = round(want * sample.size / keys.size)
-        return 0.0 if above >= sample.size else max(0.0, float(np.partition(sample, -above - 1)[-above - 1]))
+        above = want * sample.size // keys.size
+        level = np.partition(sample, -above - 1)[-above - 1] if above < sample.size else 0.0
+        self._level = max(0.0, min(float(level), self._level))
+        self._shortlist = np.flatnonzero(keys > self._level)
 
-    def _refresh(self, rows: IndexArray, level: float) -> None:
+    def _refresh(self, rows: IndexArray) -> None:
         """Bring the rows up to date, largest bound first, until no stale bound reaches the best `POOL` current ones."""
         bounds = self._bounds
-        is_current = bounds.seen[rows] == bounds.n_centres
-        current, stale = bounds.keys[rows[is_current]], rows[~is_current]
-        stale = stale[np.argsort(-bounds.keys[stale], kind="stable")]
-        for start in range(0, stale.size, POOL):
+        is_stale = bounds.seen[rows] < bounds.n_centres
+        stale, current = rows[is_stale], bounds.keys[rows[~is_stale]]
+        first = _largest(bounds.keys[stale], BATCH)
+        batch, stale = stale[first], np.delete(stale, first)
+        is_sorted = False
+        while batch.size:
+            threshold = self._threshold(current)
+            bounds.refresh(batch, threshold)
+            current = np.concatenate([current, bounds.keys[batch[bounds.seen[batch] == bounds.n_centres]]])
             current = current[_largest(current, POOL)]
-            threshold = max(level, float(current.min())) if current.size == POOL else level
-            if bounds.keys[stale[start]] <= threshold:
-                return
-            part = stale[start : start + POOL]
-            bounds.refresh(part, threshold)
-            current = np.concatenate([current, bounds.keys[part[bounds.seen[part] == bounds.n_centres]]])
+            stale = stale[bounds.keys[stale] > self._threshold(current)]
+            if not is_sorted:
+                stale, is_sorted = stale[np.argsort(-bounds.keys[stale], kind="stable")], True
+            batch, stale = stale[:BATCH], stale[BATCH:]
 
-    def _exact_pool(self, best: float) -> tuple[IndexArray, float, float]:
+    def _threshold(self, current: FloatArray) -> float:
+        """Rows whose bound is no larger than this are not among the `POOL` best."""
+        return max(self._level, float(current.min())) if current.size >= POOL else self._level
+
+    def _exact_pool(self, best: float) -> tuple[IndexArray, Double, float, float]:
         """The same, and the largest key, where bounds are too coarse to tell who wins: with every contender exact."""
         bounds = self._bounds
-        is_contender = bounds.keys >= max(self._tie_line(best), np.finfo(float).tiny)
+        is_contender = bounds.keys >= max(best * (1 - TIE) - self._rounding, np.finfo(float).tiny)
         contenders = np.flatnonzero(is_contender)
         others = float(bounds.keys[~is_contender].max(initial=0.0))
         bounds.refresh(contenders[bounds.seen[contenders] < bounds.n_centres], -1.0)
         bounds.resolve(contenders)
         keys = bounds.keys[contenders]
         best = float(keys.max(initial=0.0))
-        levelled = np.where(keys >= self._tie_line(best), best, keys)
-        order = np.lexsort((contenders, -self._scores[contenders], -levelled))
-        outside = float(levelled[order[POOL:]].max(initial=others))
-        # More tied rows than the pool holds: those in it come before those outside, for as long as they stay tied.
-        floor = self._tie_line(best) if outside == best else min(best, self._floor(outside))
-        return np.sort(contenders[order[:POOL]]), floor, best
+        tied = keys >= best * (1 - TIE)
+        order = np.lexsort((contenders, -self._scores[contenders], np.where(tied, -best, -keys)))
+        if np.count_nonzero(tied) > POOL:
+            floor = best * (1 - TIE)  # those in the pool come before those outside, for as long as they stay tied
+        else:
+            floor = min(best, self._floor(float(keys[order[POOL:]].max(initial=others))))
+        pool = contenders[order[:POOL]]
+        return pool, bounds.units(pool), floor, best
 
-    def _choose_from(self, pool: IndexArray, floor: float, goal: int) -> None:
+    def _choose_from(self, pool: IndexArray, units: Double, floor: float, goal: int) -> None:
         """Choose from the pool until the largest key falls below `floor`."""
         bounds = self._bounds
-        pool = pool[np.lexsort((pool, -self._scores[pool]))]  # of tied rows the first one wins
-        units, scores, nearest = bounds.units(pool), self._scores[pool], bounds.exact[pool]
-        distances = np.maximum(1 - units @ units.T, 0)
-        np.fill_diagonal(distances, 0)
+        order = np.lexsort((pool, -self._scores[pool]))  # of tied rows the first one wins
+        pool, units = pool[order], units[order]
+        scores, nearest = self._scores[pool], bounds.exact[pool]
+        distances = units @ units.T
+        np.subtract(1, distances, out=distances)
+        distances[distances < ROUNDING] = 0
         keys = scores * nearest
         chosen: list[int] = []
         n_before = bounds.n_centres
@@ -133,13 +151,16 @@ class LazyGreedy:
             largest = keys[winner]
             if largest <= TIE or largest < floor:
                 break
-            line = self._tie_line(largest)
             keys[winner] = -1
-            if keys.max() >= line:
-                winner = min(winner, int((keys >= line).argmax()))
+            if keys.max() >= largest * (1 - TIE) - self._rounding:
+                keys[winner] = largest
+                is_equal = (distances[winner] == 0) & (nearest >= nearest[winner] - ROUNDING)
+                is_equal &= scores == scores[winner]
+                winner = int(np.argmax((keys >= largest * (1 - TIE)) | is_equal))
             self.distances[n_before + len(chosen)] = nearest[winner]
             chosen.append(winner)
             np.minimum(nearest, distances[winner], out=nearest)
+            nearest[winner] = -np.inf
             np.multiply(nearest, scores, out=keys)
         bounds.add_centres(pool[chosen], units[chosen])
         left = np.delete(np.arange(pool.size), chosen)
@@ -150,16 +171,16 @@ class LazyGreedy:
         bounds = self._bounds
         waiting = np.flatnonzero(bounds.keys >= 0)
         best_first = waiting[np.argsort(-self._scores[waiting], kind="stable")][: goal - bounds.n_centres]
-        for begin in range(0, best_first.size, POOL):
-            part = best_first[begin : begin + POOL]
+        for begin in range(0, best_first.size, BATCH):
+            part = best_first[begin : begin + BATCH]
             bounds.refresh(part, -1.0)
             bounds.resolve(part)
             units = bounds.units(part)
-            among_themselves = np.where(np.tri(part.size, k=-1, dtype=bool), 1 - units @ units.T, 2.0).min(axis=1)
-            n_before = bounds.n_centres
-            self.distances[n_before : n_before + part.size] = np.minimum(
-                bounds.exact[part], np.maximum(among_themselves, 0)
-            )
+            earlier = np.tri(part.size, k=-1, dtype=bool)
+            among_themselves = np.where(earlier, 1 - units @ units.T, np.inf).min(axis=1)
+            distances = np.minimum(bounds.exact[part], among_themselves)
+            distances[distances < ROUNDING] = 0
+            self.distances[bounds.n_centres : bounds.n_centres + part.size] = distances
             bounds.add_centres(part, units)
 
 

@@ -38,3 +38,9 @@ def golden_hits(golden: Path) -> np.ndarray[Any, np.dtype[np.bool_]]:
 def golden_learnability(golden: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
     """(10748,) L as published."""
     return _column(golden / "scores.jsonl.gz", "difficulty")
+
+
+@pytest.fixture(scope="session")
+def golden_representativeness(golden: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """(10748,) R as published."""
+    return _column(golden / "scores.jsonl.gz", "representativeness")

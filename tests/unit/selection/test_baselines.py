@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from minirec.selection import ArmComparison, baseline, compare_arms, learnability
+from minirec.selection import baseline, learnability
 
 
 @pytest.fixture
@@ -81,11 +81,3 @@ def test_names_what_is_not_finite(arm: str, signals: dict[str, np.ndarray]) -> N
         signals[name][17, 2] = np.nan
     with pytest.raises(ValueError, match="NaN or infinity"):
         baseline(arm, 3, **signals)
-
-
-def test_comparison_counts_overlap_and_rewards() -> None:
-    compared = compare_arms({"random": [0, 1], "grand": [2, 3]}, [1, 3], [0.0, 0.2, 0.4, 0.8])
-    assert compared == {
-        "random": ArmComparison(overlap=0.5, mean_reward=0.1),
-        "grand": ArmComparison(overlap=0.5, mean_reward=pytest.approx(0.6)),
-    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minirec.selection import select_diverse
+from minirec.selection import learnability, select_diverse
 
 Array = np.ndarray[Any, Any]
 
@@ -20,27 +21,28 @@ def plain_choice(embeddings: Array, scores: Array, k: int, eligible: Array | Non
     units = np.asarray(embeddings, dtype=np.float64)
     units = units / np.linalg.norm(units, axis=1, keepdims=True)
     allowed = np.ones(len(units), dtype=bool) if eligible is None else eligible
-    nearest = np.full(len(units), -np.inf)
+    distance = np.full(len(units), np.inf)
     free = np.ones(len(units), dtype=bool)
     chosen: list[int] = []
     distances = []
     for _ in range(k):
         waiting = free & allowed if (free & allowed).any() else free & ~allowed
-        distance = np.maximum(1 - nearest, 0)
         keys = np.where(waiting, np.minimum(distance, 2) * scores, -1)
-        best = keys.max()
+        best = int(keys.argmax())
         tied = waiting
         if not chosen:
             tied = waiting & (scores == scores[waiting].max())
-        elif best > 1e-12:
-            tied = keys >= best * (1 - 1e-12) - 1e-15 * scores.max()
+        elif keys[best] > 1e-12:
+            is_equal = waiting & (scores == scores[best]) & (1 - units @ units[best] < 1e-14)
+            is_equal &= distance >= distance[best] - 1e-14
+            tied = (keys >= keys[best] * (1 - 1e-12)) | is_equal
         rows = np.flatnonzero(tied)
         winner = int(rows[np.argmax(scores[rows])])
         distances.append(distance[winner])
         chosen.append(winner)
         free[winner] = False
-        # One sum per row: equal rows then have equal products, wherever they stand.
-        nearest = np.maximum(nearest, (units * units[winner]).sum(axis=1))
+        distance = np.minimum(distance, 1 - units @ units[winner])
+        distance[distance < 1e-14] = 0  # rounding
     return chosen, np.array(distances)
 
 
@@ -57,6 +59,9 @@ def assert_plain(embeddings: Array, scores: Array, k: int, eligible: Array | Non
 def small_pools(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pools, chunks and blocks so small that a few dozen rows take every path of a large choice."""
     monkeypatch.setattr("minirec.selection.lazy_greedy.POOL", 8)
+    monkeypatch.setattr("minirec.selection.lazy_greedy.BATCH", 12)
+    monkeypatch.setattr("minirec.selection.lazy_greedy.SHORTLIST", 16)
+    monkeypatch.setattr("minirec.selection.lazy_greedy.SAMPLE", 32)
     monkeypatch.setattr("minirec.selection.bounds.CENTRE_BLOCK", 4)
     monkeypatch.setattr("minirec.selection.bounds.CHUNK_BYTES", 1)
     monkeypatch.setattr("minirec.selection.rows.BLOCK_BYTES", 400)
@@ -85,14 +90,19 @@ def signs(draw: np.random.Generator, n: int, d: int) -> Array:
 
 def axes(draw: np.random.Generator, n: int, d: int) -> Array:
     """Rows are equal or at right angles."""
-    return np.eye(n)[draw.permutation(n)]
+    return np.eye(max(1, 3 * n // 4))[draw.integers(0, max(1, 3 * n // 4), n)]
+
+
+def bunched(draw: np.random.Generator, n: int, d: int) -> Array:
+    """All rows are close to one another, and their products add up numbers of one sign."""
+    return 1 + 0.1 * spread(draw, n, d)
 
 
 def one_point(draw: np.random.Generator, n: int, d: int) -> Array:
     return np.tile(spread(draw, 1, d), (n, 1)) * draw.uniform(0.5, 2, (n, 1))
 
 
-SHAPES = [spread, clustered, duplicated, near_duplicated, signs, axes, one_point]
+SHAPES = [spread, clustered, duplicated, near_duplicated, signs, axes, bunched, one_point]
 
 
 def constant(draw: np.random.Generator, n: int) -> Array:
@@ -107,11 +117,15 @@ def few_values(draw: np.random.Generator, n: int) -> Array:
     return draw.integers(0, 3, n) / 2
 
 
+def wide(draw: np.random.Generator, n: int) -> Array:
+    return 10.0 ** draw.integers(-6, 7, n)
+
+
 def all_zero(draw: np.random.Generator, n: int) -> Array:
     return np.zeros(n)
 
 
-SCORES = [constant, uniform, few_values, all_zero]
+SCORES = [constant, uniform, few_values, wide, all_zero]
 
 
 @settings(deadline=None, max_examples=300)
@@ -136,10 +150,30 @@ def test_equals_the_definition(
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("score", SCORES)
-def test_equals_the_definition_at_full_size(shape: Any, score: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equals_the_definition_with_pools_of_full_size(shape: Any, score: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     draw = np.random.default_rng(1)
-    assert_plain(shape(draw, 1500, 24).astype(np.float32), score(draw, 1500), 400)
+    assert_plain(shape(draw, 700, 24).astype(np.float32), score(draw, 700), 400)
+
+
+def test_the_first_choice_is_the_published_one(
+    golden: Path, golden_rewards: Array, golden_representativeness: Array
+) -> None:
+    scores = learnability(golden_rewards) + golden_representativeness
+    embeddings = np.random.default_rng(0).standard_normal((scores.size, 4))
+    assert select_diverse(embeddings, scores, 1).indices.tolist() == np.load(golden / "selected_256.npy")[:1].tolist()
+
+
+def test_takes_little_memory_beside_the_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    draw = np.random.default_rng(0)
+    embeddings = draw.standard_normal((40_000, 512), dtype=np.float32)
+    scores = draw.random(40_000)
+    tracemalloc.start()
+    select_diverse(embeddings, scores, 400)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < embeddings.nbytes / 2
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e12])
