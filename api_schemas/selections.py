@@ -51,6 +51,14 @@ class RolloutSettings(Request):
     tau: Annotated[float, Field(gt=0)] = 0.02
     """Temperature of the softmax over the catalogue."""
     seed: Annotated[int, Field(ge=0)] = 0
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What samples the tokens. `vllm` needs a GPU and vLLM on the workers; other tokens, hence other scores."""
+
+    @model_validator(mode="after")
+    def _suits_its_engine(self) -> RolloutSettings:
+        if self.engine == "vllm" and not 0.01 <= self.temperature <= 2:
+            raise ValueError("engine vllm takes a temperature from 0.01 to 2; transformers takes any")
+        return self
 
 
 class GateSettings(Request):

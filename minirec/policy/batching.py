@@ -37,17 +37,33 @@ class Prefilled:
     """Tokens that went through the model, padding included."""
 
 
+def may_pad_inside(policy: Policy, longest: int) -> bool:
+    """Whether padding may lie between the tokens of rows up to `longest` wide.
+
+    Not where a layer carries a state along, nor where a sliding window shorter than the row would count it as text.
+    """
+    window = policy.sliding_window
+    return policy.attention_only and (window is None or window > longest)
+
+
+def pad_left(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Rows of token ids as one tensor (R, L), shorter ones padded on the left, and the mask that says so."""
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + list(row) for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return ids, mask
+
+
 @torch.inference_mode()
 def shared_opening(policy: Policy, prompts: Sequence[Sequence[int]], *, longest: int) -> Opening | None:
     """Compute what all prompts begin with, once; None where there is nothing to gain or the layers do not allow it.
 
     `longest` is the length that the longest sequence may reach: padding then lies between the opening and the rest
-    of a prompt, which a sliding window shorter than that would count as text.
+    of a prompt.
     """
     length = len(os.path.commonprefix([list(prompt) for prompt in prompts]))
     length = min(length, min(map(len, prompts)) - 1)
-    window = policy.sliding_window
-    if len(prompts) < 2 or length < 1 or not policy.attention_only or (window is not None and window <= longest):
+    if len(prompts) < 2 or length < 1 or not may_pad_inside(policy, longest):
         return None
     tokens = list(prompts[0][:length])
     cache = policy.new_cache()
@@ -60,10 +76,8 @@ def shared_opening(policy: Policy, prompts: Sequence[Sequence[int]], *, longest:
 def prefill(policy: Policy, prompts: Sequence[Sequence[int]], opening: Opening | None) -> Prefilled:
     """Read a batch of prompts, padded on the left after their shared opening."""
     skipped = len(opening.tokens) if opening is not None else 0
-    rests = [prompt[skipped:] for prompt in prompts]
-    width = max(map(len, rests))
-    ids = torch.tensor([[policy.pad_id] * (width - len(rest)) + list(rest) for rest in rests])
-    mask = torch.tensor([[1] * skipped + [0] * (width - len(rest)) + [1] * len(rest) for rest in rests])
+    ids, mask = pad_left([prompt[skipped:] for prompt in prompts], policy.pad_id)
+    mask = torch.nn.functional.pad(mask, (skipped, 0), value=1)
     positions = (mask.cumsum(1) - 1).clamp(min=0)[:, skipped:]
     cache = policy.new_cache()
     if opening is not None:

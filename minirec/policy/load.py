@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
+from minirec.policy import vllm_engine
 from minirec.policy.policy import Policy
 from minirec.policy.reference import ModelRefused, ResolvedModel
 
@@ -26,6 +27,7 @@ def load_policy(resolved: ResolvedModel, *, device: str | None = None) -> Policy
     key = (resolved, device)
     if key not in _kept:
         _kept.clear()
+        vllm_engine.release()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -46,7 +48,7 @@ def _load(resolved: ResolvedModel, device: str) -> Policy:
     model = model.to(device)
     if resolved.adapter_path is not None:
         model = _with_adapter(model, resolved, device)
-    return Policy(model, tokenizer)
+    return Policy(model, tokenizer, source=resolved)
 
 
 def _pretrained(resolved: ResolvedModel, dtype: torch.dtype) -> Any:

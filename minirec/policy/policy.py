@@ -15,6 +15,7 @@ from transformers import Cache, DynamicCache, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from minirec.data.prompts import ANSWER
+from minirec.policy.reference import ResolvedModel
 
 MAX_ROWS_CUDA, MAX_ROWS_CPU = 512, 64
 """Beyond these, more rows at once gain nothing."""
@@ -34,10 +35,11 @@ class Step:
 class Policy:
     """One causal language model with two heads and no parameters of its own (docs/method.md, section 1)."""
 
-    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-        """`model` is a transformers `PreTrainedModel`, or a PEFT wrapper around one."""
+    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, *, source: ResolvedModel | None = None) -> None:
+        """`model` is a transformers `PreTrainedModel`, or a PEFT wrapper around one; `source` its files, if any."""
         self.model = model.eval()
         self.tokenizer = tokenizer
+        self.source = source
         head = model.get_output_embeddings()
         if head is None:
             raise ValueError(f"{type(model).__name__} has no output embedding, so it cannot be a policy")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from minirec.data.prompts import ANSWER
-from minirec.policy.batching import Opening, prefill
+from minirec.policy.batching import Opening, may_pad_inside, pad_left, prefill
 from minirec.policy.cache import for_rollouts, select_rows
 from minirec.policy.policy import Policy
 
@@ -75,7 +76,7 @@ def roll_out(
     mask = torch.nn.functional.pad(start.attention_mask.repeat_interleave(repeats, 0), (0, room), value=1)
     positions = start.lengths.repeat_interleave(repeats)
     logits = start.last.logits.repeat_interleave(repeats, 0)
-    transcripts = _Transcripts(policy, len(noise), limit)
+    transcripts = Transcripts(policy, len(noise), limit)
     z = torch.empty(len(noise), policy.hidden_size, device=policy.device)
     rows = np.arange(len(noise))
     """Which rollout each row of the cache belongs to."""
@@ -94,29 +95,61 @@ def roll_out(
             select_rows(cache, index)
             mask, positions, logits = mask[index], positions[index], logits[index]
     shape = (count, repeats)
-    by_prompt = [transcripts.tokens[first : first + repeats] for first in range(0, len(noise), repeats)]
-    return Rollouts(z.view(*shape, -1), by_prompt, transcripts.sampled().reshape(shape), processed)
+    return Rollouts(z.view(*shape, -1), transcripts.by_prompt(repeats), transcripts.sampled().reshape(shape), processed)
+
+
+@torch.inference_mode()
+def replay(
+    policy: Policy,
+    prompts: Sequence[Sequence[int]],
+    tokens: Sequence[Sequence[Sequence[int]]],
+    opening: Opening | None = None,
+) -> tuple[Tensor, int]:
+    """z (B, R, d) float32 at the last token of R given rollouts of each prompt, and the tokens that this took.
+
+    The prompt is read once and its cache shared, all tokens of its rollouts go through the model in one more step.
+    Models in which padding must not lie between the two read every rollout with its prompt instead.
+    """
+    repeats = len(tokens[0])
+    said = [list(rollout) for rollouts in tokens for rollout in rollouts]
+    ids, mask = (part.to(policy.device) for part in pad_left(said, policy.pad_id))
+    if may_pad_inside(policy, max(map(len, prompts)) + ids.shape[1]):
+        start = prefill(policy, prompts, opening)
+        cache = for_rollouts(start.cache, rows=len(prompts), repeats=repeats, room=ids.shape[1])
+        read = start.attention_mask.repeat_interleave(repeats, 0)
+        positions = start.lengths.repeat_interleave(repeats)[:, None] + mask.cumsum(1) - 1
+        last, processed = policy.step(ids, torch.cat([read, mask], 1), positions, cache), start.processed + ids.numel()
+    else:
+        before = [prompt for prompt in prompts for _ in range(repeats)]
+        whole = prefill(policy, [[*prompt, *rollout] for prompt, rollout in zip(before, said, strict=True)], None)
+        last, processed = whole.last, whole.processed
+    return last.z.float().view(len(prompts), repeats, -1), processed
 
 
 def draw(logits: Tensor, noise: npt.NDArray[np.float64], sampling: Sampling) -> npt.NDArray[np.int64]:
-    """One token per row of logits (R, V), by inverting the cumulative distribution at noise (R,).
+    """One token per row of logits (R, V), by inverting the cumulative distribution at noise (R,); at 0 the likeliest.
 
-    Tokens are ordered by falling probability; temperature, then top-k, then top-p, as in transformers.
+    Temperature, then top-k, then top-p, as in transformers. The distribution is laid out by token id: laid out by
+    probability, rounding could swap two near-tied tokens, and the same noise would then draw the other one.
     """
     top_k = min(sampling.top_k or logits.shape[1], logits.shape[1])
     values, tokens = torch.topk(logits.float(), top_k)
     probability = torch.softmax(values.double() / sampling.temperature, dim=1)
     before = probability.cumsum(1) - probability
     probability = torch.where(before < sampling.top_p, probability, 0.0)
+    by_id, order = tokens.sort(1)
+    probability = probability.gather(1, order)
     cumulative = probability.cumsum(1)
-    threshold = torch.from_numpy(noise).to(logits.device) * cumulative[:, -1]
-    choice = torch.searchsorted(cumulative, threshold[:, None], right=True)
-    allowed = (probability > 0).sum(1, keepdim=True) - 1
-    chosen: npt.NDArray[np.int64] = tokens.gather(1, torch.minimum(choice, allowed))[:, 0].cpu().numpy()
+    threshold = torch.from_numpy(noise).to(logits.device)[:, None] * cumulative[:, -1:]
+    # A threshold that rounding has lifted to the whole would lie behind the last token that may be drawn.
+    last = top_k - 1 - (probability > 0).flip(1).int().argmax(1, keepdim=True)
+    choice = torch.minimum(torch.searchsorted(cumulative, threshold, right=True), last)
+    drawn = torch.where(threshold > 0, by_id.gather(1, choice), tokens[:, :1])
+    chosen: npt.NDArray[np.int64] = drawn[:, 0].cpu().numpy()
     return chosen
 
 
-class _Transcripts:
+class Transcripts:
     """What each rollout has said, and what it has to say next."""
 
     def __init__(self, policy: Policy, rollouts: int, limit: int) -> None:
@@ -133,12 +166,24 @@ class _Transcripts:
         tokens, finished = zip(*pairs, strict=True)
         return np.array(tokens), np.array(finished)
 
+    def follow(self, drawn: Sequence[Sequence[int]]) -> None:
+        """Say what was drawn elsewhere for each rollout, by the rules of `extend`; silence ends a turn."""
+        for row, tokens in enumerate(drawn):
+            for token in chain(tokens, repeat(None)):
+                if self._next(row, token)[1]:
+                    break
+
+    def by_prompt(self, repeats: int) -> list[list[list[int]]]:
+        """The tokens of each rollout, grouped by the prompt that `repeats` rollouts in a row share."""
+        return [self.tokens[first : first + repeats] for first in range(0, len(self.tokens), repeats)]
+
     def sampled(self) -> npt.NDArray[np.int32]:
         return np.array([len(tokens) for tokens in self.tokens], dtype=np.int32) - self._appended
 
-    def _next(self, row: int, token: int) -> tuple[int, bool]:
+    def _next(self, row: int, token: int | None) -> tuple[int, bool]:
         said, answer = self.tokens[row], self._policy.answer_ids
-        if self._appended[row] or len(said) == self._limit or token in self._policy.end_ids:
+        over = self._appended[row] or len(said) == self._limit
+        if over or token is None or token in self._policy.end_ids:
             said.append(answer[self._appended[row]])
             self._appended[row] += 1
             return said[-1], bool(self._appended[row] == len(answer))

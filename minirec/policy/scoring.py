@@ -20,6 +20,7 @@ from minirec.policy.policy import Policy
 from minirec.policy.prompts import user_prompt
 from minirec.policy.rewards import outcomes
 from minirec.policy.rollouts import Sampling, roll_out, sampling_noise
+from minirec.policy.vllm_engine import roll_out_vllm
 from minirec.selection.advantage import SIGNAL_POLICY, SIGNAL_TEACHER, advantages
 
 PAPER_BATCH = 8
@@ -105,12 +106,13 @@ def score_samples(
     longest = max(map(len, prompts)) + room
     opening = shared_opening(policy, prompts, longest=longest)
     sampling = Sampling(rollouts.temperature, rollouts.top_k, rollouts.top_p)
+    engine = roll_out_vllm if rollouts.engine == "vllm" else roll_out
     greedy = torch.zeros(len(samples), policy.hidden_size, device=policy.device)
 
     def run(batch: Sequence[int]) -> None:
         rows, chosen = list(batch), [samples[index] for index in batch]
         noise = np.stack([_noise(sample, rollouts, greedy_too=paper) for sample in chosen])
-        rolled = roll_out(policy, [prompts[index] for index in rows], noise, sampling, opening)
+        rolled = engine(policy, [prompts[index] for index in rows], noise, sampling, opening)
         _require_finite(rolled.z, chosen)
         scored.generated_tokens[rows] = rolled.sampled[:, :group]
         ranked = _rank(rolled.z[:, :group], vectors, chosen, rollouts, mask_targets=paper)

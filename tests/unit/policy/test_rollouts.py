@@ -24,7 +24,7 @@ from transformers import (
 from minirec.data.prompts import ANSWER
 from minirec.policy.batching import shared_opening
 from minirec.policy.policy import Policy
-from minirec.policy.rollouts import Rollouts, Sampling, draw, roll_out, sampling_noise
+from minirec.policy.rollouts import Rollouts, Sampling, draw, replay, roll_out, sampling_noise
 
 SAMPLING = Sampling(temperature=1.5, top_k=200, top_p=1.0)
 
@@ -208,3 +208,18 @@ def test_other_architectures_give_the_z_of_their_own_forward_pass(
     opening = shared_opening(other, prompts, longest=max(map(len, prompts)) + 20)
     result = roll_out(other, prompts, noise_for(prompts), SAMPLING, opening)
     assert_z_is_plain(other, prompts, result)
+    replayed, _ = replay(other, prompts, result.tokens, opening)
+    torch.testing.assert_close(replayed, result.z, rtol=1e-3, atol=1e-4)
+
+
+def test_rounding_that_swaps_two_near_tied_tokens_draws_the_same_token() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(1, 50, generator=generator)
+    logits[0, 40] = logits[0, 3] = logits.max() + 1
+    lower, higher = logits.clone(), logits.clone()
+    lower[0, 3] -= 1e-6
+    higher[0, 3] += 1e-6
+    sampling = Sampling(temperature=1.0, top_k=20, top_p=1.0)
+    for noise in np.linspace(0.01, 0.99, 50):
+        drawn = draw(lower, np.array([noise]), sampling), draw(higher, np.array([noise]), sampling)
+        assert drawn[0] == drawn[1], f"at noise {noise}"
