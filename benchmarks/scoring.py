@@ -1,6 +1,6 @@
 """Scoring samples in one rollout pass against a straightforward three-pass pipeline with Hugging Face `generate`.
 
-    python benchmarks/scoring.py MODEL_FOLDER [--samples 16] [--new-tokens 32] [--threads 1] [--dtype float32]
+    python benchmarks/scoring.py [MODEL_FOLDER] [--samples 16] [--new-tokens 32] [--threads 1] [--dtype float32]
 
 The three passes, each in batches of all samples and with a key-value cache:
   1. rewards: `generate` with num_return_sequences=G, then one forward pass for z at `<answer>`;
@@ -28,6 +28,7 @@ from api_schemas.models import ModelReference
 from api_schemas.selections import RolloutSettings
 from minirec.data.dataset import Sample
 from minirec.data.prompts import ANSWER
+from minirec.data.wheels import cache_dir
 from minirec.policy import scoring
 from minirec.policy.catalogue import embed_items
 from minirec.policy.load import load_policy
@@ -36,6 +37,7 @@ from minirec.policy.prompts import user_prompt
 from minirec.policy.reference import resolve
 from minirec.policy.rollouts import Rollouts, roll_out
 from minirec.policy.scoring import score_samples
+from minirec.policy.smollm2 import fetch_smollm2
 
 ITEMS = 500
 
@@ -161,7 +163,7 @@ class ThreePasses:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", type=Path, nargs="?", help="a local model's folder; SmolLM2-135M-Instruct if none")
     parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--new-tokens", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
@@ -169,7 +171,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    folder = arguments.model.resolve()
+    folder = (arguments.model or fetch_smollm2(cache_dir() / "models")).resolve()
     reference = ModelReference(source="local", id=folder.name, dtype=arguments.dtype)
     policy = load_policy(resolve(reference, models_root=folder.parent), device="cpu")
     policy.model.requires_grad_(False)
