@@ -28,7 +28,7 @@ from service import (
 from service.auth import require_key
 from service.dependencies import only_known_parameters
 from service.limits import BodyLimit
-from service.logs import configure_logging
+from minirec.logs import configure_logging
 from service.metrics import HttpMetrics, StoreMetrics
 from service.requests import RequestLog
 

@@ -17,7 +17,7 @@ from redis.lock import Lock
 from minirec.settings import Settings, settings
 from minirec.store import Store, connect
 from minirec.store.doorbell import QUEUES, CeleryRing, celery_app
-from service.logs import configure_logging
+from minirec.logs import configure_logging
 from service.metrics import LEASES_EXPIRED, Waiting, counters_key
 from service.uploads import remove_stale
 
