@@ -1,8 +1,9 @@
 """A training run on disk: adapter, optimizer, catalogue and metrics, as safetensors and JSON.
 
-A checkpoint is a folder `checkpoint-NNNNNN`, N updates into the run. It appears whole or not at all, and the one before
-it goes only afterwards: a process killed at any moment leaves one to resume from. Random numbers are not in it, since
-those of an update follow from the seed and its number.
+A checkpoint is a folder `checkpoint-NNNNNN`, N updates into the run, or `checkpoint-NNNNNN-evaluated` once the policy
+was evaluated there. It appears whole or not at all, and the one before it goes only afterwards: a process killed at any
+moment leaves one to resume from. Random numbers are not in it, since those of an update follow from the seed and its
+number.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,36 @@ from torch import Tensor
 from minirec.policy.policy import Policy
 from minirec.training.lora import load_adapter, save_adapter
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
 class Progress:
     """How far a run has come."""
 
-    update: int
+    update: int = 0
     """Updates done."""
-    catalogue: Tensor | None
+    catalogue: Tensor | None = None
     """(M, d) unit vectors of the items as of the last refresh."""
-    metrics: list[dict[str, Any]]
+    refreshed: int | None = None
+    """Updates done at the last refresh."""
+    metrics: list[dict[str, Any]] = field(default_factory=list)
     """One entry per update."""
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    """One entry per evaluation on validation samples."""
+    best: Best | None = None
+    """The best adapter so far, where any was evaluated."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """An adapter that did best on validation samples."""
+
+    update: int
+    """Updates that made it."""
+    ndcg10: float
+    weights: Mapping[str, Tensor]
+    """On the CPU."""
 
 
 def latest_checkpoint(out: Path) -> Path | None:
@@ -46,14 +64,26 @@ def save_checkpoint(
     out: Path, policy: Policy, optimizer: torch.optim.Optimizer, progress: Progress, run: Mapping[str, Any]
 ) -> Path:
     """Write a checkpoint, then remove the older ones. `run` says which run it is: see `load_checkpoint`."""
-    target = out / f"checkpoint-{progress.update:06d}"
+    evaluated = bool(progress.evaluations) and progress.evaluations[-1]["update"] == progress.update
+    target = out / f"checkpoint-{progress.update:06d}{'-evaluated' if evaluated else ''}"
     scratch = out / f".{target.name}"
     shutil.rmtree(scratch, ignore_errors=True)
     save_adapter(policy, scratch)
     save_file(_optimizer_tensors(optimizer), scratch / "optimizer.safetensors")
     if progress.catalogue is not None:
         save_file({"catalogue": progress.catalogue.cpu()}, scratch / "catalogue.safetensors")
-    state = {"format": FORMAT, "run": dict(run), "update": progress.update, "metrics": progress.metrics}
+    best = progress.best
+    if best is not None:
+        save_file(dict(best.weights), scratch / "best.safetensors")
+    state = {
+        "format": FORMAT,
+        "run": dict(run),
+        "update": progress.update,
+        "refreshed": progress.refreshed,
+        "metrics": progress.metrics,
+        "evaluations": progress.evaluations,
+        "best": None if best is None else {"update": best.update, "ndcg10": best.ndcg10},
+    }
     (scratch / "state.json").write_text(json.dumps(state))
     shutil.rmtree(target, ignore_errors=True)
     os.rename(scratch, target)
@@ -78,7 +108,8 @@ def load_checkpoint(folder: Path, policy: Policy, optimizer: torch.optim.Optimiz
     _load_optimizer(optimizer, load_file(folder / "optimizer.safetensors"))
     catalogue = folder / "catalogue.safetensors"
     vectors = load_file(catalogue)["catalogue"].to(policy.device) if catalogue.exists() else None
-    return Progress(state["update"], vectors, state["metrics"])
+    best = state["best"] and Best(**state["best"], weights=load_file(folder / "best.safetensors"))
+    return Progress(state["update"], vectors, state["refreshed"], state["metrics"], state["evaluations"], best)
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

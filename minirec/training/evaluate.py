@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from api_schemas.selections import RolloutSettings
+from api_schemas.training_jobs import Ranking
 from minirec.data.dataset import Dataset
 from minirec.policy.catalogue import embed_items
 from minirec.policy.policy import Policy
@@ -29,6 +31,11 @@ class Evaluation:
     ndcg: dict[int, float]
     """NDCG@k: 1 / log2(rank + 1) of a target among the first k, else 0."""
 
+    def ranking(self) -> Ranking:
+        """The same as the API shows it."""
+        hr, ndcg = ({str(k): mean for k, mean in means.items()} for means in (self.hit_rate, self.ndcg))
+        return Ranking(samples=self.samples, hr=hr, ndcg=ndcg)
+
 
 def evaluate(
     policy: Policy,
@@ -37,16 +44,20 @@ def evaluate(
     rows: Sequence[int],
     rollouts: RolloutSettings,
     on_samples: Callable[[int], None] | None = None,
+    on_items: Callable[[int], None] | None = None,
+    catalogue: Tensor | None = None,
 ) -> Evaluation:
     """Rank each sample's target among all items but its history, with the target never left out itself.
 
-    The rollouts are greedy, so no seed plays a part. `on_samples` hears how many samples are done and may raise to
-    stop. Raises ValueError for no rows.
+    The rollouts are greedy, so no seed plays a part. `on_items` hears how far the catalogue is embedded, `on_samples`
+    how many samples are done after that; both may raise to stop. `catalogue` (M, d) are the items' unit vectors under
+    this policy, where they are known. Raises ValueError for no rows.
     """
     if not len(rows):
         raise ValueError("there are no samples to evaluate on")
     items = dataset.items
-    catalogue = torch.from_numpy(embed_items(policy, items)).to(policy.device)
+    if catalogue is None:
+        catalogue = torch.from_numpy(embed_items(policy, items, on_batch=on_items)).to(policy.device)
     ranks = []
     for start in range(0, len(rows), BATCH):
         samples = [dataset.sample(int(row)) for row in rows[start : start + BATCH]]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,12 +15,14 @@ from minirec.policy.policy import Policy
 from minirec.policy.prompts import item_prompt
 from minirec.policy.rollouts import Sampling
 from minirec.training.experience import Items
-from minirec.training.losses import log_probabilities
+from minirec.training.losses import log_probabilities, widened
 from minirec.training.packing import Branch, Packed, Place, Tree, grow_trees, pack
 
 CPU_TOKENS = 1024
-"""Tokens per micro-batch on a CPU: more of them at once gain no speed there."""
+"""Tokens per micro-batch on a CPU: more of them at once gain no speed there, and take 2 MB each with a small model."""
 MAX_CUDA_TOKENS = 32_768
+ROWS_OF_LOGITS = 256
+"""Choices whose log-probabilities are computed at once."""
 
 
 def tokens_that_fit(policy: Policy) -> int:
@@ -35,6 +38,27 @@ def tokens_that_fit(policy: Policy) -> int:
     return max(1, min(MAX_CUDA_TOKENS, free // 2 // per_token))
 
 
+def recomputes_activations(policy: Policy) -> bool:
+    """Whether the backward pass computes activations again: on a GPU memory is what runs short, on a CPU time."""
+    return policy.device.type == "cuda"
+
+
+@contextmanager
+def with_gradients(policy: Policy) -> Iterator[None]:
+    """Dropout on, and activations kept or not, for as long as the block lasts."""
+    model: Any = policy.model
+    recompute = recomputes_activations(policy)
+    if recompute:
+        model.activation_checkpointing_enable()
+    model.train()
+    try:
+        yield
+    finally:
+        model.eval()
+        if recompute:
+            model.activation_checkpointing_disable()
+
+
 def plan_trees(policy: Policy, prompts: Sequence[Sequence[int]], branches: Sequence[Branch], budget: int) -> list[Tree]:
     """Lay rollouts side by side behind their prompts where the model allows it, in trees of up to `budget` tokens.
 
@@ -42,37 +66,45 @@ def plan_trees(policy: Policy, prompts: Sequence[Sequence[int]], branches: Seque
     model that makes up positions itself would place a rollout behind the one before it.
     """
     longest = max(len(prompts[branch.sample]) + len(branch.tokens) for branch in branches)
-    most = min(budget, policy.sliding_window or budget)
-    share = policy.attention_only and "position_ids" in _accepted(policy) and longest <= most
-    return grow_trees(prompts, branches, share=share, max_tokens=most)
+    window = policy.sliding_window or max(longest, budget)
+    share = policy.attention_only and "position_ids" in _accepted(policy) and longest <= window
+    return grow_trees(prompts, branches, share=share, max_tokens=min(budget, window))
 
 
-def run_trees(policy: Policy, trees: Sequence[Tree], sampling: Sampling) -> tuple[list[Tensor], Tensor]:
-    """Log-probabilities of what each branch drew, and z (branches, d) float32 at its `<answer>`; differentiable."""
+def run_trees(policy: Policy, trees: Sequence[Tree], sampling: Sampling) -> tuple[Tensor, Tensor]:
+    """Log-probabilities (N,) of all that the branches drew, and z (branches, d) at their `<answer>`; differentiable.
+
+    Both are in the order of the branches.
+    """
     packed = pack(trees, pad_id=policy.pad_id, device=policy.device)
     crowded = any(len(tree.branches) > 1 for tree in trees)
     mask = packed.tree_mask(policy.dtype) if crowded else packed.flat_mask()
     logits, hidden = _forward(policy, packed, mask, keep=-min(place.prompt_end for place in packed.places))
-    end_ids = torch.tensor(sorted(policy.end_ids), device=policy.device)
-
-    def of_branch(place: Place, drawn: Tensor, logits: Tensor) -> Tensor:
-        before = torch.cat([logits[place.row, place.prompt_end, None], logits[place.row, place.start : place.end]])
-        return log_probabilities(before[: len(drawn)], drawn, end_ids, sampling)
-
     branches = [branch for tree in trees for branch in tree.branches]
-    log_probs = []
-    for place, branch in zip(packed.places, branches, strict=True):
-        drawn = torch.tensor(branch.drawn, device=policy.device)
-        # Computed again in the backward pass: float32 copies of the logits are what would take the memory.
-        log_probs.append(checkpoint(of_branch, place, drawn, logits, use_reentrant=False))
-    return log_probs, torch.stack([hidden[place.row, place.end] for place in packed.places]).float()
+    rows, positions = _where_drawn(packed.places, branches)
+    drawn = torch.tensor([choice for branch in branches for choice in branch.drawn], device=policy.device)
+    end_ids = torch.tensor(sorted(policy.end_ids), device=policy.device)
+    parts = zip(logits[rows, positions].split(ROWS_OF_LOGITS), drawn.split(ROWS_OF_LOGITS), strict=True)
+    # Computed again in the backward pass: float32 copies of the logits are what would take the memory.
+    log_probs = [checkpoint(log_probabilities, *part, end_ids, sampling, use_reentrant=False) for part in parts]
+    z = hidden[[place.row for place in packed.places], [place.end for place in packed.places]]
+    return torch.cat(log_probs), widened(z)
+
+
+def _where_drawn(places: Sequence[Place], branches: Sequence[Branch]) -> tuple[list[int], list[int]]:
+    """Row and position of the logits that each choice was drawn from: at the token before it."""
+    rows, positions = [], []
+    for place, branch in zip(places, branches, strict=True):
+        rows += [place.row] * len(branch.drawn)
+        positions += [place.prompt_end, *range(place.start, place.end)][: len(branch.drawn)]
+    return rows, positions
 
 
 def embed_with_gradient(policy: Policy, items: Items) -> Tensor:
-    """Unit vectors (Y, d) float32 of a few items, as `embed_items` computes them, but differentiable."""
+    """Unit vectors (Y, d) of a few items, as `embed_items` computes them, but differentiable."""
     packed = pack([Tree(item_prompt(policy, item), []) for item in items], pad_id=policy.pad_id, device=policy.device)
     _, hidden = _forward(policy, packed, packed.flat_mask(), keep=1)
-    return nn.functional.normalize(hidden[:, -1].float(), dim=1)
+    return nn.functional.normalize(widened(hidden[:, -1]), dim=1)
 
 
 def _forward(policy: Policy, packed: Packed, mask: Tensor, *, keep: int) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from api_schemas.selections import RolloutSettings
 from api_schemas.training import GrpoSettings
@@ -24,9 +23,11 @@ from minirec.policy.policy import Policy
 from minirec.policy.rollouts import sampling_noise
 from minirec.training.batches import Schedule
 from minirec.training.checkpoint import Progress, latest_checkpoint, load_checkpoint, save_checkpoint
+from minirec.training.evaluate import Evaluation, evaluate
 from minirec.training.experience import ndcg_at
 from minirec.training.learner import Learned, Learner
-from minirec.training.lora import save_adapter, with_lora
+from minirec.training.lora import save_adapter, set_adapter_tensors, with_lora
+from minirec.training.validation import Validation
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,11 @@ class TrainResult:
     samples_seen: int
     metrics: list[UpdateMetrics]
     """One per update, those before a resume included."""
+    evaluations: list[dict[str, Any]]
+    """`Ranking` and `update` of every evaluation on validation samples."""
+    best_update: int
+    """Updates behind the adapter that was kept: the best on validation samples, the last where there are none."""
+    stopped_early: bool
 
 
 def train(
@@ -85,17 +91,20 @@ def train(
     epochs: int = 1,
     out: Path,
     checkpoint_every: int = 5,
+    validation: Validation | None = None,
     on_update: Callable[[UpdateMetrics], None] | None = None,
+    on_evaluation: Callable[[int, Evaluation], None] | None = None,
     on_items: Callable[[int], None] | None = None,
     resume: bool = True,
 ) -> TrainResult:
     """Train LoRA weights on the samples in `rows`, in that order in every epoch; the policy itself stays as it was.
 
-    Runs for `updates` batches, starting over as often as that takes, or for `epochs` where it is None. The adapter
-    ends up in `out`/adapter. A checkpoint is written to `out` every `checkpoint_every` updates and at the end, before
-    `on_update` hears of that update; with `resume` the run goes on from the one it finds there, to the same result as
-    without the interruption. `on_items` hears how far the catalogue is embedded, anew every `catalogue_refresh`
-    updates. Both may raise to stop.
+    Runs for `updates` batches, starting over as often as that takes, or for `epochs` where it is None; `validation` may
+    end it sooner, and says which adapter is kept. It ends up in `out`/adapter. A checkpoint is written to `out` every
+    `checkpoint_every` updates, at every evaluation and at the end, before `on_update` hears of that update or
+    `on_evaluation` of what came out after so many; with `resume` the run goes on from the one it finds there, to the
+    same result as without the interruption. `on_items` hears how far the catalogue is embedded (anew every
+    `catalogue_refresh` updates and at every evaluation) or validated on. All of them may raise to stop.
 
     Raises ValueError for no rows, groups of one rollout, a checkpoint of another run, samples that do not fit into
     the model's context, and when the weights diverge.
@@ -106,21 +115,40 @@ def train(
         raise ValueError("GRPO compares the rollouts of a sample: group_size must be at least 2")
     schedule = Schedule(rows, grpo.batch_size)
     last = updates if updates is not None else epochs * schedule.per_epoch
-    identity = _identity(dataset, rows, rollouts, grpo)
+    identity = _identity(dataset, rows, rollouts, grpo, validation)
     with with_lora(policy, grpo) as learning:
         run = _Run(Learner(learning, dataset.items, rollouts, grpo), dataset, schedule, on_items)
         checkpoint = latest_checkpoint(out) if resume else None
         if checkpoint is not None:
             run.progress = load_checkpoint(checkpoint, learning, run.learner.optimizer, identity)
-        while (done := run.progress.update) < last:
+        progress = run.progress
+        while True:
+            if validation is not None and validation.is_due(progress, last):
+                evaluation = run.evaluate(validation)
+                run.save(out, identity)
+                if on_evaluation is not None:
+                    on_evaluation(progress.update, evaluation)
+            stopped_early = validation is not None and validation.has_enough(progress) and progress.update < last
+            if stopped_early or progress.update >= last:
+                break
             metrics = run.update()
-            if (done + 1) % checkpoint_every == 0 or done + 1 == last:
-                save_checkpoint(out, learning, run.learner.optimizer, run.progress, identity)
+            if progress.update % checkpoint_every == 0 or progress.update == last:
+                run.save(out, identity)
             if on_update is not None:
                 on_update(metrics)
+        best = progress.best
+        if best is not None:
+            set_adapter_tensors(learning, best.weights)
         adapter = _save_whole(learning, out / "adapter")
-    metrics_so_far = [UpdateMetrics(**entry) for entry in run.progress.metrics]
-    return TrainResult(adapter, done, schedule.samples_seen(done), metrics_so_far)
+    return TrainResult(
+        adapter=adapter,
+        updates=progress.update,
+        samples_seen=schedule.samples_seen(progress.update),
+        metrics=[UpdateMetrics(**entry) for entry in progress.metrics],
+        evaluations=progress.evaluations,
+        best_update=progress.update if best is None else best.update,
+        stopped_early=stopped_early,
+    )
 
 
 class _Run:
@@ -133,15 +161,17 @@ class _Run:
         self.dataset = dataset
         self.schedule = schedule
         self.on_items = on_items
-        self.progress = Progress(0, None, [])
+        self.progress = Progress()
 
     def update(self) -> UpdateMetrics:
         """Do the next update."""
         started = time.perf_counter()
         number, device = self.progress.update, self.learner.policy.device
-        samples = [self.dataset.sample(int(row)) for row in self.schedule.batch(number)]
-        catalogue = self._catalogue()
+        self._refresh()
+        catalogue = self.progress.catalogue
+        assert catalogue is not None  # The first update is one of those that refresh it.
         catalogue_seconds = time.perf_counter() - started
+        samples = [self.dataset.sample(int(row)) for row in self.schedule.batch(number)]
         noise = np.stack([_noise(sample, number, self.learner.rollouts) for sample in samples])
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             # For dropout. Nothing random outlives an update, so a resumed run needs no generator's state.
@@ -152,13 +182,31 @@ class _Run:
         self.progress.update += 1
         return metrics
 
-    def _catalogue(self) -> Tensor:
-        """Item vectors (M, d), under the policy as it was at the last refresh."""
+    def save(self, out: Path, identity: Mapping[str, Any]) -> None:
+        save_checkpoint(out, self.learner.policy, self.learner.optimizer, self.progress, identity)
+
+    def evaluate(self, validation: Validation) -> Evaluation:
+        """Evaluate the policy as it is now, and remember what came out."""
+        policy, progress = self.learner.policy, self.progress
+        self._refresh()
+        evaluation = evaluate(
+            policy,
+            dataset=self.dataset,
+            rows=validation.rows,
+            rollouts=self.learner.rollouts,
+            on_items=self.on_items,
+            on_samples=self.on_items,
+            catalogue=progress.catalogue if progress.refreshed == progress.update else None,
+        )
+        validation.record(progress, evaluation, policy)
+        return evaluation
+
+    def _refresh(self) -> None:
+        """Embed the items anew, once at every update at which that is due."""
         progress, policy = self.progress, self.learner.policy
-        if progress.catalogue is None or progress.update % self.learner.grpo.catalogue_refresh == 0:
+        if progress.update % self.learner.grpo.catalogue_refresh == 0 and progress.refreshed != progress.update:
             vectors = embed_items(policy, self.dataset.items, on_batch=self.on_items)
-            progress.catalogue = torch.from_numpy(vectors).to(policy.device)
-        return progress.catalogue
+            progress.catalogue, progress.refreshed = torch.from_numpy(vectors).to(policy.device), progress.update
 
     def _metrics(self, learned: Learned, seconds: float, catalogue_seconds: float) -> UpdateMetrics:
         grpo, number, outcomes = self.learner.grpo, self.progress.update, learned.outcomes
@@ -192,11 +240,23 @@ def _seed(seed: int, update: int) -> int:
     return int(np.random.SeedSequence([seed, update]).generate_state(1, np.uint64)[0])
 
 
-def _identity(dataset: Dataset, rows: Sequence[int], rollouts: RolloutSettings, grpo: GrpoSettings) -> dict[str, Any]:
+def _identity(
+    dataset: Dataset,
+    rows: Sequence[int],
+    rollouts: RolloutSettings,
+    grpo: GrpoSettings,
+    validation: Validation | None,
+) -> dict[str, Any]:
     """What must be the same for a checkpoint to belong to a run; how long it goes on may change."""
+    identity = {"samples": _digest(dataset, rows), "rollouts": rollouts.model_dump(), "grpo": grpo.model_dump()}
+    if validation is not None:
+        identity["validation"] = {"samples": _digest(dataset, validation.rows), "every": validation.every}
+    return identity
+
+
+def _digest(dataset: Dataset, rows: Sequence[int]) -> str:
     ids = dataset.ids
-    order = hashlib.sha256(json.dumps([ids[row] for row in rows]).encode()).hexdigest()
-    return {"samples": order, "rollouts": rollouts.model_dump(), "grpo": grpo.model_dump()}
+    return hashlib.sha256(json.dumps([ids[row] for row in rows]).encode()).hexdigest()
 
 
 def _save_whole(policy: Policy, folder: Path) -> Path:

@@ -9,7 +9,8 @@ The loss is the weighted sum of
 
 A batch is used for one step, so the policy that acted is the policy that learns: the old log-probabilities are the new
 ones, detached, and every ratio is 1. Rollouts without an advantage contribute nothing and are left out of the pass with
-gradients; a batch in which no group has a signal takes no step.
+gradients; a batch in which no group has a signal takes no step. Steps are AdamW's at a constant learning rate, without
+weight decay.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from minirec.policy.policy import Policy
 from minirec.policy.rewards import Outcomes
 from minirec.selection import advantages
 from minirec.training.experience import Episodes, Items, earn, play, sampling_of
-from minirec.training.forward import embed_with_gradient, plan_trees, run_trees, tokens_that_fit
+from minirec.training.forward import embed_with_gradient, plan_trees, run_trees, tokens_that_fit, with_gradients
 from minirec.training.losses import ENDED, clipped_objective, item_log_probabilities
 from minirec.training.packing import Branch, Tree
 
@@ -77,8 +78,8 @@ class Learner:
         branches = _branches(episodes, earned, limit=noise.shape[2])
         losses, grad_norm = torch.zeros(2), 0.0
         if branches:
-            gradients, losses = self._gradients(samples, episodes.prompts, branches)
-            grad_norm = self._step(gradients)
+            gradients, losses = self.gradients(samples, episodes.prompts, branches)
+            grad_norm = self.step(gradients)
         return Learned(
             outcomes=earned,
             token_loss=float(losses[0]),
@@ -89,7 +90,7 @@ class Learner:
             generation_seconds=generation_seconds,
         )
 
-    def _gradients(
+    def gradients(
         self, samples: Sequence[Sample], prompts: Sequence[Sequence[int]], branches: Sequence[Branch]
     ) -> tuple[list[Tensor], Tensor]:
         """Gradients of the loss, and the two losses (2,), gathered over micro-batches.
@@ -99,25 +100,24 @@ class Learner:
         """
         budget = tokens_that_fit(self.policy)
         trees = plan_trees(self.policy, prompts, branches, budget)
-        self.policy.model.train()
-        contrast = Contrast.of(self.policy, self.items, samples)
-        wanted = [*self.weights, contrast.vectors]
-        gradients = [torch.zeros_like(tensor) for tensor in wanted]
-        losses = torch.zeros(2)
         drawn, groups = sum(len(branch.drawn) for branch in branches), sum(branch.best for branch in branches)
+        losses = torch.zeros(2)
+        with with_gradients(self.policy):
+            contrast = Contrast.of(self.policy, self.items, samples)
+            wanted = [*self.weights, contrast.vectors]
+            gradients = [torch.zeros_like(tensor) for tensor in wanted]
 
-        def run(batch: Sequence[int]) -> None:
-            token_sum, item_sum = self._objectives([trees[index] for index in batch], contrast)
-            token_loss, item_loss = -token_sum / drawn, -item_sum / groups
-            loss = self.grpo.token_loss_weight * token_loss + self.grpo.item_loss_weight * item_loss
-            # All at once, so that a micro-batch that runs out of memory on the way has added nothing.
-            _add(gradients, torch.autograd.grad(loss, wanted, materialize_grads=True))
-            losses.add_(torch.stack([token_loss, item_loss]).detach().cpu())
+            def run(batch: Sequence[int]) -> None:
+                token_sum, item_sum = self._objectives([trees[index] for index in batch], contrast)
+                token_loss, item_loss = -token_sum / drawn, -item_sum / groups
+                loss = self.grpo.token_loss_weight * token_loss + self.grpo.item_loss_weight * item_loss
+                # All at once, so that a micro-batch that runs out of memory on the way has added nothing.
+                _add(gradients, torch.autograd.grad(loss, wanted, materialize_grads=True))
+                losses.add_(torch.stack([token_loss, item_loss]).detach().cpu())
 
-        in_batches(range(len(trees)), max(1, budget // max(map(len, trees))), run)
-        of_vectors = gradients.pop()
-        _add(gradients, torch.autograd.grad(contrast.graph, self.weights, of_vectors, materialize_grads=True))
-        self.policy.model.eval()
+            in_batches(range(len(trees)), max(1, budget // max(map(len, trees))), run)
+            of_vectors = gradients.pop()
+            _add(gradients, torch.autograd.grad(contrast.graph, self.weights, of_vectors, materialize_grads=True))
         return gradients, losses
 
     def _objectives(self, trees: Sequence[Tree], contrast: Contrast) -> tuple[Tensor, Tensor]:
@@ -130,13 +130,13 @@ class Learner:
         owners = [branches[index].sample for index in best]
         u = torch.nn.functional.normalize(z[best], dim=1)
         item_log_probs = contrast.log_probabilities(u, owners, tau=self.rollouts.tau)
-        return self._clipped(torch.cat(log_probs), per_token), self._clipped(item_log_probs, advantage[best])
+        return self._clipped(log_probs, per_token), self._clipped(item_log_probs, advantage[best])
 
     def _clipped(self, log_probs: Tensor, advantage: Tensor) -> Tensor:
         clips = {"clip_low": self.grpo.clip_low, "clip_high": self.grpo.clip_high}
         return clipped_objective(log_probs, log_probs.detach(), advantage, **clips).sum()
 
-    def _step(self, gradients: Sequence[Tensor]) -> float:
+    def step(self, gradients: Sequence[Tensor]) -> float:
         """Move the weights, and return the gradient's norm before it was clipped."""
         for weight, gradient in zip(self.weights, gradients, strict=True):
             weight.grad = gradient
@@ -183,11 +183,19 @@ def _branches(episodes: Episodes, earned: Outcomes, *, limit: int) -> list[Branc
     branches = []
     for sample, rollout in np.argwhere(advantage != 0).tolist():
         tokens, sampled = episodes.tokens[sample][rollout], int(episodes.sampled[sample, rollout])
-        ended = sampled < min(len(tokens), limit)
-        drawn = [*tokens[:sampled], *([ENDED] if ended else [])]
+        drawn = what_was_drawn(tokens, sampled, limit=limit)
         best = rollout == int(reward[sample].argmax())
         branches.append(Branch(sample, tokens, drawn, float(advantage[sample, rollout]), best))
     return branches
+
+
+def what_was_drawn(tokens: Sequence[int], sampled: int, *, limit: int) -> list[int]:
+    """The policy's choices in a rollout: its first `sampled` tokens, and `ENDED` where it stopped short of the limit.
+
+    An `<answer>` that was appended for it is none of them.
+    """
+    ended = sampled < min(len(tokens), limit)
+    return [*tokens[:sampled], *([ENDED] if ended else [])]
 
 
 def _add(totals: Sequence[Tensor], parts: Sequence[Tensor]) -> None:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from api_schemas.training import GrpoSettings
+from minirec.policy.load import keep_head_fast
 from minirec.policy.policy import Policy
 
 WEIGHTS = "adapter_model.safetensors"
@@ -39,9 +40,11 @@ def with_lora(policy: Policy, grpo: GrpoSettings) -> Iterator[Policy]:
     with torch.random.fork_rng(devices=[policy.device] if policy.device.type == "cuda" else []):
         torch.manual_seed(grpo.seed)
         model: Any = get_peft_model(policy.model, config)
+    hook = keep_head_fast(model)
     try:
         yield Policy(model, policy.tokenizer)
     finally:
+        hook.remove()
         model.unload().eval()
 
 

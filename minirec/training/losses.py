@@ -17,13 +17,13 @@ ENDED = -1
 
 
 def log_probabilities(logits: Tensor, drawn: Tensor, end_ids: Tensor, sampling: Sampling) -> Tensor:
-    """Log-probability (N,) float32 of what was drawn, a token or `ENDED`, from logits (N, V).
+    """Log-probability (N,) of what was drawn, a token or `ENDED`, from logits (N, V).
 
     It is the probability in the distribution that tokens are really drawn from: after temperature, top-k and top-p.
     Only its score function has mean zero over what can be drawn. With the plain softmax instead, every rollout would
     also push down all tokens that could not have been drawn, by an amount that no group mean takes out.
     """
-    scaled = logits.float() / sampling.temperature
+    scaled = widened(logits) / sampling.temperature
     kept = torch.topk(scaled, min(sampling.top_k or scaled.shape[1], scaled.shape[1]), dim=1).values
     probability = kept.detach().softmax(1)
     kept = kept.masked_fill(probability.cumsum(1) - probability >= sampling.top_p, -torch.inf)
@@ -48,3 +48,8 @@ def item_log_probabilities(u: Tensor, items: Tensor, chosen: Tensor, masked: Ten
     """
     scores = (u @ items.T / tau).masked_fill(masked, -torch.inf)
     return scores.log_softmax(1).gather(1, chosen[:, None])[:, 0]
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """The tensor in float32, or wider where it is."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
