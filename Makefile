@@ -15,8 +15,8 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq --constr
 .DELETE_ON_ERROR:
 
 .PHONY: demo
-demo: $(VENV)/.up ## Select from real data with a real model, start to end (POOL= and SIZE= change the defaults)
-	@$(BIN)/minirec demo $(if $(POOL),--pool $(POOL)) $(if $(SIZE),--size $(SIZE))
+demo: $(VENV)/.up ## Select from real data with a real model, start to end (POOL= and SIZE= change the defaults, TRAIN=8 trains on)
+	@$(BIN)/minirec demo $(if $(POOL),--pool $(POOL)) $(if $(SIZE),--size $(SIZE)) $(if $(TRAIN),--train $(TRAIN))
 
 .PHONY: test
 test: lint ## Everything that CI runs: lint, then all tests

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from api_schemas.common import Response
 
-EventType = Literal["status", "stage", "progress", "metrics", "warning", "retry", "error"]
+EventType = Literal["status", "stage", "progress", "metrics", "evaluation", "warning", "retry", "error"]
 
 
 class Event(Response):

@@ -16,19 +16,23 @@ from api_schemas.training import GrpoSettings, NonNegative, PositiveInt
 class EarlyStopping(Request):
     """When to stop training before its last epoch: validation NDCG@10 no longer rises."""
 
-    every: PositiveInt = 16
-    """Updates between two evaluations on validation samples."""
     patience: PositiveInt = 3
     """Evaluations without a new best after which training ends."""
     min_delta: NonNegative = 1e-4
-    """A rise smaller than this is none."""
+    """A rise that is not larger than this is none."""
 
 
 class Evaluation(Request):
-    """Ranking of the full catalogue on held-out samples, history masked (never the target)."""
+    """Ranking of the full catalogue on held-out samples, history masked (never the target).
+
+    Samples that are trained on are left out.
+    """
 
     valid_samples: Annotated[int, Field(ge=0)] = 256
-    """Seeded random part of the `valid` split; 0 evaluates nothing while training."""
+    """Seeded random part of the `valid` split, evaluated while training; 0 evaluates nothing and keeps the last
+    adapter."""
+    every: PositiveInt = 16
+    """Updates between two evaluations on validation samples; there is one before the first update, too."""
     test_samples: Annotated[int, Field(ge=0)] = 1024
     """Seeded random part of the `test` split, evaluated before training and with the best adapter; 0 for none."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -42,8 +46,15 @@ class RecGrpoArgs(Request):
     """Ends training after so many updates, whatever `epochs` says."""
     grpo: GrpoSettings = GrpoSettings()
     rollouts: RolloutSettings | None = None
-    """How to sample while training; null samples as the selection did."""
+    """How to sample; null samples as the selection did."""
     early_stopping: EarlyStopping | None = EarlyStopping()
+    """Null trains to the end, and still keeps the best adapter."""
+
+    @model_validator(mode="after")
+    def _compares_rollouts(self) -> RecGrpoArgs:
+        if self.rollouts is not None and self.rollouts.group_size < 2:
+            raise ValueError("GRPO compares the rollouts of a sample: rollouts.group_size must be at least 2")
+        return self
 
 
 class TrainingJobCreate(Request):
@@ -51,10 +62,10 @@ class TrainingJobCreate(Request):
 
     selection_id: Annotated[str, Field(pattern=r"^sel_[0-9a-z]{1,40}$")] | None = None
     dataset_id: Annotated[str, Field(pattern=r"^ds_[0-9a-z]{1,40}$")] | None = None
-    ids: Annotated[list[Identifier], Field(min_length=1, max_length=1_000_000)] | None = None
+    ids: Annotated[list[Identifier], Field(min_length=1, max_length=100_000)] | None = None
     """Sample ids in training order, with `dataset_id`."""
     model: ModelReference | None = None
-    """The policy to start from; null starts from the selection's model, without its proxy."""
+    """The model to train an adapter for; null takes the selection's model, without its proxy."""
     trainer: Literal["rec_grpo"] = "rec_grpo"
     args: RecGrpoArgs = RecGrpoArgs()
     evaluation: Evaluation = Evaluation()
@@ -68,6 +79,8 @@ class TrainingJobCreate(Request):
             raise ValueError("dataset_id and ids belong together")
         if self.dataset_id is not None and self.model is None:
             raise ValueError("model is missing; only a training job on a selection can take the selection's")
+        if self.model is not None and self.model.adapter is not None:
+            raise ValueError("training starts from a model without an adapter; leave out model.adapter")
         if self.ids is not None and len(set(self.ids)) != len(self.ids):
             raise ValueError("ids names a sample twice")
         return self
@@ -90,7 +103,7 @@ class TrainingResult(Response):
     samples_seen: int
     stopped_early: bool
     best_update: int
-    """Whose adapter is kept: best on validation, or the last where nothing was evaluated."""
+    """Whose adapter is kept: best on validation, or the last where nothing was evaluated; 0 is the model as it was."""
     valid_ndcg10: float | None = None
     """Of the best adapter."""
     test_before: Ranking | None = None
@@ -111,7 +124,8 @@ class TrainingJob(Response):
     object: Literal["training_job"] = "training_job"
     status: Status
     stage: str | None = None
-    """Of a running job: preparing, training or evaluating."""
+    """Of a running job: preparing, evaluating_before, training, evaluating_after or finishing."""
+    dataset_id: str
     updates_done: int = 0
     updates_total: int | None = None
     request: Echo[TrainingJobCreate]

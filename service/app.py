@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 import minirec.settings
 from minirec import __version__
+from minirec.logs import configure_logging
 from minirec.settings import Settings
 from minirec.store import Store, connect
 from minirec.store.doorbell import CeleryRing, celery_app
@@ -24,11 +25,12 @@ from service import (
     selections,
     signals,
     subset,
+    training_artifacts,
+    training_jobs,
 )
 from service.auth import require_key
 from service.dependencies import only_known_parameters
 from service.limits import BodyLimit
-from minirec.logs import configure_logging
 from service.metrics import HttpMetrics, StoreMetrics
 from service.requests import RequestLog
 
@@ -36,8 +38,8 @@ DESCRIPTION = """
 Which samples of a pool are worth training a recommender on, and in which order.
 
 Upload a **dataset** (samples and their catalogue), start a **selection** with a model, follow it by its events, and
-take back the **subset** in training order. Lists are pages: pass `next_after` as `after` to get the next. Every error
-is a problem document (RFC 9457) with a stable `code`.
+take back the **subset** in training order, or let a **training job** train on it. Lists are pages: pass `next_after` as
+`after` to get the next. Every error is a problem document (RFC 9457) with a stable `code`.
 """
 
 UPLOADS = re.compile(r"/v1/datasets(/[^/]+/signals)?")
@@ -47,6 +49,7 @@ TAGS = [
     {"name": "datasets", "description": "Samples and the catalogue that they refer to."},
     {"name": "selections", "description": "Jobs that score a pool and choose from it."},
     {"name": "results", "description": "What a finished selection measured and chose."},
+    {"name": "training jobs", "description": "Jobs that train a model's adapter on a subset, in its order."},
     {"name": "operations", "description": "For those who run the service."},
 ]
 
@@ -63,7 +66,19 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.state.store = store or connect(settings, ring=ring)
     app.state.registry = CollectorRegistry()
     app.state.registry.register(StoreMetrics(app.state.store, ring.waiting))
-    for module in (datasets, signals, selections, events, scores, subset, baselines, exports):
+    routed = (
+        datasets,
+        signals,
+        selections,
+        events,
+        scores,
+        subset,
+        baselines,
+        exports,
+        training_jobs,
+        training_artifacts,
+    )
+    for module in routed:
         app.include_router(module.router, dependencies=[Depends(require_key), Depends(only_known_parameters)])
     app.include_router(operations.router)
     problems.install(app)

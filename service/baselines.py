@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path
 
 from api_schemas import Arm, ArmIds, Baseline
 from service.dependencies import SelectionId, StoreOf
-from service.lookup import selection_or_404
+from service.lookup import job_or_404
 from service.problems import ProblemError, problems
 from service.results import result_of
 
@@ -24,7 +24,7 @@ def get_baseline(
 ) -> ArmIds:
     """The ids that a baseline chose, as many as the selection, and how they compare with it."""
     result = result_of(store, selection_id)
-    asked = selection_or_404(store, selection_id).json("result")["baselines"]
+    asked = job_or_404(store, selection_id).json("result")["baselines"]
     if baseline not in asked:
         there = ", ".join(asked) or "none"
         raise ProblemError(

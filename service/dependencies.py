@@ -35,7 +35,9 @@ def only_known_parameters(request: Request) -> None:
 
 DATASET_ID = r"^ds_[0-9a-z]{1,40}$"
 SELECTION_ID = r"^sel_[0-9a-z]{1,40}$"
+TRAINING_JOB_ID = r"^trn_[0-9a-z]{1,40}$"
 
 DatasetId = Annotated[str, Path(pattern=DATASET_ID, examples=["ds_01kb3q8x2m5v7n9p4r6t"])]
 SelectionId = Annotated[str, Path(pattern=SELECTION_ID, examples=["sel_01kb3q8x2m5v7n9p4r6t"])]
+TrainingJobId = Annotated[str, Path(pattern=TRAINING_JOB_ID, examples=["trn_01kb3q8x2m5v7n9p4r6t"])]
 Limit = Annotated[int, Query(ge=1, le=100, description="Rows per page")]

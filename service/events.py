@@ -1,10 +1,10 @@
-"""Route of a selection's events: a page of them, or all of them live as server-sent events."""
+"""Routes of the events of jobs: a page of them, or all of them live as server-sent events."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Annotated
+from typing import Annotated, Any
 
 import redis.asyncio
 import structlog
@@ -18,8 +18,8 @@ from api_schemas import TERMINAL, Event, Page
 from minirec.settings import Settings
 from minirec.store import Store
 from minirec.store.events import follow
-from service.dependencies import SelectionId, SettingsOf, StoreOf
-from service.lookup import selection_or_404
+from service.dependencies import SelectionId, SettingsOf, StoreOf, TrainingJobId
+from service.lookup import job_or_404
 from service.problems import problems
 
 PING_SECONDS = 15
@@ -28,74 +28,104 @@ EVENT_ID = r"^[0-9]{1,19}(-[0-9]{1,19})?$"
 
 log = structlog.get_logger(__name__)
 
-router = APIRouter(prefix="/v1/selections", tags=["selections"], responses=problems(401, 404, 422, 503))
+router = APIRouter(responses=problems(401, 404, 422, 503))
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {SSE: {"schema": {"type": "string"}}}, "description": "Events, oldest first"},
+    204: {"description": "To a client of server-sent events: the job is over and there is nothing left"},
+}
+
+EventLimit = Annotated[int, Query(ge=1, le=1000, description="Rows per page")]
+After = Annotated[str | None, Query(pattern=EVENT_ID, description="Only events behind this one")]
+LastEventId = Annotated[str | None, Header(pattern=EVENT_ID, description="Where a broken stream goes on")]
+Accept = Annotated[str, Header(include_in_schema=False)]
 
 
 @router.get(
-    "/{selection_id}/events",
-    response_model=Page[Event],
-    responses={
-        200: {"content": {SSE: {"schema": {"type": "string"}}}, "description": "Events, oldest first"},
-        204: {"description": "To a client of server-sent events: the selection is over and there is nothing left"},
-    },
+    "/v1/selections/{selection_id}/events", response_model=Page[Event], responses=RESPONSES, tags=["selections"]
 )
 async def get_events(
     store: StoreOf,
     settings: SettingsOf,
     selection_id: SelectionId,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Rows per page")] = 100,
-    after: Annotated[str | None, Query(pattern=EVENT_ID, description="Only events behind this one")] = None,
-    last_event_id: Annotated[str | None, Header(pattern=EVENT_ID, description="Where a broken stream goes on")] = None,
-    accept: Annotated[str, Header(include_in_schema=False)] = "",
+    limit: EventLimit = 100,
+    after: After = None,
+    last_event_id: LastEventId = None,
+    accept: Accept = "",
 ) -> Page[Event] | Response:
     """Events of a selection, oldest first.
 
     With `Accept: text/event-stream` they come live: first what has happened, then what happens, until the selection
     is over.
     """
-    if SSE not in accept:
-        return await run_in_threadpool(_page, store, selection_id, after, limit)
-    after = last_event_id or after
-    if await run_in_threadpool(_is_over, store, selection_id, after):
+    if SSE in accept:
+        return await _answer_live(settings, store, selection_id, last_event_id or after)
+    return await run_in_threadpool(_page, store, selection_id, after, limit)
+
+
+@router.get(
+    "/v1/training_jobs/{training_job_id}/events",
+    response_model=Page[Event],
+    responses=RESPONSES,
+    tags=["training jobs"],
+)
+async def get_training_events(
+    store: StoreOf,
+    settings: SettingsOf,
+    training_job_id: TrainingJobId,
+    limit: EventLimit = 100,
+    after: After = None,
+    last_event_id: LastEventId = None,
+    accept: Accept = "",
+) -> Page[Event] | Response:
+    """Events of a training job, oldest first: among others `metrics` of every update, and `evaluation`.
+
+    With `Accept: text/event-stream` they come live, as those of a selection.
+    """
+    if SSE in accept:
+        return await _answer_live(settings, store, training_job_id, last_event_id or after)
+    return await run_in_threadpool(_page, store, training_job_id, after, limit)
+
+
+async def _answer_live(settings: Settings, store: Store, job_id: str, after: str | None) -> Response:
+    if await run_in_threadpool(_is_over, store, job_id, after):
         # Browsers reconnect to a stream that ends, but not after a 204.
         return Response(status_code=204, media_type=SSE)
-    return EventSourceResponse(_stream(settings, store, selection_id, after), ping=PING_SECONDS)
+    return EventSourceResponse(_stream(settings, store, job_id, after), ping=PING_SECONDS)
 
 
-def _page(store: Store, selection_id: str, after: str | None, limit: int) -> Page[Event]:
-    selection_or_404(store, selection_id)
-    events = store.events.read(selection_id, after=after, limit=limit + 1)
+def _page(store: Store, job_id: str, after: str | None, limit: int) -> Page[Event]:
+    job_or_404(store, job_id)
+    events = store.events.read(job_id, after=after, limit=limit + 1)
     has_more = len(events) > limit
     return Page(data=events[:limit], has_more=has_more, next_after=events[limit - 1].id if has_more else None)
 
 
-def _is_over(store: Store, selection_id: str, after: str | None) -> bool:
-    """Whether the selection has ended and no event is left."""
+def _is_over(store: Store, job_id: str, after: str | None) -> bool:
+    """Whether the job has ended and no event is left."""
     # The status first: a retry adds an event, which then is found.
-    ended = selection_or_404(store, selection_id).status in TERMINAL
-    return ended and not store.events.read(selection_id, after=after, limit=1)
+    ended = job_or_404(store, job_id).status in TERMINAL
+    return ended and not store.events.read(job_id, after=after, limit=1)
 
 
-async def _stream(
-    settings: Settings, store: Store, selection_id: str, after: str | None
-) -> AsyncIterator[ServerSentEvent]:
+async def _stream(settings: Settings, store: Store, job_id: str, after: str | None) -> AsyncIterator[ServerSentEvent]:
     try:
-        async with aclosing(changes(settings, store, selection_id, after=after)) as events:
+        async with aclosing(changes(settings, store, job_id, after=after)) as events:
             async for event in events:
                 if event is None:
                     continue
                 yield ServerSentEvent(event.model_dump_json(), id=event.id, event=event.type)
-                if event.type == "status" and await run_in_threadpool(_is_over, store, selection_id, event.id):
+                if event.type == "status" and await run_in_threadpool(_is_over, store, job_id, event.id):
                     return
     except RedisError as error:
         # The client comes back with its last event's id and misses nothing.
-        log.warning("event_stream_broken", selection_id=selection_id, error=str(error))
+        log.warning("event_stream_broken", job_id=job_id, error=str(error))
 
 
 async def changes(
-    settings: Settings, store: Store, selection_id: str, *, after: str | None = None, every: float = 10.0
+    settings: Settings, store: Store, job_id: str, *, after: str | None = None, every: float = 10.0
 ) -> AsyncGenerator[Event | None]:
     """Events as they come, and None after `every` seconds without any; over a connection of their own."""
     async with redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=every + 20) as connection:
-        async for event in follow(connection, store.prefix, selection_id, after=after, block_seconds=every):
+        async for event in follow(connection, store.prefix, job_id, after=after, block_seconds=every):
             yield event

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
@@ -13,13 +12,13 @@ from minirec.data.exports import Format, Pick, Row, Scores, build_rows, write_ex
 from minirec.store import Store
 from service.content import open_content
 from service.dependencies import SelectionId, StoreOf
-from service.lookup import dataset_or_404, selection_or_404
+from service.files import pieces
+from service.lookup import dataset_or_404, job_or_404
 from service.problems import invalid, problems
 from service.results import Result, result_of
 from service.views import selection_view
 
 ZIP = "application/zip"
-CHUNK_BYTES = 1 << 20
 PROVENANCE = {"id", "dataset_id", "request", "result", "provenance", "metadata"}
 """Fields of a selection that say where its rows come from."""
 
@@ -55,7 +54,7 @@ def export_selection(
 ) -> StreamingResponse:
     """The selected samples in training order, with prompts and answers, as a trainer reads them."""
     result = result_of(store, selection_id)
-    selection = selection_view(selection_or_404(store, selection_id))
+    selection = selection_view(job_or_404(store, selection_id))
     source = source or dataset_or_404(store, selection.dataset_id).name
     if format == "verl" and source is None:
         raise invalid(
@@ -64,7 +63,7 @@ def export_selection(
             f"verl chooses the reward function by it, and {selection.dataset_id} has no name to take instead: give one",
         )
     window = selection.request.rollouts.window
-    file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by _pieces, once the client has it)
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by pieces, once the client has it)
     write_export(
         file,
         format,
@@ -80,7 +79,7 @@ def export_selection(
     file.seek(0)
     name = f"{selection_id}-{format}.zip"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Content-Length": str(size)}
-    return StreamingResponse(_pieces(file), media_type=ZIP, headers=headers)
+    return StreamingResponse(pieces(file), media_type=ZIP, headers=headers)
 
 
 def _rows(store: Store, result: Result, **options: Any) -> list[Row]:
@@ -104,9 +103,3 @@ def _pick(result: Result, position: int) -> Pick:
             representativeness=result.representativeness(position),
         ),
     )
-
-
-def _pieces(file: IO[bytes]) -> Iterator[bytes]:
-    with file:
-        while piece := file.read(CHUNK_BYTES):
-            yield piece

@@ -14,10 +14,10 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import LockError, RedisError
 from redis.lock import Lock
 
+from minirec.logs import configure_logging
 from minirec.settings import Settings, settings
 from minirec.store import Store, connect
 from minirec.store.doorbell import QUEUES, CeleryRing, celery_app
-from minirec.logs import configure_logging
 from service.metrics import LEASES_EXPIRED, Waiting, counters_key
 from service.uploads import remove_stale
 

@@ -12,7 +12,7 @@ from minirec.store import Store
 from minirec.store.columns import Columns
 from minirec.store.errors import NotFoundError
 from service.content import open_content
-from service.lookup import selection_or_404
+from service.lookup import job_or_404
 from service.problems import ProblemError
 
 GATES = ("open", "too_hard", "too_easy")
@@ -77,7 +77,7 @@ class Result:
 
 def result_of(store: Store, selection_id: str) -> Result:
     """The result of a selection that has succeeded. Raises ProblemError 404, 409 or 410."""
-    record = selection_or_404(store, selection_id)
+    record = job_or_404(store, selection_id)
     if record.status != "succeeded":
         raise ProblemError(
             409, "not_finished", f"{selection_id} is {record.status}; it has scores and a subset once it has succeeded"

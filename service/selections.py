@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import json
-import time
-from contextlib import aclosing
-from fnmatch import fnmatchcase
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Query
 from fastapi.openapi.models import Example
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api_schemas import TERMINAL, AdapterReference, Dataset, ModelReference, Page, Selection, SelectionCreate, Status
+from api_schemas import Dataset, Page, Selection, SelectionCreate, Status
 from minirec.settings import Settings
 from minirec.store import Store
-from minirec.store.errors import NotFoundError
 from minirec.store.ids import new_id
 from minirec.store.machine import Stage
 from service.content import content_lock
 from service.dependencies import DATASET_ID, SELECTION_ID, Limit, SelectionId, SettingsOf, StoreOf
-from service.events import changes
 from service.idempotency import OnceOf
-from service.lookup import dataset_or_404, selection_or_404
-from service.problems import ProblemError, invalid, problems
+from service.jobs import Wait, accepted, cancel, check_models_allowed, page_of, retry, wait_for
+from service.lookup import dataset_or_404
+from service.problems import invalid, problems
 from service.views import selection_view
 
 KIND = "selection"
-MAX_WAIT_SECONDS = 60
 
 EXAMPLES: dict[str, Example] = {
     "hub": {
@@ -68,7 +62,7 @@ def _start(store: Store, settings: Settings, body: SelectionCreate) -> Response:
     pool = pool_size(dataset, body)
     if body.signals is not None and store.signals.get(dataset.id) is None:
         raise invalid("no_signals", ("body", "signals"), f"no signals were uploaded for {dataset.id}")
-    check_models_allowed(body, settings)
+    check_models_allowed((body.model, body.model and body.model.adapter, body.proxy), settings)
     selection_id = new_id("sel")
     prepare = Stage(
         name="preparing",
@@ -88,7 +82,7 @@ def _start(store: Store, settings: Settings, body: SelectionCreate) -> Response:
         dataset_or_404(store, dataset.id)  # It may have been deleted since.
         # A fresh id can only be taken by this same call, re-sent by the Redis client after a broken connection.
         store.machine.create(selection_id, KIND, fields, [prepare])
-    return _accepted(store, selection_id)
+    return accepted(store, selection_id, selection_view)
 
 
 def pool_size(dataset: Dataset, body: SelectionCreate) -> int:
@@ -113,19 +107,6 @@ def pool_size(dataset: Dataset, body: SelectionCreate) -> int:
     return pool
 
 
-def check_models_allowed(body: SelectionCreate, settings: Settings) -> None:
-    """Refuse hub ids that the operator did not allow; the worker checks again. Raises ProblemError 403."""
-    for reference in (body.model, body.model and body.model.adapter, body.proxy):
-        if not isinstance(reference, ModelReference | AdapterReference) or reference.source != "hub":
-            continue
-        if not any(fnmatchcase(reference.id, pattern) for pattern in settings.allowed_models):
-            raise ProblemError(
-                403,
-                "model_not_allowed",
-                f"{reference.id} is not among the models allowed here: {', '.join(settings.allowed_models)}",
-            )
-
-
 @router.get("")
 def list_selections(
     store: StoreOf,
@@ -135,81 +116,22 @@ def list_selections(
     dataset_id: Annotated[str | None, Query(pattern=DATASET_ID)] = None,
 ) -> Page[Selection]:
     """Selections, newest first."""
-    try:
-        records, has_more = store.jobs.page(KIND, limit=limit, after=after, status=status, dataset_id=dataset_id)
-    except NotFoundError as error:
-        raise invalid("invalid_cursor", ("query", "after"), str(error)) from error
-    data = [selection_view(record) for record in records]
-    return Page(data=data, has_more=has_more, next_after=data[-1].id if has_more else None)
+    return page_of(store, KIND, selection_view, limit=limit, after=after, status=status, dataset_id=dataset_id)
 
 
 @router.get("/{selection_id}", responses=problems(404))
-async def get_selection(
-    store: StoreOf,
-    settings: SettingsOf,
-    selection_id: SelectionId,
-    wait: Annotated[
-        float,
-        Query(ge=0, le=MAX_WAIT_SECONDS, description="Seconds to hold the answer until status, stage or counts change"),
-    ] = 0,
-) -> Selection:
+async def get_selection(store: StoreOf, settings: SettingsOf, selection_id: SelectionId, wait: Wait = 0) -> Selection:
     """One selection; with `wait`, as soon as it is no longer as it was when the request came."""
-    first = await run_in_threadpool(_view, store, selection_id)
-    if wait == 0 or first.status in TERMINAL:
-        return first
-    deadline = time.monotonic() + wait
-    newest = first
-    async with aclosing(changes(settings, store, selection_id, after="$", every=min(wait, 1.0))) as events:
-        async for _ in events:
-            newest = await run_in_threadpool(_view, store, selection_id)
-            if _progress(newest) != _progress(first) or time.monotonic() >= deadline:
-                break
-    return newest
-
-
-def _progress(selection: Selection) -> object:
-    return selection.status, selection.stage, selection.counts
+    return await wait_for(settings, store, selection_id, selection_view, wait)
 
 
 @router.post("/{selection_id}/cancel", status_code=202, response_model=Selection, responses=problems(404, 409))
 def cancel_selection(store: StoreOf, selection_id: SelectionId, once: OnceOf) -> Response:
     """Stop a selection. Its finished shards stay: a retry, or another selection, goes on from them."""
-
-    def answer() -> Response:
-        selection_or_404(store, selection_id)
-        if store.machine.cancel(selection_id) == "finished":
-            raise ProblemError(409, "job_finished", f"{selection_id} is over already; there is nothing to cancel")
-        return _accepted(store, selection_id)
-
-    return once("", answer)
+    return once("", lambda: cancel(store, selection_id, selection_view))
 
 
 @router.post("/{selection_id}/retry", status_code=202, response_model=Selection, responses=problems(404, 409))
 def retry_selection(store: StoreOf, selection_id: SelectionId, once: OnceOf) -> Response:
     """Go on with a failed or cancelled selection, from what is finished."""
-
-    def answer() -> Response:
-        record = selection_or_404(store, selection_id)
-        dataset = dataset_or_404(store, record.fields["dataset_id"])
-        with content_lock(store, dataset.content_hash):
-            dataset_or_404(store, dataset.id)
-            if store.machine.retry(selection_id) == "unfinished":
-                raise ProblemError(
-                    409, "not_retryable", f"{selection_id} is {record.status}; only failed and cancelled ones go on"
-                )
-        return _accepted(store, selection_id)
-
-    return once("", answer)
-
-
-def _view(store: Store, selection_id: str) -> Selection:
-    return selection_view(selection_or_404(store, selection_id))
-
-
-def _accepted(store: Store, selection_id: str) -> Response:
-    return Response(
-        _view(store, selection_id).model_dump_json(),
-        202,
-        headers={"Location": f"/v1/selections/{selection_id}"},
-        media_type="application/json",
-    )
+    return once("", lambda: retry(store, selection_id, selection_view))

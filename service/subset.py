@@ -17,13 +17,13 @@ from api_schemas import SubsetIds, SubsetRow
 from minirec.store import Store
 from service.content import open_content
 from service.dependencies import SelectionId, StoreOf
+from service.files import pieces
 from service.problems import problems
 from service.results import GATES, Result, result_of
 
 JSONL = "application/x-ndjson"
 PARQUET = "application/vnd.apache.parquet"
 CHUNK_ROWS = 1024
-CHUNK_BYTES = 1 << 20
 
 SCHEMA = pa.schema(
     [
@@ -88,7 +88,7 @@ def get_subset(
     lines = _lines(store, result)
     if format == "jsonl":
         return _file(_joined(lines), JSONL, f"{selection_id}.jsonl")
-    return _file(_pieces(_parquet(lines)), PARQUET, f"{selection_id}.parquet")
+    return _file(pieces(_parquet(lines)), PARQUET, f"{selection_id}.parquet")
 
 
 def _lines(store: Store, result: Result) -> list[bytes]:
@@ -124,19 +124,13 @@ def _joined(lines: list[bytes]) -> Iterator[bytes]:
 
 
 def _parquet(lines: list[bytes]) -> IO[bytes]:
-    file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by _pieces, once the client has it)
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by pieces, once the client has it)
     with pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
         for start in range(0, len(lines), CHUNK_ROWS):
             rows = [orjson.loads(line) for line in lines[start : start + CHUNK_ROWS]]
             writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
     file.seek(0)
     return file
-
-
-def _pieces(file: IO[bytes]) -> Iterator[bytes]:
-    with file:
-        while piece := file.read(CHUNK_BYTES):
-            yield piece
 
 
 def _file(content: Iterator[bytes], media_type: str, name: str) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from api_schemas import Counts, JobError, Selection, SelectionCreate
+from api_schemas import Counts, JobError, Selection, SelectionCreate, TrainingJob, TrainingJobCreate
 from minirec.store.jobs import JobRecord
 
 
@@ -29,6 +29,36 @@ def selection_view(record: JobRecord) -> Selection:
         provenance=record.json("provenance") or {},
         metadata=request.metadata,
     )
+
+
+def training_job_view(record: JobRecord) -> TrainingJob:
+    """A training job's state, from its record."""
+    request = TrainingJobCreate.model_validate_json(record.fields["request"])
+    error = record.json("error")
+    return TrainingJob(
+        id=record.id,
+        status=record.status,
+        stage=record.stage if record.status in ("running", "cancelling") else None,
+        dataset_id=record.fields["dataset_id"],
+        updates_done=_updates_done(record),
+        updates_total=record.json("updates_total"),
+        request=request,
+        created_at=float(record.fields["created_at"]),
+        started_at=record.time("started_at"),
+        finished_at=record.time("finished_at"),
+        error=None if error is None else JobError.model_validate(error),
+        result=record.json("result") if record.status == "succeeded" else None,
+        provenance=record.json("provenance") or {},
+        metadata=request.metadata,
+    )
+
+
+def _updates_done(record: JobRecord) -> int:
+    if record.status == "succeeded":
+        return int(record.json("result")["updates"])
+    if record.stage == "training" and record.group is not None:
+        return record.group.progress
+    return int(record.fields.get("updates_done", 0))
 
 
 def _counts(record: JobRecord) -> Counts:

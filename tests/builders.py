@@ -29,6 +29,14 @@ def write_files(folder: Path, *, samples: int = 48, items: int = 40, seed: int =
     return files
 
 
+def with_splits(samples: Path) -> Path:
+    """The same samples, of every six four to train on, one to validate and one to test with."""
+    rows = [json.loads(line) for line in samples.read_text().splitlines()]
+    splits = ("train", "train", "train", "train", "valid", "test")
+    samples.write_text("".join(json.dumps(row | {"split": splits[n // 6 % 6]}) + "\n" for n, row in enumerate(rows)))
+    return samples
+
+
 def tiny_model(models_dir: Path) -> Path:
     """A random two-layer model with its own tokenizer, as the local model `tiny`."""
     from minirec.policy.tiny import build_tiny_model

@@ -11,9 +11,9 @@ from typing import Any
 
 from celery import signals
 
+from minirec.logs import configure_logging
 from minirec.settings import settings
 from minirec.store.doorbell import TASK, celery_app
-from minirec.logs import configure_logging
 
 app = celery_app(settings())
 app.conf.update(worker_proc_alive_timeout=60.0)

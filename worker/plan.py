@@ -17,7 +17,7 @@ from minirec.store.machine import Stage
 SCORING_VERSION = 1
 """Raise when the same inputs would be scored differently: cached scores of older code are then left alone."""
 TRAINING_VERSION = 1
-"""The same for proxies."""
+"""The same for proxies, training jobs and their evaluations."""
 
 
 def fingerprint(**parts: Any) -> str:
@@ -54,7 +54,8 @@ class Names:
 
 def names(request: SelectionCreate, basis: Basis) -> Names:
     """Everything that could change a number of a part is in the part's name."""
-    rollouts = request.rollouts.model_dump(mode="json")
+    # A proxy is trained with tokens from transformers, whichever engine samples for the scores.
+    rollouts = request.rollouts.model_dump(mode="json", exclude={"engine"})
     proxy = None
     if isinstance(request.proxy, ProxySettings):
         proxy = fingerprint(
@@ -68,7 +69,12 @@ def names(request: SelectionCreate, basis: Basis) -> Names:
         )
     catalogue = fingerprint(content=basis.content_hash, model=basis.model_fingerprint, proxy=proxy, prompt=basis.prompt)
     scoring = fingerprint(
-        catalogue=catalogue, rows=basis.rows, rollouts=rollouts, profile=request.profile, version=SCORING_VERSION
+        catalogue=catalogue,
+        rows=basis.rows,
+        rollouts=rollouts,
+        engine=request.rollouts.engine,
+        profile=request.profile,
+        version=SCORING_VERSION,
     )
     return Names(proxy, catalogue, scoring)
 
@@ -157,6 +163,21 @@ def pool_blob(name: str) -> str:
 def proxy_file(name: str, file: str) -> str:
     """A file of a trained proxy's adapter folder."""
     return f"proxies/{name}/adapter/{file}"
+
+
+def training_file(name: str, file: str) -> str:
+    """A file that a training run left: its adapter, its metrics, its summary."""
+    return f"trainings/{name}/{file}"
+
+
+def ranking_blob(name: str) -> str:
+    """How a policy ranks held-out targets, as JSON."""
+    return f"rankings/{name}.json"
+
+
+def evaluation_blob(job: str) -> str:
+    """All evaluations of a training job, as JSON."""
+    return f"training_jobs/{job}/evaluation.json"
 
 
 def signals_blob(content_hash: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from api_schemas import ModelReference
@@ -22,9 +23,14 @@ def resolve_model(reference: ModelReference, settings: Settings) -> ResolvedMode
 
 def policy_of(work: Work) -> Policy:
     """The policy that a unit's spec names; stays loaded for the next unit."""
-    spec = work.claim.spec
-    resolved = resolve_model(ModelReference.model_validate(spec["model"]), work.settings)
-    if spec["proxy"] is not None:
-        files = [work.store.blobs.local_path(plan.proxy_file(spec["proxy"], name)) for name in ADAPTER_FILES]
-        resolved = replace(resolved, adapter_path=files[0].parent, adapter_revision=f"proxy:{spec['proxy']}")
+    proxy = work.claim.spec["proxy"]
+    return load_with(work, [plan.proxy_file(proxy, name) for name in ADAPTER_FILES] if proxy is not None else [])
+
+
+def load_with(work: Work, adapter: Sequence[str]) -> Policy:
+    """The model of a unit's spec, and on it the adapter whose files are these blobs of one folder, if there are any."""
+    resolved = resolve_model(ModelReference.model_validate(work.claim.spec["model"]), work.settings)
+    if adapter:
+        files = [work.store.blobs.local_path(blob) for blob in adapter]
+        resolved = replace(resolved, adapter_path=files[0].parent, adapter_revision=adapter[0])
     return load_policy(resolved)

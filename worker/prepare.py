@@ -59,7 +59,7 @@ def _by_model(
     if names.proxy is not None:
         work.store.blobs.put_arrays(plan.pool_blob(names.proxy), {"rows": rows})
     return Outcome(
-        job={"provenance": json.dumps(_provenance(content_hash) | _model_provenance(model, names))},
+        job={"provenance": json.dumps(provenance(content_hash) | _model_provenance(model, names))},
         stages=plan.stages(
             request,
             basis,
@@ -85,7 +85,7 @@ def _by_signals(work: Work, selection_id: str, request: SelectionCreate, rows: R
     work.store.blobs.put_arrays(plan.pool_blob(selection_id), {"rows": pool})
     missing = len(rows) - len(pool)
     return Outcome(
-        job={"provenance": json.dumps(_provenance(signals.dataset_content_hash) | {"signals": signals.content_hash})},
+        job={"provenance": json.dumps(provenance(signals.dataset_content_hash) | {"signals": signals.content_hash})},
         stages=[plan.selecting(selection_id, signals=signals.content_hash, pool=selection_id)],
         warnings=[f"{missing} of the pool's {len(rows)} samples have no uploaded rewards and were left out"]
         if missing
@@ -123,7 +123,7 @@ def pin(reference: ModelReference, model: ResolvedModel) -> ModelReference:
 
 def _model_provenance(model: ResolvedModel, names: plan.Names) -> dict[str, object]:
     return {
-        "model": {"source": model.source, "id": model.id, "revision": model.revision, "dtype": model.dtype},
+        "model": model_facts(model),
         "adapter_revision": model.adapter_revision,
         "proxy_fingerprint": names.proxy,
         "catalogue_fingerprint": names.catalogue,
@@ -133,7 +133,12 @@ def _model_provenance(model: ResolvedModel, names: plan.Names) -> dict[str, obje
     }
 
 
-def _provenance(content_hash: str) -> dict[str, object]:
+def model_facts(model: ResolvedModel) -> dict[str, str]:
+    """The model without its adapter, for the record."""
+    return {"source": model.source, "id": model.id, "revision": model.revision, "dtype": model.dtype}
+
+
+def provenance(content_hash: str) -> dict[str, object]:
     """What a result was computed from and with."""
     return {
         "dataset_content_hash": content_hash,

@@ -28,6 +28,10 @@ HANDLERS = {
     "catalogue": "worker.catalogue",
     "score": "worker.score",
     "select": "worker.select",
+    "prepare_training": "worker.training_plan",
+    "train": "worker.train",
+    "evaluate": "worker.evaluate",
+    "finish_training": "worker.finish_training",
 }
 """Module of each handler; its `run(work)` does a unit. Imported when first needed: they bring torch."""
 

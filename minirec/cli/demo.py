@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +18,17 @@ from minirec.cli.errors import CommandError
 from minirec.cli.follow import selection_progress, upload
 from minirec.cli.output import duration, notes, results, say, selection_details, table
 from minirec.cli.stack import check_installed, embedded_stack
+from minirec.cli.training import fetch
+from minirec.cli.training_view import show_training, training_details
 from minirec.cli.up import stop_on_signals
 from minirec.client import MiniRec
 
 SHOWN_PICKS = 15
 SHOWN_TITLES = 3
 CURRICULUM_GROUP = 8
+TEST_SAMPLES = 64
+LEARNING_RATE = 1e-4
+"""Ten times the default: a few updates shall be seen."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,9 @@ def demo(
     pool: Annotated[int, typer.Option(min=2, help="Samples to score; a random part of the training split.")] = 128,
     size: Annotated[int, typer.Option(min=1, help="Samples to pick.")] = 32,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest reasoning, in tokens.")] = 32,
+    train: Annotated[
+        int | None, typer.Option(min=1, help="Then train on the picks, for so many updates of 8 samples.")
+    ] = None,
     output: Annotated[Path, typer.Option(help="Folder for the subset and the plots.")] = Path("demo-output"),
     data_dir: Annotated[
         Path | None, typer.Option(help="The stack's data folder; kept in the cache unless given.", show_default=False)
@@ -62,7 +69,9 @@ def demo(
     folder = DataFolder(data_dir or cache() / "demo")
     with embedded_stack(folder, port=0, models_dir=inputs.models_dir) as (stack, _), local_client(stack) as client:
         try:
-            run(client, inputs, settings(inputs, pool, max_new_tokens), size, output)
+            selection = run(client, inputs, settings(inputs, pool, max_new_tokens), size, output)
+            if train is not None:
+                train_on(client, selection, train, output / "adapter")
         except KeyboardInterrupt:
             say("\nWhat has been scored is kept: the next demo goes on from there.")
             raise typer.Exit(130) from None
@@ -71,12 +80,13 @@ def demo(
     say(f"\nDone in {duration(time.monotonic() - started)}. The data: {inputs.acknowledgement}")
     say(
         "\nLarger: make demo POOL=400 SIZE=64, or minirec demo --pool 400 --size 64 --max-new-tokens 64"
+        "\nTrain on the picks: make demo TRAIN=8, or minirec demo --train 8"
         f"\nLook around: minirec up --data-dir {folder.path} --models-dir {inputs.models_dir}"
     )
 
 
-def run(client: MiniRec, inputs: Inputs, request: dict[str, Any], size: int, output: Path) -> None:
-    """Upload, select, show and write what was picked; then select again with another size."""
+def run(client: MiniRec, inputs: Inputs, request: dict[str, Any], size: int, output: Path) -> Selection:
+    """Upload, select, show and write what was picked; then select again with another size. Returns the first."""
     dataset = upload(client, inputs.samples, inputs.items, "MovieLens 100K")
     say(f"Uploaded {dataset.n_samples:,} samples and {dataset.n_items:,} items as {dataset.id}")
     first, seconds = select(client, dataset.id, size, request)
@@ -88,6 +98,20 @@ def run(client: MiniRec, inputs: Inputs, request: dict[str, Any], size: int, out
     say(f"\nAnother size, {again}, from the same scores:")
     _, quick = select(client, dataset.id, again, request)
     say(f"The first selection took {duration(seconds)}, this one {duration(quick)}.")
+    return first
+
+
+def train_on(client: MiniRec, selection: Selection, updates: int, folder: Path) -> None:
+    """Train on the picks in their order, and say how held-out targets are ranked before and after."""
+    say(f"\nTraining on the {selection.request.size} picks, in their order, for {updates} updates:")
+    job = client.training_jobs.create(
+        selection=selection.id,
+        args={"updates": updates, "grpo": {"learning_rate": LEARNING_RATE}},
+        evaluation={"valid_samples": 0, "test_samples": TEST_SAMPLES},
+    )
+    show_training(client, job.id)
+    results.print(training_details(client.training_jobs.wait(job.id)))
+    fetch(client, job.id, folder)
 
 
 def say_settings(pool: int, size: int, max_new_tokens: int) -> None:

@@ -45,14 +45,20 @@ def follow(client: MiniRec, selection_id: str) -> Selection:
 
     Raises `JobFailedError` and `JobCancelledError`.
     """
+    with leaving_it_running(selection_id), selection_progress() as view:
+        return client.selections.wait(selection_id, on_update=view.show)
+
+
+@contextmanager
+def leaving_it_running(job_id: str) -> Iterator[None]:
+    """On Ctrl-C say how to come back to the job, and end the command."""
     try:
-        with selection_progress() as view:
-            return client.selections.wait(selection_id, on_update=view.show)
+        yield
     except KeyboardInterrupt:
         say(
-            f"\n[bold]{selection_id}[/] goes on running.\n"
-            f"  Follow it again:  minirec status {selection_id} --follow\n"
-            f"  Stop it:          minirec cancel {selection_id}"
+            f"\n[bold]{job_id}[/] goes on running.\n"
+            f"  Follow it again:  minirec status {job_id} --follow\n"
+            f"  Stop it:          minirec cancel {job_id}"
         )
         raise typer.Exit(130) from None
 

@@ -9,7 +9,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from minirec import __version__
-from minirec.cli import datasets, selections
+from minirec.cli import datasets, jobs, selections, training
 from minirec.cli.connection import Connection
 from minirec.cli.demo import demo
 from minirec.cli.errors import CommandError
@@ -26,7 +26,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except (JobFailedError, JobCancelledError) as error:
-            say(f"[red]{escape(str(error))}[/]\n  minirec retry {error.selection.id}")
+            say(f"[red]{escape(str(error))}[/]\n  minirec retry {error.job.id}")
         except BrokenPipeError:
             raise  # the reader of a pipe has seen enough
         except (MiniRecError, CommandError, OSError) as error:
@@ -63,12 +63,13 @@ def main(
 ) -> None:
     """Which samples should an LLM recommender be trained on, and in which order?
 
-    See it work, run it here, select, take the result:
+    See it work, run it here, select, take the result, train on it:
 
         minirec demo
         minirec up
         minirec select --samples s.jsonl --items i.jsonl --model MODEL --size 10%
         minirec subset sel_... -o subset.jsonl
+        minirec train sel_... -o adapter
 
     Every command explains itself with --help.
     """
@@ -79,13 +80,15 @@ app.command()(up)
 app.command()(demo)
 app.add_typer(datasets.app, name="datasets")
 app.command()(selections.select)
-app.command("list")(selections.list_selections)
-app.command()(selections.status)
+app.command("list")(jobs.list_jobs)
+app.command()(jobs.status)
 app.command()(selections.scores)
 app.command()(selections.subset)
 app.command()(export)
-app.command()(selections.cancel)
-app.command()(selections.retry)
+app.command()(training.train)
+app.command()(training.download)
+app.command()(jobs.cancel)
+app.command()(jobs.retry)
 
 if __name__ == "__main__":
     app(prog_name="minirec")

@@ -15,6 +15,8 @@ Limit = Annotated[int, typer.Option(min=1, help="How many at most.")]
 Metadata = Annotated[
     list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="Kept with it; may be repeated.")
 ]
+Follow = Annotated[bool, typer.Option(help="Show the progress until it is over.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of a selection, sel_..., or of a training job, trn_...")]
 SelectionId = Annotated[str, typer.Argument(metavar="SELECTION", help="Id of the selection, sel_...")]
 
 
@@ -42,18 +44,18 @@ def pairs(texts: Sequence[str] | None) -> dict[str, str]:
     return found
 
 
-def put_settings(body: dict[str, Any], texts: Sequence[str] | None) -> None:
+def put_settings(body: dict[str, Any], texts: Sequence[str] | None, *, sections: Sequence[str] = SECTIONS) -> None:
     """Put `SECTION.FIELD=VALUE` texts into a request's settings; values are JSON, or text where they are not."""
     for path, text in pairs(texts).items():
         section, dot, field = path.partition(".")
         if not dot:
-            raise typer.BadParameter(f"{path!r} is not SECTION.FIELD, such as weights.alpha or weights.gate.enabled")
+            raise typer.BadParameter(f"{path!r} is not SECTION.FIELD; sections are {', '.join(sections)}")
         try:
             value = json.loads(text)
         except ValueError:
             value = text
-        if section not in SECTIONS:
-            raise typer.BadParameter(f"{section!r} is none of the settings' sections: {', '.join(SECTIONS)}")
+        if section not in sections:
+            raise typer.BadParameter(f"{section!r} is none of the settings' sections: {', '.join(sections)}")
         target = body.setdefault(section, {})
         *parents, last = field.split(".")
         for parent in parents:

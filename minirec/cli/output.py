@@ -95,11 +95,15 @@ def compared(arm: Arm) -> str:
 
 def status_text(selection: Selection) -> Text:
     """The state, and of a running job stage and counts: `running: scoring 12/128`."""
-    text: str = selection.status
-    if selection.status == "running" and selection.stage is not None:
-        counts = selection.counts
-        text += f": {stage_name(selection.stage)}" + (f" {counts.scored}/{counts.total}" if counts.total else "")
-    return Text(text, STATUS_STYLE.get(selection.status, ""))
+    return state_text(selection.status, selection.stage, selection.counts.scored, selection.counts.total)
+
+
+def state_text(status: str, stage: str | None, done: int, total: int | None) -> Text:
+    """A job's state, coloured."""
+    text = status
+    if status == "running" and stage is not None:
+        text += f": {stage_name(stage)}" + (f" {done}/{total}" if total else "")
+    return Text(text, STATUS_STYLE.get(status, ""))
 
 
 def model_name(selection: Selection) -> str:

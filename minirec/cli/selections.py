@@ -1,4 +1,4 @@
-"""`minirec select` and what follows it: status, list, scores, subset, cancel, retry."""
+"""`minirec select` and what comes out of it: scores, subset."""
 
 from __future__ import annotations
 
@@ -12,18 +12,16 @@ from typing import Annotated, Any, cast
 import typer
 from rich.table import Table
 
-from api_schemas import Baseline, SampleScore, Selection, Status
+from api_schemas import Baseline, SampleScore, Selection
 from api_schemas.rows import Split
 from api_schemas.selections import Profile
 from minirec.cli.connection import Connection
 from minirec.cli.follow import follow as follow_shown
 from minirec.cli.follow import upload
 from minirec.cli.model_option import model_reference
-from minirec.cli.options import AsJson, Limit, Metadata, SelectionId, pairs, parse_size, put_settings
-from minirec.cli.output import print_json, results, say, selection_details, selection_table, table
+from minirec.cli.options import AsJson, Follow, Limit, Metadata, SelectionId, pairs, parse_size, put_settings
+from minirec.cli.output import print_json, results, say, selection_details, table
 from minirec.client.selection_calls import Order, SubsetFormat
-
-Follow = Annotated[bool, typer.Option(help="Show the progress until it is over.")]
 
 
 def select(
@@ -105,28 +103,6 @@ def select(
     show(selection, as_json)
 
 
-def status(context: typer.Context, selection_id: SelectionId, follow: Follow = False, as_json: AsJson = False) -> None:
-    """Show a selection; with --follow, until it is over."""
-    connection: Connection = context.obj
-    with connection.client() as client:
-        selection = follow_shown(client, selection_id) if follow else client.selections.retrieve(selection_id)
-    show(selection, as_json)
-
-
-def list_selections(
-    context: typer.Context,
-    status: Annotated[Status | None, typer.Option(help="Only selections in this state.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Only selections from this dataset.")] = None,
-    limit: Limit = 20,
-    as_json: AsJson = False,
-) -> None:
-    """List selections, newest first."""
-    connection: Connection = context.obj
-    with connection.client() as client:
-        found = list(islice(client.selections.list(status=status, dataset=dataset), limit))
-    print_json(found) if as_json else results.print(selection_table(found))
-
-
 def scores(
     context: typer.Context,
     selection_id: SelectionId,
@@ -178,24 +154,6 @@ def subset(
         with tempfile.TemporaryDirectory() as folder:
             path = client.selections.download_subset(selection_id, Path(folder) / "subset", format=chosen)
             sys.stdout.buffer.write(path.read_bytes())
-
-
-def cancel(context: typer.Context, selection_id: SelectionId) -> None:
-    """Stop a selection; what it has scored is kept."""
-    connection: Connection = context.obj
-    with connection.client() as client:
-        selection = client.selections.cancel(selection_id)
-    results.print(f"{selection.id} {selection.status}")
-
-
-def retry(context: typer.Context, selection_id: SelectionId, follow: Follow = True, as_json: AsJson = False) -> None:
-    """Go on with a failed or cancelled selection from what is finished."""
-    connection: Connection = context.obj
-    with connection.client() as client:
-        selection = client.selections.retry(selection_id)
-        if follow:
-            selection = follow_shown(client, selection_id)
-    show(selection, as_json)
 
 
 def show(selection: Selection, as_json: bool) -> None:

@@ -11,6 +11,7 @@ import httpx2
 from api_schemas import Version
 from minirec.client.async_datasets import AsyncDatasets
 from minirec.client.async_selections import AsyncSelections
+from minirec.client.async_training_jobs import AsyncTrainingJobs
 from minirec.client.async_transport import AsyncTransport
 from minirec.client.core import DEFAULT_RETRIES, DEFAULT_TIMEOUT, Call, Config
 
@@ -39,6 +40,7 @@ class AsyncMiniRec:
         self._transport = transport
         self.datasets = AsyncDatasets(transport)
         self.selections = AsyncSelections(transport)
+        self.training_jobs = AsyncTrainingJobs(transport)
 
     @property
     def base_url(self) -> str:

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-import httpx2
-
-from api_schemas import TERMINAL, ArmIds, Baseline, Event, Page, SampleScore, Selection, Status, SubsetIds, SubsetRow
+from api_schemas import ArmIds, Baseline, Page, SampleScore, Selection, SubsetIds, SubsetRow
 from minirec.client import exports
 from minirec.client import selection_calls as calls
+from minirec.client.async_jobs import AsyncJobs
 from minirec.client.async_transport import AsyncTransport
-from minirec.client.core import SPOOL_BYTES, STREAM_RETRIES, Call, Retries, parse_text
-from minirec.client.errors import APIResponseError
+from minirec.client.core import SPOOL_BYTES, Call, parse_text
 
 
-class AsyncSelections:
+class AsyncSelections(AsyncJobs[Selection]):
     """Start selections, follow them, read their scores and subsets."""
 
     def __init__(self, transport: AsyncTransport) -> None:
-        self._transport = transport
+        super().__init__(transport, "/v1/selections", Selection, Page[Selection])
 
     async def create(
         self,
@@ -60,85 +58,6 @@ class AsyncSelections:
             baselines=None if baselines is None else list(baselines),
         )
         return await self._transport.get(call, Selection)
-
-    async def retrieve(self, selection_id: str) -> Selection:
-        """One selection as it is now."""
-        return await self._transport.get(calls.retrieve(selection_id), Selection)
-
-    async def list(
-        self, *, status: Status | None = None, dataset: str | None = None, after: str | None = None
-    ) -> AsyncIterator[Selection]:
-        """All selections, newest first; pages are fetched as the iteration reaches them."""
-        while True:
-            page = await self._transport.get(calls.page(after, status, dataset), Page[Selection])
-            for row in page.data:
-                yield row
-            after = page.next_after
-            if not page.has_more:
-                return
-
-    async def cancel(self, selection_id: str) -> Selection:
-        """Ask a selection to stop; what it has finished is kept. Raises `ConflictError` when it is already over."""
-        return await self._transport.get(calls.act(selection_id, "cancel"), Selection)
-
-    async def retry(self, selection_id: str) -> Selection:
-        """Go on with a failed or cancelled selection from what is finished. Raises `ConflictError` for any other."""
-        return await self._transport.get(calls.act(selection_id, "retry"), Selection)
-
-    async def wait(
-        self,
-        selection_id: str,
-        *,
-        timeout: float | None = None,
-        on_update: Callable[[Selection], None] | None = None,
-    ) -> Selection:
-        """The finished selection; `on_update` sees it at first and whenever status, stage or counts change.
-
-        Survives a service that is away for up to a minute. Raises `JobFailedError`, `JobCancelledError`, or after
-        `timeout` seconds `WaitTimeoutError`; the job does not notice how the waiting ends.
-        """
-        deadline = calls.Deadline(timeout, self._transport.clock())
-        selection = await self.retrieve(selection_id)
-        if on_update is not None:
-            on_update(selection)
-        while not calls.finished(selection):
-            left = deadline.left(selection, self._transport.clock())
-            newer = await self._transport.get(calls.poll(selection_id, left), Selection, retries=STREAM_RETRIES)
-            if calls.changed(selection, newer):
-                if on_update is not None:
-                    on_update(newer)
-            else:
-                await self._transport.sleep(calls.IDLE_PAUSE)
-            selection = newer
-        return selection
-
-    async def events(self, selection_id: str, *, after: str | None = None) -> AsyncIterator[Event]:
-        """What happens to a selection, live, until it is over; `after` goes on behind an event seen earlier.
-
-        Reconnects where the connection breaks and misses nothing.
-        """
-        retries = Retries(STREAM_RETRIES)
-        while True:
-            silent = True
-            try:
-                async with self._transport.stream(calls.stream_events(selection_id, after), retries) as response:
-                    async for message in httpx2.EventSource(response):
-                        if not message.data:
-                            continue
-                        event = parse_text(response, message.data, Event)
-                        silent, after, retries = False, event.id, Retries(STREAM_RETRIES)
-                        yield event
-                        if calls.is_last(event):
-                            return
-            except httpx2.SSEError as error:
-                raise APIResponseError(response, str(error)) from error
-            except httpx2.TransportError as error:
-                await self._transport.sleep(retries.after_error(error))
-                continue
-            selection = await self.retrieve(selection_id)
-            if silent and selection.status in TERMINAL:
-                return
-            await self._transport.sleep(calls.IDLE_PAUSE)
 
     async def scores(self, selection_id: str, *, order: calls.Order = "pool") -> AsyncIterator[SampleScore]:
         """What was measured of every sample: in the pool's order, or (`rank`) the picked ones first, as picked."""

@@ -12,6 +12,7 @@ from api_schemas import Version
 from minirec.client.core import DEFAULT_RETRIES, DEFAULT_TIMEOUT, Call, Config
 from minirec.client.datasets import Datasets
 from minirec.client.selections import Selections
+from minirec.client.training_jobs import TrainingJobs
 from minirec.client.transport import Transport
 
 
@@ -39,6 +40,7 @@ class MiniRec:
         self._transport = transport
         self.datasets = Datasets(transport)
         self.selections = Selections(transport)
+        self.training_jobs = TrainingJobs(transport)
 
     @property
     def base_url(self) -> str:

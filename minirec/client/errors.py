@@ -9,7 +9,7 @@ MiniRecError
       BadRequestError (400)  AuthenticationError (401)  PermissionDeniedError (403)  NotFoundError (404)
       ConflictError (409)  PayloadTooLargeError (413)  UnprocessableError (422)  RateLimitError (429)
       InternalServerError (5xx)
-  SelectionError                  the job itself; carries `selection`
+  JobStateError                   the job itself; carries `job`, a selection or a training job
     JobFailedError  JobCancelledError
     WaitTimeoutError              the job still runs; only the waiting ended
 """
@@ -21,7 +21,9 @@ from collections.abc import Sequence
 import httpx2
 from pydantic import ValidationError
 
-from api_schemas import FieldError, Problem, RowError, Selection
+from api_schemas import FieldError, Problem, RowError, Selection, TrainingJob
+
+Job = Selection | TrainingJob
 
 SHOWN_ERRORS = 10
 """How many of a problem's faults its text lists; all of them are in `.errors`."""
@@ -118,44 +120,40 @@ BY_STATUS: dict[int, type[APIStatusError]] = {
 }
 
 
-class SelectionError(MiniRecError):
-    """A selection did not come to its result."""
+class JobStateError(MiniRecError):
+    """A job did not come to its result."""
 
-    def __init__(self, selection: Selection, message: str) -> None:
-        self.selection = selection
-        super().__init__(message)
+    def __init__(self, job: Job, message: str) -> None:
+        self.job = job
+        super().__init__(f"{job.object.replace('_', ' ')} {job.id} {message}")
 
 
-class JobFailedError(SelectionError):
-    """The job failed; `selection.error` says why."""
+class JobFailedError(JobStateError):
+    """The job failed; `job.error` says why."""
 
-    def __init__(self, selection: Selection) -> None:
-        error = selection.error
-        message = f"selection {selection.id} failed"
+    def __init__(self, job: Job) -> None:
+        error = job.error
+        message = "failed"
         if error is not None:
             message += f" while {error.stage}" if error.stage else ""
             message += f": {error.message} ({error.code})"
             if error.sample_ids:
                 message += f"; samples: {shortened(error.sample_ids)}"
-        super().__init__(selection, f"{message}. A retry goes on from the shards that are finished.")
+        super().__init__(job, f"{message}. A retry goes on from what is finished.")
 
 
-class JobCancelledError(SelectionError):
+class JobCancelledError(JobStateError):
     """The job was cancelled."""
 
-    def __init__(self, selection: Selection) -> None:
-        super().__init__(
-            selection, f"selection {selection.id} was cancelled. A retry goes on from the shards that are finished."
-        )
+    def __init__(self, job: Job) -> None:
+        super().__init__(job, "was cancelled. A retry goes on from what is finished.")
 
 
-class WaitTimeoutError(SelectionError, TimeoutError):
+class WaitTimeoutError(JobStateError, TimeoutError):
     """The waiting is over; the job is not."""
 
-    def __init__(self, selection: Selection, timeout: float) -> None:
-        super().__init__(
-            selection, f"selection {selection.id} is still {selection.status} after {timeout:g} s; it goes on running."
-        )
+    def __init__(self, job: Job, timeout: float) -> None:
+        super().__init__(job, f"is still {job.status} after {timeout:g} s; it goes on running.")
 
 
 def status_error(response: httpx2.Response) -> APIStatusError:

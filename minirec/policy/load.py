@@ -7,6 +7,8 @@ import warnings
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
@@ -83,7 +85,22 @@ def _with_adapter(model: Any, resolved: ResolvedModel, device: str) -> Any:
             "adapter_mismatch", f"The adapter does not fit {resolved.id!r}; was it trained on another model? {error}"
         ) from error
     # Folding it in saves two products per layer; in a narrow dtype it would round the adapter away.
-    return adapted.merge_and_unload() if model.dtype == torch.float32 else adapted
+    if model.dtype == torch.float32:
+        return adapted.merge_and_unload()
+    keep_head_fast(adapted)
+    return adapted
+
+
+def keep_head_fast(model: Any) -> RemovableHandle:
+    """Give the output head of a model with frozen weights contiguous inputs.
+
+    On a CPU torch multiplies a strided input with a frozen weight by copying the weight for every row.
+    """
+
+    def make_contiguous(_: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(tensor.contiguous() for tensor in inputs)
+
+    return model.get_output_embeddings().register_forward_pre_hook(make_contiguous)
 
 
 def _dtype(name: str, device: str) -> torch.dtype:

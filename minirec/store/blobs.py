@@ -10,6 +10,7 @@ import stat
 import tempfile
 import uuid
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,7 +32,11 @@ class BlobStore:
         self.url = url
         self._fs, self._root = fsspec.core.url_to_fs(url)
         self._is_local = isinstance(self._fs, LocalFileSystem)
-        self._cache = _private_folder() / hashlib.sha256(url.encode()).hexdigest()[:12]
+
+    @cached_property
+    def _cache(self) -> Path:
+        """Where copies of a remote store's blobs are kept on this machine."""
+        return _private_folder() / hashlib.sha256(self.url.encode()).hexdigest()[:12]
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"

@@ -47,6 +47,21 @@ class Service:
         assert response.status_code == 202, response.text
         return dict(response.json())
 
+    def train(self, dataset_id: str, **changes: Any) -> dict[str, Any]:
+        """Queue a training job and return its record."""
+        response = self.http.post("/v1/training_jobs", json=training_body(dataset_id, **changes))
+        assert response.status_code == 202, response.text
+        return dict(response.json())
+
+
+def training_body(dataset_id: str, **changes: Any) -> dict[str, Any]:
+    """A request to train on three samples."""
+    return {
+        "dataset_id": dataset_id,
+        "ids": ["s004", "s001", "s009"],
+        "model": {"source": "local", "id": "tiny"},
+    } | changes
+
 
 def selection_body(dataset_id: str, **changes: Any) -> dict[str, Any]:
     """A request for a small selection."""

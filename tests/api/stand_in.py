@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from api_schemas import SelectionResult
+from api_schemas import SelectionResult, TrainingResult
 from minirec.store import Store
 from minirec.store.columns import Columns
 from minirec.store.machine import Claim, Outcome, Stage
@@ -110,3 +110,50 @@ def result(columns: Columns) -> SelectionResult:
         selected_reward_mean=0.5,
         groups=2,
     )
+
+
+@dataclass
+class TrainingStandIn:
+    """A worker for one training job."""
+
+    store: Store
+    job_id: str
+    updates: int = 3
+
+    def claim(self, group: str) -> Claim:
+        """Take a unit that is there to be taken."""
+        claim = self.store.machine.claim(group, 0, worker="host/1", lease=60)
+        assert claim is not None
+        return claim
+
+    def prepare(self) -> None:
+        """Plan the stages, as the worker's `prepare_training` does."""
+        stages = [
+            Stage("training", f"train:{self.job_id}", "train", "train", 1, self.updates, "{}"),
+            Stage("finishing", f"finish:{self.job_id}", "cpu", "finish_training", 1, 1, "{}"),
+        ]
+        artifacts = {name: f"trainings/abc/{name}" for name in ("adapter_config.json", "metrics.jsonl")}
+        fields = {"updates_total": str(self.updates), "artifacts": json.dumps(artifacts)}
+        assert self.store.machine.commit(
+            self.claim(f"prepare:{self.job_id}"), progress=1, outcome=Outcome(fields, stages)
+        )
+
+    def update(self, claim: Claim, number: int) -> None:
+        """Do one update."""
+        shown = {"loss": 0.5, "reward_mean": 0.1, "ndcg10": 0.2, "tokens_per_second": 90.0, "seconds": 2.0}
+        self.store.machine.tell(claim, "metrics", {"update": number, "epoch": 1} | shown)
+        self.store.machine.renew(claim, lease=60, progress=number)
+
+    def finish(self) -> None:
+        """Do everything."""
+        self.prepare()
+        claim = self.claim(f"train:{self.job_id}")
+        for number in range(1, self.updates + 1):
+            self.update(claim, number)
+        self.store.machine.tell(claim, "evaluation", {"split": "valid", "update": 3, "ndcg10": 0.25, "hr10": 0.5})
+        self.store.blobs.put_bytes("trainings/abc/adapter_config.json", b"{}")
+        self.store.blobs.put_bytes("trainings/abc/metrics.jsonl", b'{"update": 1}\n')
+        assert self.store.machine.commit(claim, progress=self.updates)
+        result = TrainingResult(updates=3, samples_seen=6, stopped_early=False, best_update=3)
+        outcome = Outcome({"result": result.model_dump_json()})
+        assert self.store.machine.commit(self.claim(f"finish:{self.job_id}"), progress=1, outcome=outcome)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from minirec.client import MiniRec
 
 
@@ -21,6 +23,16 @@ class Stack:
 
     def client(self) -> MiniRec:
         return MiniRec(base_url=self.url)
+
+    def gpu_child(self) -> int:
+        """The Celery child that computes: the process of the gpu queue whose parent is one, too."""
+        family = [
+            process for process in psutil.Process(self.pid).children(recursive=True) if "gpu,train" in process.cmdline()
+        ]
+        parents = {process.pid for process in family}
+        children = [process.pid for process in family if process.ppid() in parents]
+        assert len(children) == 1, f"expected one child, found {family}"
+        return children[0]
 
     def log(self) -> str:
         """The end of every process's log, for a failing test's message."""

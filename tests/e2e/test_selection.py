@@ -7,7 +7,6 @@ import signal
 import time
 from typing import Any
 
-import psutil
 import pytest
 
 from api_schemas import Selection
@@ -63,7 +62,7 @@ def test_killing_the_worker_in_mid_shard_changes_nothing(stack: Stack, dataset_i
     with stack.client() as client:
         job = client.selections.create(dataset=dataset_id, **settings)
         _wait_until_scoring(client, job.id)
-        os.kill(_gpu_child(stack), signal.SIGKILL)
+        os.kill(stack.gpu_child(), signal.SIGKILL)
         killed = client.selections.wait(job.id, timeout=180)
         assert killed.status == "succeeded", stack.log()
         retries = [event for event in client.selections.events(job.id) if event.type == "retry"]
@@ -89,14 +88,3 @@ def _wait_until_scoring(client: MiniRec, job: str) -> None:
         assert current.status in ("queued", "running"), current
         time.sleep(0.05)
     raise AssertionError("scoring did not begin")
-
-
-def _gpu_child(stack: Stack) -> int:
-    """The Celery child that computes: the process of the gpu queue whose parent is one, too."""
-    family = [
-        process for process in psutil.Process(stack.pid).children(recursive=True) if "gpu,train" in process.cmdline()
-    ]
-    parents = {process.pid for process in family}
-    children = [process.pid for process in family if process.ppid() in parents]
-    assert len(children) == 1, f"expected one child, found {family}"
-    return children[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from api_schemas import SelectionCreate
+from api_schemas import SelectionCreate, TrainingJobCreate
 from minirec.settings import Settings
 from minirec.store import Store
 from minirec.store.ids import new_id
@@ -40,6 +40,25 @@ class Bench:
             "selection",
             {"request": request.model_dump_json(), "dataset_id": request.dataset_id},
             [Stage("preparing", f"prepare:{job}", "cpu", "prepare", 1, 1, f'{{"selection_id": "{job}"}}')],
+        )
+        return job
+
+    def train(self, **changes: Any) -> str:
+        """Queue a training job as the service does, and return its id."""
+        request = TrainingJobCreate.model_validate(
+            {
+                "dataset_id": self.dataset_id,
+                "ids": ["s000", "s001"],
+                "model": {"source": "local", "id": "tiny"},
+            }
+            | changes
+        )
+        job = new_id("trn")
+        self.store.machine.create(
+            job,
+            "training",
+            {"request": request.model_dump_json(), "dataset_id": self.dataset_id},
+            [Stage("preparing", f"prepare:{job}", "cpu", "prepare_training", 1, 1, f'{{"job_id": "{job}"}}')],
         )
         return job
 

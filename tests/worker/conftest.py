@@ -14,7 +14,7 @@ from minirec.settings import Settings
 from minirec.store import Store, connect
 from minirec.store.ids import new_id
 from minirec.store.machine import Doorbell
-from tests.builders import tiny_model, write_files
+from tests.builders import tiny_model, with_splits, write_files
 from tests.worker.bench import Bench
 from worker.runner import Runner
 
@@ -46,9 +46,18 @@ def bench(redis_url: str, models_dir: Path, tmp_path: Path) -> Iterator[Bench]:
     store.redis.close()
 
 
-def upload(store: Store, folder: Path) -> str:
+@pytest.fixture
+def split_bench(bench: Bench, tmp_path: Path) -> Bench:
+    """The bench, with a dataset that has samples to validate and to test with."""
+    bench.dataset_id = upload(bench.store, tmp_path, splits=True)
+    return bench
+
+
+def upload(store: Store, folder: Path, *, splits: bool = False) -> str:
     """Put a small dataset where the workers find it."""
     samples, items = write_files(folder)
+    if splits:
+        with_splits(samples)
     done = ingest(samples, items, folder)
     for name, path in (("samples", done.samples_path), ("items", done.items_path)):
         store.blobs.put_file(f"datasets/{done.content_hash}/{name}.parquet", path)

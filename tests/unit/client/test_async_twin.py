@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[3] / "minirec" / "client"
-MODULES = ("client", "datasets", "selections", "transport")
+MODULES = ("client", "datasets", "jobs", "selections", "training_jobs", "transport")
 WORDS = [
     (r"\bself\._transport\.(get|copy|sleep)\(", r"await self._transport.\1("),
-    (r"\bself\.(sleep|close|_send|retrieve)\(", r"await self.\1("),
+    (r"\bself\.(sleep|close|_send|retrieve|artifacts)\(", r"await self.\1("),
     (r"\bself\.http\.send\(", "await self.http.send("),
     (r"\bresponse\.(read|close)\(", r"await response.a\1("),
     (r"\bself\._transport\.http\.close\(", "await self._transport.http.aclose("),
@@ -34,8 +34,8 @@ WORDS = [
     (r"Callable\[\[float\], None\] = time\.sleep", "Callable[[float], Awaitable[None]] = asyncio.sleep"),
     (r"^import time$", "import asyncio\nimport time"),
     (r"\b(httpx2\.)Client\b", r"\1AsyncClient"),
-    (r"(?<!minirec\.client\.)\b(Datasets|Selections|Transport|MiniRec)\b(?! service)", r"Async\1"),
-    (r"minirec\.client\.(datasets|selections|transport)\b", r"minirec.client.async_\1"),
+    (r"(?<!minirec\.client\.)\b(Datasets|Jobs|Selections|TrainingJobs|Transport|MiniRec)\b(?! service)", r"Async\1"),
+    (r"minirec\.client\.(datasets|jobs|selections|training_jobs|transport)\b", r"minirec.client.async_\1"),
 ]
 
 
@@ -43,7 +43,7 @@ def twin(source: str) -> str:
     """The async module that belongs to a sync one."""
     for pattern, replacement in WORDS:
         source = re.sub(pattern, replacement, source, flags=re.MULTILINE)
-    sort, layout = ["check", "--select", "I", "--fix-only", "--quiet"], ["format"]
+    sort, layout = ["check", "--select", "I,F401", "--fix-only", "--quiet"], ["format"]
     for command in (sort, layout):
         ruff = [sys.executable, "-m", "ruff", *command, "--stdin-filename", str(FOLDER / "async_twin.py"), "-"]
         source = subprocess.run(ruff, input=source, capture_output=True, text=True, check=True).stdout

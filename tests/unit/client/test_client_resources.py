@@ -179,7 +179,7 @@ def test_wait_ends_in_time_and_the_job_is_in_the_error() -> None:
     with pytest.raises(WaitTimeoutError, match=r"sel_1 is still running after 2.5 s; it goes on") as caught:
         service.client().selections.wait("sel_1", timeout=2.5)
     assert isinstance(caught.value, TimeoutError)
-    assert caught.value.selection.id == "sel_1"
+    assert caught.value.job.id == "sel_1"
     assert service.requests[-1].url.params["wait"] == "0.500"
 
 
@@ -193,7 +193,7 @@ def test_wait_raises_with_the_job_where_it_failed_or_was_cancelled() -> None:
     failed = state("failed", error={"code": "model_not_found", "message": "no such model"})
     with pytest.raises(JobFailedError, match="no such model") as caught:
         Script(failed).client().selections.wait("sel_1")
-    assert caught.value.selection.status == "failed"
+    assert caught.value.job.status == "failed"
     with pytest.raises(JobCancelledError):
         Script(state("cancelled")).client().selections.wait("sel_1")
 

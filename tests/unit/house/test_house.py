@@ -66,7 +66,7 @@ def test_a_debian_without_venv_is_told_what_to_install(tmp_path: Path) -> None:
     assert "apt install python3-venv" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["POOL", "SIZE"])
+@pytest.mark.parametrize("name", ["POOL", "SIZE", "TRAIN"])
 def test_the_demo_is_told_what_make_was_told(tmp_path: Path, name: str) -> None:
     assert name.lower() in inspect.signature(demo).parameters
     done = make(tmp_path, "--dry-run", "demo", f"{name}=7")

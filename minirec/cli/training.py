@@ -1,0 +1,110 @@
+"""`minirec train` and `minirec download`: from a subset to an adapter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from api_schemas import TrainingJob
+from minirec.cli.connection import Connection
+from minirec.cli.model_option import model_reference
+from minirec.cli.options import AsJson, Follow, Metadata, SelectionId, pairs, put_settings
+from minirec.cli.output import print_json, results, say
+from minirec.cli.training_view import follow_training, training_details
+from minirec.client import MiniRec
+
+SECTIONS = ("grpo", "rollouts", "early_stopping", "evaluation")
+
+TrainingJobId = Annotated[str, typer.Argument(metavar="TRAINING_JOB", help="Id of the training job, trn_...")]
+
+
+def train(
+    context: typer.Context,
+    selection_id: SelectionId,
+    model: Annotated[
+        str | None, typer.Option(help="Hub id, or folder of a local model; the selection's unless given.")
+    ] = None,
+    local: Annotated[
+        bool | None, typer.Option("--local/--hub", help="Where the model is; guessed unless given.", show_default=False)
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="How often to go through the subset, at most.")] = None,
+    updates: Annotated[int | None, typer.Option(min=1, help="Stop after so many updates instead.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Any other setting of the API; may be repeated."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for adapter, metrics and log, once it is over.")
+    ] = None,
+    metadata: Metadata = None,
+    follow: Follow = True,
+    as_json: AsJson = False,
+) -> None:
+    """Train the model on a selection's subset, in its order, with GRPO.
+
+    Held-out samples (the dataset's `valid` split) say which adapter is best and when to stop; the `test` split is
+    evaluated before and after:
+
+        minirec train sel_abc --epochs 5 -o adapter
+        minirec train sel_abc --updates 100 --set grpo.learning_rate=3e-5 --set evaluation.valid_samples=64
+
+    Ctrl-C leaves the job running; `minirec download` fetches its files later.
+    """
+    if output is not None and not follow:
+        raise typer.BadParameter("--output needs the end of the job: leave out --no-follow, or use minirec download")
+    connection: Connection = context.obj
+    body: dict[str, Any] = {}
+    put_settings(body, settings, sections=SECTIONS)
+    evaluation = body.pop("evaluation", None)
+    given = {"epochs": epochs, "updates": updates, **body}
+    reference = None
+    if model is not None:
+        reference = model_reference(connection, model, local=local, revision=None, adapter=None)
+    with connection.client() as client:
+        job = client.training_jobs.create(
+            selection=selection_id,
+            model=reference,
+            args={name: value for name, value in given.items() if value is not None},
+            evaluation=evaluation,
+            metadata=pairs(metadata),
+        )
+        say(f"training job {job.id}")
+        if follow:
+            job = follow_training(client, job.id)
+        if output is not None:
+            fetch(client, job.id, output)
+    show(job, as_json)
+
+
+def download(
+    context: typer.Context,
+    training_job_id: TrainingJobId,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into; made if need be.")],
+) -> None:
+    """Download what a training job has left: adapter, metrics, evaluation, log.
+
+    The folder is an adapter as PEFT reads it:
+
+        minirec download trn_abc -o adapter
+    """
+    connection: Connection = context.obj
+    with connection.client() as client:
+        fetch(client, training_job_id, output)
+
+
+def fetch(client: MiniRec, job_id: str, folder: Path) -> None:
+    """Download a job's files, and say which they are."""
+    written = client.training_jobs.download(job_id, folder)
+    say("Written: " + "  ".join(str(path) for path in written))
+
+
+def show(job: TrainingJob, as_json: bool) -> None:
+    """Print a training job, and what to do with a finished one."""
+    if as_json:
+        print_json([job])
+        return
+    results.print(training_details(job))
+    if job.status == "succeeded":
+        say(f"\n  minirec download {job.id} -o adapter     the adapter, its metrics and the log")

@@ -1,0 +1,77 @@
+"""The calls that all kinds of jobs answer, and how their answers are understood."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from api_schemas import TERMINAL, Event, Status
+from minirec.client.core import PAGE, Call
+from minirec.client.errors import Job, JobCancelledError, JobFailedError, WaitTimeoutError
+
+PROGRESS = {"status", "stage", "counts", "updates_done", "updates_total"}
+LONG_POLL = 30.0
+"""Seconds that the service may hold a request of `wait` until something changes."""
+SILENCE = 60.0
+"""Seconds without so much as a ping after which a stream of events counts as broken."""
+IDLE_PAUSE = 1.0
+"""Seconds before asking again where nothing had changed, in case the service does not hold requests."""
+
+
+def retrieve(path: str, job_id: str) -> Call:
+    return Call("GET", f"{path}/{job_id}")
+
+
+def poll(path: str, job_id: str, seconds: float) -> Call:
+    """A `retrieve` that the service holds until something changes."""
+    held = min(LONG_POLL, seconds)
+    return Call("GET", f"{path}/{job_id}", params={"wait": f"{held:.3f}"}, read_timeout=held + LONG_POLL)
+
+
+def page(path: str, after: str | None, status: Status | None, dataset: str | None) -> Call:
+    return Call("GET", path, params={"limit": PAGE, "after": after, "status": status, "dataset_id": dataset})
+
+
+def act(path: str, job_id: str, verb: Literal["cancel", "retry"]) -> Call:
+    return Call("POST", f"{path}/{job_id}/{verb}")
+
+
+def stream_events(path: str, job_id: str, after: str | None) -> Call:
+    headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+    if after is not None:
+        headers["Last-Event-ID"] = after
+    return Call("GET", f"{path}/{job_id}/events", headers=headers, read_timeout=SILENCE)
+
+
+def is_last(event: Event) -> bool:
+    """Whether no event follows this one, unless somebody retries the job."""
+    return event.type == "status" and event.data.get("status") in TERMINAL
+
+
+def finished(job: Job) -> bool:
+    """Whether the job has its result; raises `JobFailedError` or `JobCancelledError` where it never will."""
+    if job.status == "failed":
+        raise JobFailedError(job)
+    if job.status == "cancelled":
+        raise JobCancelledError(job)
+    return job.status == "succeeded"
+
+
+def changed(before: Job, now: Job) -> bool:
+    """Whether something is worth showing: status, stage or how far the stage has come."""
+    return before.model_dump(include=PROGRESS) != now.model_dump(include=PROGRESS)
+
+
+class Deadline:
+    """The end of a `wait`."""
+
+    def __init__(self, timeout: float | None, now: float) -> None:
+        self.timeout = timeout
+        self.end = None if timeout is None else now + timeout
+
+    def left(self, job: Job, now: float) -> float:
+        """Seconds left; raises `WaitTimeoutError` when there are none."""
+        if self.end is None or self.timeout is None:
+            return LONG_POLL
+        if now >= self.end:
+            raise WaitTimeoutError(job, self.timeout)
+        return self.end - now

@@ -1,0 +1,67 @@
+"""`client.training_jobs`: train on a subset, follow the training, take back the adapter."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from api_schemas import Artifact, Evaluation, Page, RecGrpoArgs, TrainingJob
+from minirec.client.core import Call
+from minirec.client.jobs import Jobs
+from minirec.client.selection_calls import Model, given, replacing
+from minirec.client.transport import Transport
+
+
+class TrainingJobs(Jobs[TrainingJob]):
+    """Start training jobs, follow them, download what they leave."""
+
+    def __init__(self, transport: Transport) -> None:
+        super().__init__(transport, "/v1/training_jobs", TrainingJob, Page[TrainingJob])
+
+    def create(
+        self,
+        *,
+        selection: str | None = None,
+        dataset: str | None = None,
+        ids: Sequence[str] | None = None,
+        model: Model | None = None,
+        args: RecGrpoArgs | Mapping[str, Any] | None = None,
+        evaluation: Evaluation | Mapping[str, Any] | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> TrainingJob:
+        """Start training on a finished selection's subset, or on samples of a dataset by `ids`, in that order.
+
+        `model` is a hub id or a `ModelReference`; a selection's own unless given. What is not given keeps the service's
+        defaults. Raises `ConflictError` for a selection that has no subset yet, and `UnprocessableError` whose `errors`
+        name the settings at fault.
+        """
+        body = given(
+            selection_id=selection,
+            dataset_id=dataset,
+            ids=None if ids is None else list(ids),
+            model=model,
+            args=args,
+            evaluation=evaluation,
+            metadata=metadata,
+        )
+        return self._transport.get(Call("POST", "/v1/training_jobs", json=body), TrainingJob)
+
+    def artifacts(self, job_id: str) -> Sequence[Artifact]:
+        """The files that a job has left by now: adapter, metrics, evaluation, log."""
+        page = self._transport.get(Call("GET", f"/v1/training_jobs/{job_id}/artifacts"), Page[Artifact])
+        return page.data
+
+    def download(self, job_id: str, folder: str | os.PathLike[str]) -> Sequence[Path]:
+        """Write all artifacts into a folder, each whole or not at all; the folder is an adapter that PEFT loads."""
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        written = []
+        for artifact in self.artifacts(job_id):
+            name = Path(artifact.name).name
+            call = Call("GET", f"/v1/training_jobs/{job_id}/artifacts/{name}", headers={"Accept": "*/*"})
+            with replacing(target / name) as file:
+                self._transport.copy(call, file)
+            written.append(target / name)
+        return written

@@ -1,0 +1,156 @@
+"""Routes of training jobs: start, look up, list, cancel, retry."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Query
+from fastapi.openapi.models import Example
+from starlette.responses import Response
+
+from api_schemas import (
+    FieldError,
+    ModelReference,
+    Page,
+    RolloutSettings,
+    SelectionCreate,
+    Status,
+    TrainingJob,
+    TrainingJobCreate,
+)
+from minirec.settings import Settings
+from minirec.store import Store
+from minirec.store.ids import new_id
+from minirec.store.machine import Stage
+from service.content import content_lock, open_content
+from service.dependencies import DATASET_ID, TRAINING_JOB_ID, Limit, SettingsOf, StoreOf, TrainingJobId
+from service.idempotency import OnceOf
+from service.jobs import Wait, accepted, cancel, check_models_allowed, page_of, retry, wait_for
+from service.lookup import dataset_or_404, job_or_404
+from service.problems import ProblemError, invalid, problems
+from service.results import result_of
+from service.views import training_job_view
+
+KIND = "training"
+SHOWN_ERRORS = 100
+
+EXAMPLES: dict[str, Example] = {
+    "selection": {
+        "summary": "Up to ten epochs on a selection's subset, in its order, with the selection's model",
+        "value": {"selection_id": "sel_01kb3q8x2m5v7n9p4r6t"},
+    },
+    "ids": {
+        "summary": "100 updates on samples in an order of one's own",
+        "value": {
+            "dataset_id": "ds_01kb3q8x2m5v7n9p4r6t",
+            "ids": ["u7-3", "u1-1", "u9-4"],
+            "model": {"source": "hub", "id": "Qwen/Qwen3-0.6B"},
+            "args": {"updates": 100, "grpo": {"learning_rate": 0.00001}},
+        },
+    },
+}
+
+NewTrainingJob = Annotated[TrainingJobCreate, Body(openapi_examples=EXAMPLES)]
+
+router = APIRouter(prefix="/v1/training_jobs", tags=["training jobs"], responses=problems(401, 422, 503))
+
+
+@router.post("", status_code=202, response_model=TrainingJob, responses=problems(400, 403, 404, 409, 410, 413))
+def create_training_job(body: NewTrainingJob, store: StoreOf, settings: SettingsOf, once: OnceOf) -> Response:
+    """Start training. The answer comes at once; its `request` names the model and the rollouts that were filled in."""
+    return once(body.model_dump_json(), lambda: _start(store, settings, body))
+
+
+def _start(store: Store, settings: Settings, body: TrainingJobCreate) -> Response:
+    check_models_allowed((body.model,), settings)
+    dataset_id, completed = _of_selection(store, body) if body.selection_id else _of_ids(store, body)
+    check_models_allowed((completed.model,), settings)
+    dataset = dataset_or_404(store, dataset_id)
+    job_id = new_id("trn")
+    prepare = Stage(
+        name="preparing",
+        group=f"prepare:{job_id}",
+        queue="cpu",
+        handler="prepare_training",
+        units=1,
+        total=1,
+        spec=json.dumps({"job_id": job_id}),
+    )
+    with content_lock(store, dataset.content_hash):
+        dataset_or_404(store, dataset_id)  # It may have been deleted since.
+        fields = {"request": completed.model_dump_json(), "dataset_id": dataset_id}
+        store.machine.create(job_id, KIND, fields, [prepare])
+    return accepted(store, job_id, training_job_view)
+
+
+def _of_selection(store: Store, body: TrainingJobCreate) -> tuple[str, TrainingJobCreate]:
+    """The dataset, and the request with what it leaves to the selection. Raises ProblemError 404, 409, 410 or 422."""
+    selection_id = body.selection_id or ""
+    result_of(store, selection_id)
+    selection = SelectionCreate.model_validate_json(job_or_404(store, selection_id).fields["request"])
+    model, rollouts = body.model or selection.model, body.args.rollouts or selection.rollouts
+    if model is None:
+        raise invalid("model_missing", ("body", "model"), f"is missing, and {selection_id} chose by uploaded signals")
+    if model.adapter is not None:
+        raise invalid(
+            "model_has_adapter",
+            ("body", "model"),
+            f"is missing, and the model of {selection_id} has an adapter; name the model without one to start from",
+        )
+    if rollouts.group_size < 2:
+        raise invalid(
+            "group_size_too_small",
+            ("body", "args", "rollouts"),
+            f"is missing, and {selection_id} made one rollout per sample; GRPO needs a group_size of at least 2",
+        )
+    return selection.dataset_id, _completed(body, model, rollouts)
+
+
+def _of_ids(store: Store, body: TrainingJobCreate) -> tuple[str, TrainingJobCreate]:
+    """The dataset, and the request with its defaults written out. Raises ProblemError 404 or 422."""
+    dataset = dataset_or_404(store, body.dataset_id or "")
+    known = set(open_content(store, dataset.content_hash).ids)
+    unknown = [index for index, sample_id in enumerate(body.ids or ()) if sample_id not in known]
+    if unknown:
+        msg = f"is no sample of {dataset.id}"
+        errors = [FieldError(loc=["body", "ids", index], msg=msg) for index in unknown[:SHOWN_ERRORS]]
+        detail = f"{len(unknown)} of ids are no samples of {dataset.id}"
+        raise ProblemError(422, "unknown_sample", detail, errors=errors, total_errors=len(unknown))
+    return dataset.id, _completed(body, body.model, body.args.rollouts or RolloutSettings())
+
+
+def _completed(body: TrainingJobCreate, model: ModelReference | None, rollouts: RolloutSettings) -> TrainingJobCreate:
+    return body.model_copy(update={"model": model, "args": body.args.model_copy(update={"rollouts": rollouts})})
+
+
+@router.get("")
+def list_training_jobs(
+    store: StoreOf,
+    limit: Limit = 20,
+    after: Annotated[str | None, Query(pattern=TRAINING_JOB_ID)] = None,
+    status: Status | None = None,
+    dataset_id: Annotated[str | None, Query(pattern=DATASET_ID)] = None,
+) -> Page[TrainingJob]:
+    """Training jobs, newest first."""
+    return page_of(store, KIND, training_job_view, limit=limit, after=after, status=status, dataset_id=dataset_id)
+
+
+@router.get("/{training_job_id}", responses=problems(404))
+async def get_training_job(
+    store: StoreOf, settings: SettingsOf, training_job_id: TrainingJobId, wait: Wait = 0
+) -> TrainingJob:
+    """One training job; with `wait`, as soon as it is no longer as it was when the request came."""
+    return await wait_for(settings, store, training_job_id, training_job_view, wait)
+
+
+@router.post("/{training_job_id}/cancel", status_code=202, response_model=TrainingJob, responses=problems(404, 409))
+def cancel_training_job(store: StoreOf, training_job_id: TrainingJobId, once: OnceOf) -> Response:
+    """Stop a training job. Its checkpoint stays: a retry goes on from there."""
+    return once("", lambda: cancel(store, training_job_id, training_job_view))
+
+
+@router.post("/{training_job_id}/retry", status_code=202, response_model=TrainingJob, responses=problems(404, 409))
+def retry_training_job(store: StoreOf, training_job_id: TrainingJobId, once: OnceOf) -> Response:
+    """Go on with a failed or cancelled training job, from its last checkpoint."""
+    return once("", lambda: retry(store, training_job_id, training_job_view))

@@ -1,0 +1,87 @@
+"""What `client.training_jobs` asks, and what it makes of the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from api_schemas import Evaluation, RecGrpoArgs
+from minirec.client import AsyncMiniRec, JobFailedError
+from tests.unit.client.scripted_service import Script, training_job_json
+
+FILES = {"adapter_config.json": b"{}", "train.log": b"done\n"}
+
+
+def answer(body: object, status: int = 200) -> httpx2.Response:
+    return httpx2.Response(status, json=body)
+
+
+def files(request: httpx2.Request) -> httpx2.Response:
+    name = request.url.path.rpartition("/")[2]
+    if name == "artifacts":
+        rows = [{"name": name, "bytes": len(content)} for name, content in FILES.items()]
+        return answer({"data": rows, "has_more": False})
+    return httpx2.Response(200, content=FILES[name])
+
+
+def test_create_sends_what_was_given_and_nothing_else() -> None:
+    service = Script(answer(training_job_json(), 202))
+    service.client().training_jobs.create(
+        selection="sel_1",
+        args=RecGrpoArgs(updates=3),
+        evaluation=Evaluation(test_samples=0),
+        metadata={"run": "7"},
+    )
+    assert service.requests[0].url.path == "/v1/training_jobs"
+    assert json.loads(service.requests[0].content) == {
+        "selection_id": "sel_1",
+        "args": {"updates": 3},
+        "evaluation": {"test_samples": 0},
+        "metadata": {"run": "7"},
+    }
+
+
+def test_a_job_on_ids_keeps_their_order() -> None:
+    service = Script(answer(training_job_json(), 202))
+    service.client().training_jobs.create(dataset="ds_1", ids=("b", "a"), model="org/model")
+    assert json.loads(service.requests[0].content) == {
+        "dataset_id": "ds_1",
+        "ids": ["b", "a"],
+        "model": {"source": "hub", "id": "org/model"},
+    }
+
+
+def test_wait_hears_of_every_update() -> None:
+    states = [training_job_json("running", stage="training", updates_done=done) for done in (1, 1, 2)]
+    service = Script(*map(answer, [*states, training_job_json("succeeded")]))
+    seen: list[int] = []
+    done = service.client().training_jobs.wait("trn_1", on_update=lambda job: seen.append(job.updates_done))
+    assert (done.status, seen) == ("succeeded", [1, 2, 0])
+
+
+def test_a_failed_job_is_raised_by_name() -> None:
+    error = {"code": "training_failed", "message": "the gradient is not finite", "stage": "training"}
+    service = Script(answer(training_job_json("failed", error=error)))
+    with pytest.raises(JobFailedError, match="training job trn_1 failed while training: the gradient") as caught:
+        service.client().training_jobs.wait("trn_1")
+    assert caught.value.job.id == "trn_1"
+
+
+def test_download_writes_every_file_into_a_folder(tmp_path: Path) -> None:
+    written = Script(files).client().training_jobs.download("trn_1", tmp_path / "new" / "adapter")
+    assert {path.name: path.read_bytes() for path in written} == FILES
+    assert sorted(path.name for path in (tmp_path / "new" / "adapter").iterdir()) == sorted(FILES)
+
+
+def test_the_async_client_downloads_just_so(tmp_path: Path) -> None:
+    async def download() -> None:
+        http = httpx2.AsyncClient(transport=httpx2.MockTransport(files))
+        async with AsyncMiniRec(base_url="http://service.test", http_client=http) as client:
+            await client.training_jobs.download("trn_1", tmp_path)
+
+    asyncio.run(download())
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == FILES

@@ -1,0 +1,102 @@
+"""Train on samples in their order, checkpointed to the blob store so that any worker can go on with it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from api_schemas import EarlyStopping, GrpoSettings, RolloutSettings
+from minirec.store.machine import Outcome
+from minirec.training.evaluate import Evaluation
+from minirec.training.grpo import TrainResult, UpdateMetrics, train
+from minirec.training.validation import Validation
+from worker import plan
+from worker.checkpoints import Checkpoints
+from worker.datasets import open_dataset
+from worker.policies import ADAPTER_FILES, load_with
+from worker.training_plan import METRICS, SUMMARY
+from worker.work import UnitError, Work
+
+SHOWN = ("update", "epoch", "loss", "reward_mean", "hit_rate", "ndcg10", "tokens_per_second", "seconds")
+
+
+def run(work: Work) -> Outcome:
+    """Train, going on from the last checkpoint, and store adapter, metrics and summary."""
+    spec, blobs = work.claim.spec, work.store.blobs
+    summary = plan.training_file(spec["name"], SUMMARY)
+    if not blobs.exists(summary):
+        with tempfile.TemporaryDirectory(prefix="minirec-training-") as scratch:
+            checkpoints = Checkpoints(blobs, plan.training_file(spec["name"], "checkpoints"), Path(scratch))
+            checkpoints.fetch()
+            _store(work, _train(work, checkpoints, Path(scratch)))
+            checkpoints.clear()
+    work.done = json.loads(blobs.local_path(summary).read_bytes())["updates"]
+    return Outcome(job={"updates_done": str(work.done)})
+
+
+def _train(work: Work, checkpoints: Checkpoints, out: Path) -> TrainResult:
+    spec, blobs = work.claim.spec, work.store.blobs
+    rows = blobs.get_arrays(plan.pool_blob(spec["name"]))
+
+    def on_update(metrics: UpdateMetrics) -> None:
+        checkpoints.store()
+        shown = asdict(metrics)
+        work.tell("metrics", {"stage": "training"} | {name: shown[name] for name in SHOWN})
+        work.progress(metrics.update)
+
+    def on_evaluation(update: int, evaluation: Evaluation) -> None:
+        checkpoints.store()
+        work.tell("evaluation", evaluation_event("valid", update, evaluation))
+        work.check()
+
+    policy = load_with(work, [])
+    try:
+        return train(
+            policy,
+            dataset=open_dataset(blobs, spec["content_hash"]),
+            rows=rows["train"].tolist(),
+            rollouts=RolloutSettings.model_validate(spec["rollouts"]),
+            grpo=GrpoSettings.model_validate(spec["grpo"]),
+            updates=spec["updates"],
+            out=out,
+            validation=_validation(rows["valid"], spec["every"], spec["early_stopping"]),
+            on_update=on_update,
+            on_evaluation=on_evaluation,
+            on_items=lambda _: work.check(),
+        )
+    except ValueError as error:
+        # Samples or settings that cannot be trained with: another attempt would end in the same way.
+        raise UnitError("training_failed", str(error)) from error
+
+
+def _validation(rows: npt.NDArray[np.int64], every: int, stopping: dict[str, float] | None) -> Validation | None:
+    if not len(rows):
+        return None
+    return Validation(rows.tolist(), every, None if stopping is None else EarlyStopping.model_validate(stopping))
+
+
+def evaluation_event(split: str, update: int, evaluation: Evaluation) -> dict[str, object]:
+    """The event's data: the ranking in two numbers."""
+    return {"split": split, "update": update, "ndcg10": evaluation.ndcg[10], "hr10": evaluation.hit_rate[10]}
+
+
+def _store(work: Work, result: TrainResult) -> None:
+    """Store what the run left, its summary last: where that is, the rest is."""
+    name, blobs = work.claim.spec["name"], work.store.blobs
+    for file in ADAPTER_FILES:
+        blobs.put_file(plan.training_file(name, file), result.adapter / file)
+    lines = "".join(json.dumps(asdict(metrics)) + "\n" for metrics in result.metrics)
+    blobs.put_bytes(plan.training_file(name, METRICS), lines.encode())
+    summary = {
+        "updates": result.updates,
+        "samples_seen": result.samples_seen,
+        "stopped_early": result.stopped_early,
+        "best_update": result.best_update,
+        "evaluations": result.evaluations,
+    }
+    blobs.put_bytes(plan.training_file(name, SUMMARY), json.dumps(summary).encode())
