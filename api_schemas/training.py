@@ -33,9 +33,16 @@ class GrpoSettings(Request):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
+class ProxyGrpoSettings(GrpoSettings):
+    """GRPO for a proxy: few updates, so larger ones."""
+
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-4
+    """At the 1e-5 of a full training run, a few dozen updates stay below what bfloat16 can tell apart."""
+
+
 class ProxySettings(Request):
     """A short GRPO run on a small random subset, so that rewards mean something (docs/method.md, section 2)."""
 
     samples: PositiveInt = 256
     updates: PositiveInt = 30
-    grpo: GrpoSettings = GrpoSettings()
+    grpo: ProxyGrpoSettings = ProxyGrpoSettings()
