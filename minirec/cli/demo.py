@@ -112,6 +112,7 @@ def train_on(client: MiniRec, selection: Selection, updates: int, folder: Path) 
     show_training(client, job.id)
     results.print(training_details(client.training_jobs.wait(job.id)))
     fetch(client, job.id, folder)
+    say(f"{TEST_SAMPLES} held-out samples and a few updates show that it runs; what it gains takes more of both.")
 
 
 def say_settings(pool: int, size: int, max_new_tokens: int) -> None:
