@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,10 @@ TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 Profile = Literal["minirec", "paper"]
 GateVerdict = Literal["open", "too_hard", "too_easy"]
 Signal = Literal["policy", "teacher", "none"]
+GATE_VERDICTS: tuple[GateVerdict, ...] = get_args(GateVerdict)
+"""A verdict's place is its code in stored columns."""
+SIGNALS: tuple[Signal, ...] = get_args(Signal)
+"""The same for where vectors come from."""
 Baseline = Literal["random", "kmeans", "grand", "el2n", "top_learnability"]
 
 PositiveInt = Annotated[int, Field(gt=0)]

@@ -9,20 +9,11 @@ from redis.exceptions import LockError
 
 from minirec.data.dataset import Dataset
 from minirec.store import Store
+from minirec.store.names import items_blob, samples_blob
 from service.problems import ProblemError
 
 LOCK_SECONDS = 300.0
 PATIENCE_SECONDS = 60.0
-
-
-def samples_blob(content_hash: str) -> str:
-    """Name of the samples of a content."""
-    return f"datasets/{content_hash}/samples.parquet"
-
-
-def items_blob(content_hash: str) -> str:
-    """Name of the catalogue of a content."""
-    return f"datasets/{content_hash}/items.parquet"
 
 
 def open_content(store: Store, content_hash: str) -> Dataset:

@@ -15,7 +15,8 @@ from minirec.data.ingest import DatasetError, Ingested, ingest
 from minirec.store import Store
 from minirec.store.errors import NotFoundError
 from minirec.store.ids import new_id
-from service.content import content_lock, items_blob, samples_blob
+from minirec.store.names import items_blob, samples_blob
+from service.content import content_lock
 from service.dependencies import DATASET_ID, DatasetId, Limit, StoreOf
 from service.idempotency import OnceOf
 from service.lookup import dataset_or_404

@@ -11,12 +11,10 @@ import numpy.typing as npt
 from minirec.store import Store
 from minirec.store.columns import Columns
 from minirec.store.errors import NotFoundError
+from minirec.store.names import result_columns
 from service.content import open_content
 from service.lookup import job_or_404
 from service.problems import ProblemError
-
-GATES = ("open", "too_hard", "too_easy")
-SIGNALS = ("policy", "teacher", "none")
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def result_of(store: Store, selection_id: str) -> Result:
 # Pages of one result are asked for one after the other, and results never change.
 @lru_cache(maxsize=4)
 def _read(store: Store, selection_id: str, content_hash: str) -> Result:
-    return Result(content_hash, store.columns.read(f"selection:{selection_id}"), _ids(store, content_hash))
+    return Result(content_hash, store.columns.read(result_columns(selection_id)), _ids(store, content_hash))
 
 
 @lru_cache(maxsize=4)

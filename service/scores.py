@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 
 from api_schemas import Page, SampleScore
+from api_schemas.selections import GATE_VERDICTS, SIGNALS
 from service.dependencies import SelectionId, StoreOf
 from service.problems import invalid, problems
-from service.results import GATES, SIGNALS, Result, result_of
+from service.results import Result, result_of
 
 router = APIRouter(prefix="/v1/selections", tags=["results"], responses=problems(401, 404, 409, 410, 422, 503))
 
@@ -57,7 +58,7 @@ def sample_score(result: Result, position: int) -> SampleScore:
         learnability_raw=float(columns["learnability_raw"][position]),
         representativeness=result.representativeness(position),
         score=float(columns["score"][position]),
-        gate=GATES[columns["gate"][position]],
+        gate=GATE_VERDICTS[columns["gate"][position]],
         signal=SIGNALS[columns["signal"][position]],
         picked_rank=picked_rank if picked_rank >= 0 else None,
         training_position=training_position if training_position >= 0 else None,

@@ -16,6 +16,7 @@ from api_schemas import Dataset, Signals
 from minirec.data.rows import DatasetError
 from minirec.data.signals import Arrays, SignalFiles, read_signals
 from minirec.store import Store
+from minirec.store.names import signals_blob
 from service.content import content_lock, open_content
 from service.dependencies import DatasetId, StoreOf
 from service.idempotency import OnceOf
@@ -93,7 +94,7 @@ def _keep(store: Store, dataset: Dataset, arrays: Arrays) -> Signals:
     )
     with content_lock(store, dataset.content_hash):
         dataset_or_404(store, dataset.id)  # It may have been deleted since.
-        store.blobs.put_bytes(f"signals/{content}.safetensors", body)
+        store.blobs.put_bytes(signals_blob(content), body)
         store.signals.put(signals)
     return signals
 

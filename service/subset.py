@@ -14,12 +14,13 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response, StreamingResponse
 
 from api_schemas import SubsetIds, SubsetRow
+from api_schemas.selections import GATE_VERDICTS
 from minirec.store import Store
 from service.content import open_content
 from service.dependencies import SelectionId, StoreOf
 from service.files import pieces
 from service.problems import problems
-from service.results import GATES, Result, result_of
+from service.results import Result, result_of
 
 JSONL = "application/x-ndjson"
 PARQUET = "application/vnd.apache.parquet"
@@ -113,7 +114,7 @@ def _subset_row(result: Result, position: int, sample: dict[str, object]) -> Sub
         pass_rate=float(result.pass_rate[position]),
         learnability=float(columns["learnability"][position]),
         representativeness=result.representativeness(position),
-        gate=GATES[columns["gate"][position]],
+        gate=GATE_VERDICTS[columns["gate"][position]],
         sample=sample,
     )
 

@@ -6,13 +6,14 @@ from functools import lru_cache
 
 from minirec.data.dataset import Dataset
 from minirec.store.blobs import BlobStore
+from minirec.store.names import items_blob, samples_blob
 
 
 def open_dataset(blobs: BlobStore, content_hash: str) -> Dataset:
     """The dataset with this content. Raises BlobMissingError."""
     return _open(
-        str(blobs.local_path(f"datasets/{content_hash}/samples.parquet")),
-        str(blobs.local_path(f"datasets/{content_hash}/items.parquet")),
+        str(blobs.local_path(samples_blob(content_hash))),
+        str(blobs.local_path(items_blob(content_hash))),
     )
 
 

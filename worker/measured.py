@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from api_schemas import SelectionCreate
+from api_schemas.selections import SIGNALS
 from minirec.store import Store
+from minirec.store.names import signals_blob
 from worker import plan
-
-SIGNAL_POLICY, SIGNAL_NONE = 0, 2
 
 Array = npt.NDArray[Any]
 
@@ -28,7 +28,7 @@ class Measured:
     hits: npt.NDArray[np.bool_] | None
     """(N, G); None where the upload does not tell."""
     signal: npt.NDArray[np.int8]
-    """(N,) where the vectors come from: `plan.SIGNALS`."""
+    """(N,) where the vectors come from: `SIGNALS`."""
     vectors: Array | None
     """(N, d)."""
     embeddings: Array | None
@@ -57,13 +57,13 @@ def load_scored(store: Store, request: SelectionCreate, scoring: str) -> Measure
 
 def load_uploaded(store: Store, signals: str, pool: str) -> Measured:
     """What was uploaded, for the pool's samples. Raises StoreError when it is gone."""
-    arrays = store.blobs.get_arrays(plan.signals_blob(signals))
+    arrays = store.blobs.get_arrays(signals_blob(signals))
     rows = store.blobs.get_arrays(plan.pool_blob(pool))["rows"]
     at = np.searchsorted(arrays["rows"], rows)
     hits, vectors, embeddings = (
         arrays[name][at] if name in arrays else None for name in ("hits", "vectors", "embeddings")
     )
-    signal = SIGNAL_NONE if vectors is None else SIGNAL_POLICY
+    signal = SIGNALS.index("none" if vectors is None else "policy")
     return Measured(
         rows=rows,
         rewards=arrays["rewards"][at],

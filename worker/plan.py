@@ -180,11 +180,6 @@ def evaluation_blob(job: str) -> str:
     return f"training_jobs/{job}/evaluation.json"
 
 
-def signals_blob(content_hash: str) -> str:
-    """Rewards, and perhaps vectors and embeddings, that a client uploaded."""
-    return f"signals/{content_hash}.safetensors"
-
-
 def shard_blob(spec: dict[str, Any], shard: int) -> str:
     """All that was measured of a shard: rewards, gradients, Hessian-vector products, embeddings.
 
@@ -207,8 +202,3 @@ def catalogue_blob(spec: dict[str, Any], shard: int) -> str:
 def scores_columns(scoring: str) -> str:
     """Column name of a pool's rewards."""
     return f"scores:{scoring}"
-
-
-def result_columns(selection_id: str) -> str:
-    """Column name of a finished selection."""
-    return f"selection:{selection_id}"

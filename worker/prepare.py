@@ -15,6 +15,7 @@ from minirec.data.dataset import Dataset
 from minirec.data.prompts import PROMPT_VERSION
 from minirec.policy.reference import ResolvedModel
 from minirec.store.machine import Outcome
+from minirec.store.names import signals_blob
 from worker import plan
 from worker.datasets import open_dataset
 from worker.policies import resolve_model
@@ -79,7 +80,7 @@ def _by_signals(work: Work, selection_id: str, request: SelectionCreate, rows: R
         raise UnitError(
             "no_signals", f"no signals were uploaded for {request.dataset_id}; POST them to /v1/datasets/.../signals"
         )
-    known = work.store.blobs.get_arrays(plan.signals_blob(signals.content_hash))["rows"]
+    known = work.store.blobs.get_arrays(signals_blob(signals.content_hash))["rows"]
     pool = rows[np.isin(rows, known)]
     subset_size(request.size, len(pool))
     work.store.blobs.put_arrays(plan.pool_blob(selection_id), {"rows": pool})

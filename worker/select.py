@@ -7,18 +7,16 @@ from typing import Any
 import numpy as np
 
 from api_schemas import Arm, SelectionCreate, SelectionResult
+from api_schemas.selections import GATE_VERDICTS, SIGNALS
 from minirec.selection import Selection, select
 from minirec.selection.baselines import baseline
 from minirec.selection.gate import HIT_REWARD
+from minirec.store import names
 from minirec.store.columns import Columns
 from minirec.store.machine import Outcome
-from worker import plan
 from worker.measured import Measured, load_scored, load_uploaded
 from worker.prepare import subset_size
 from worker.work import UnitError, Work
-
-VERDICTS = ("open", "too_hard", "too_easy")
-SIGNALS = ("policy", "teacher", "none")
 
 
 def run(work: Work) -> Outcome:
@@ -37,7 +35,7 @@ def run(work: Work) -> Outcome:
         job={"result": result.model_dump_json()},
         warnings=result.warnings,
         writes=work.store.columns.shards_of(
-            plan.result_columns(spec["selection_id"]), result_columns(measured, chosen, arms)
+            names.result_columns(spec["selection_id"]), result_columns(measured, chosen, arms)
         ),
     )
 
@@ -119,7 +117,7 @@ def summarise(measured: Measured, chosen: Selection, arms: dict[str, Any]) -> Se
     return SelectionResult(
         pool_size=len(means),
         selected=len(chosen.indices),
-        gated=_tally(chosen.gate, VERDICTS, skip="open"),
+        gated=_tally(chosen.gate, GATE_VERDICTS, skip="open"),
         backfilled=chosen.backfilled,
         signal=_tally(measured.signal, SIGNALS),
         reward_mean=float(means.mean()),

@@ -13,6 +13,7 @@ from api_schemas import TrainingJobCreate
 from minirec.data.dataset import Dataset
 from minirec.data.prompts import PROMPT_VERSION
 from minirec.store.machine import Outcome, Stage
+from minirec.store.names import result_columns
 from minirec.training.batches import Schedule
 from worker import plan
 from worker.datasets import open_dataset
@@ -77,7 +78,7 @@ def run(work: Work) -> Outcome:
 def choose_samples(work: Work, request: TrainingJobCreate, dataset: Dataset) -> Samples:
     """The samples to train on, in order, and those to evaluate on, without the former. Raises UnitError."""
     if request.selection_id is not None:
-        columns = work.store.columns.read(plan.result_columns(request.selection_id))
+        columns = work.store.columns.read(result_columns(request.selection_id))
         chosen = np.flatnonzero(columns["training_position"] >= 0)
         train = columns["row"][chosen[np.argsort(columns["training_position"][chosen])]].astype(np.int64)
     else:
