@@ -33,14 +33,19 @@ lint: $(VENV)/.dev ## Style, types, import rules
 bench: $(VENV)/.dev ## Print the benchmarks' tables
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
+.PHONY: quality
+quality: $(VENV)/.dev ## Train on chosen subsets and on everything, and compare (SET=movielens or a folder, MODEL=, BUDGET=0.1, SEEDS=5)
+	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore::FutureWarning -m benchmarks.quality $(if $(SET),--set $(SET)) \
+		$(if $(MODEL),--model $(MODEL)) $(if $(BUDGET),--budget $(BUDGET)) $(if $(SEEDS),--seeds $(SEEDS))
+
 .PHONY: clean
 clean: ## Remove the virtual environment and everything built
-	rm -rf $(VENV) build dist *.egg-info demo-output .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info demo-output quality-output .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help
 help: ## This list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf 'make %-6s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf 'make %-7s %s\n' "$$name" "$$text"; done
 
 # What the demo needs; a developer's environment contains it.
 $(VENV)/.up: pyproject.toml constraints.txt | $(VENV)/.torch

@@ -32,7 +32,7 @@ def build_tiny_model(
     arguments give the same weights.
     """
     path = Path(path)
-    tokenizer = _train_tokenizer(texts, vocab_size)
+    tokenizer = train_tokenizer(texts, vocab_size)
     config = {"llama": LlamaConfig, "qwen2": Qwen2Config}[family](
         hidden_size=hidden_size,
         intermediate_size=2 * hidden_size,
@@ -56,7 +56,7 @@ def build_tiny_model(
     return path
 
 
-def _train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()

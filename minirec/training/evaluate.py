@@ -23,13 +23,15 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Means over samples."""
+    """Means over samples, and what they are means of."""
 
     samples: int
     hit_rate: dict[int, float]
     """HR@k: share of the samples whose target is among the first k."""
     ndcg: dict[int, float]
     """NDCG@k: 1 / log2(rank + 1) of a target among the first k, else 0."""
+    ranks: tuple[int, ...]
+    """1-based rank of each sample's target, in the order of the rows: what paired comparisons need."""
 
     def ranking(self) -> Ranking:
         """The same as the API shows it."""
@@ -71,4 +73,5 @@ def evaluate(
         samples=len(rank),
         hit_rate={k: float((rank <= k).double().mean()) for k in CUTOFFS},
         ndcg={k: float(ndcg_at(rank, k).mean()) for k in CUTOFFS},
+        ranks=tuple(rank.tolist()),
     )

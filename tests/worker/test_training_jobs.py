@@ -52,7 +52,7 @@ def assert_same_adapter(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
 
 def ranked(ndcg10: float) -> Evaluation:
     ndcg = dict.fromkeys((5, 10, 20, 50), ndcg10)
-    return Evaluation(samples=6, hit_rate=ndcg, ndcg=ndcg)
+    return Evaluation(samples=6, hit_rate=ndcg, ndcg=ndcg, ranks=())
 
 
 @pytest.fixture

@@ -1,0 +1,106 @@
+"""The arms: which samples of the pool each one trains on, and in which order.
+
+MiniRec's own arms go through `worker.select.choose`, the function that answers a selection request, with the request
+that a user would send; arms that leave a signal out hand it the measurements without that signal. Arms that define no
+order train in a random one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+
+from api_schemas import SelectionCreate
+from benchmarks.quality.data import Rows
+from minirec.selection import baseline
+from minirec.selection.baselines import Arm
+from worker.measured import Measured
+from worker.select import choose
+
+STRATA: Final = 20
+"""Equal ranges of effort that the coverage arm spreads its picks over."""
+
+Choice = Callable[[Measured, int, int], Rows]
+"""(measured, size, seed) -> positions in the pool, in training order."""
+
+
+def everything(measured: Measured, size: int, seed: int) -> Rows:
+    """The whole pool in random order; the size is not heeded."""
+    return np.random.default_rng(seed).permutation(len(measured.rows))
+
+
+def from_baseline(arm: Arm) -> Choice:
+    """An arm of the service's `baselines`, in random order."""
+
+    def pick(measured: Measured, size: int, seed: int) -> Rows:
+        picked = baseline(
+            arm,
+            size,
+            rewards=measured.rewards,
+            vectors=measured.vectors,
+            embeddings=measured.embeddings,
+            target_probabilities=measured.target_probability,
+            seed=seed,
+        )
+        return np.random.default_rng(seed).permutation(picked)
+
+    return pick
+
+
+def effort_with_coverage(measured: Measured, size: int, seed: int) -> Rows:
+    """DEALRec's selection as far as it applies here: effort scores, and picks spread over their whole range.
+
+    Effort is the length of a sample's gradient. The range of the scores is cut into `STRATA` equal parts; starting
+    with the part that has the fewest samples, each gives its share of what is left of the budget, at random. DEALRec
+    adds an influence score of a small recommender trained beside it, which is left out here.
+    """
+    vectors = measured.vectors
+    if vectors is None:
+        raise ValueError("effort needs vectors")
+    draw = np.random.default_rng(seed)
+    efforts = np.linalg.norm(np.asarray(vectors, dtype=np.float64), axis=1)
+    edges = np.linspace(efforts.min(), efforts.max(), STRATA + 1)
+    stratum = np.digitize(efforts, edges[1:-1])
+    strata = sorted((np.flatnonzero(stratum == number) for number in range(STRATA)), key=len)
+    picked: list[Rows] = []
+    for place, members in enumerate(strata):
+        share = (size - sum(map(len, picked))) // (STRATA - place)
+        picked.append(draw.permutation(members)[:share])
+    return draw.permutation(np.concatenate(picked))
+
+
+def minirec(*, without: str | None = None, **settings: Any) -> Choice:
+    """A selection with these settings of `POST /v1/selections`; `without` names a measurement to take away."""
+
+    def pick(measured: Measured, size: int, seed: int) -> Rows:
+        known = measured if without is None else replace(measured, **{without: None})
+        curriculum = {"seed": seed} | settings.get("curriculum", {})
+        body = settings | {"curriculum": curriculum, "size": size, "dataset_id": "ds_quality", "signals": "uploaded"}
+        return choose(SelectionCreate.model_validate(body), known).order
+
+    return pick
+
+
+ARMS: Final[dict[str, Choice]] = {
+    "full data": everything,
+    "random": from_baseline("random"),
+    "k-means coverage": from_baseline("kmeans"),
+    "GraNd": from_baseline("grand"),
+    "EL2N": from_baseline("el2n"),
+    "top learnability": from_baseline("top_learnability"),
+    "effort + coverage": effort_with_coverage,
+    "MiniRec": minirec(),
+    "MiniRec without gate": minirec(weights={"gate": {"enabled": False}}),
+    "MiniRec without R": minirec(without="vectors"),
+    "MiniRec without diversity": minirec(without="embeddings"),
+    "MiniRec without curriculum": minirec(curriculum={"group_size": 1}),
+    "MiniRec, paper profile": minirec(profile="paper"),
+}
+"""In the order of the table. All but the first choose a budget's worth of samples."""
+FREE: Final = ("full data", "random")
+"""Arms that need no proxy and no scores."""
+PAPER: Final = ("MiniRec, paper profile",)
+"""Arms that choose from what the published computation measures."""
