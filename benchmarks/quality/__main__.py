@@ -1,6 +1,6 @@
 """Train every arm over several seeds and say how well it recommends, and at what cost.
 
-    python -m benchmarks.quality --set movielens [--budget 0.1] [--seeds 5] [--model FOLDER] [--arms "random,MiniRec"]
+    python -m benchmarks.quality --set movielens [--budget 0.1] [--seeds 5] [--model FOLDER] [--arms "random; MiniRec"]
 
 What is done is kept in the work folder: the same command goes on where it was stopped.
 """
@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.quality.arms import ARMS, FREE, PAPER
+from benchmarks.quality.arms import ARMS, FREE, KNOWN, PAPER
 from benchmarks.quality.costs import Cost
 from benchmarks.quality.data import divide, open_set
 from benchmarks.quality.pretrain import pretrain
@@ -26,10 +26,10 @@ from minirec.data.wheels import cache_dir
 
 def main() -> None:
     given = arguments().parse_args()
-    wanted = [name.strip() for name in given.arms.split(",")] if given.arms else list(ARMS)
-    unknown = [name for name in wanted if name not in ARMS]
+    wanted = [name.strip() for name in given.arms.split(";")] if given.arms else list(ARMS)
+    unknown = [name for name in wanted if name not in KNOWN]
     if unknown:
-        raise SystemExit(f"there is no arm {unknown[0]!r}; there are {', '.join(ARMS)}")
+        raise SystemExit(f"there is no arm {unknown[0]!r}; there are {'; '.join(KNOWN)}")
     bench = prepare(Study(given.set, budget=given.budget), given.model, given.work)
     results: dict[str, list[dict[str, Any]]] = {arm: [] for arm in wanted}
     before = start(bench)
@@ -46,7 +46,7 @@ def arguments() -> argparse.ArgumentParser:
     options.add_argument("--model", type=Path, help="folder of a causal LM (default: pre-train a small one)")
     options.add_argument("--budget", type=float, default=0.1, help="part of the pool that an arm trains on")
     options.add_argument("--seeds", type=int, default=5)
-    options.add_argument("--arms", help="some of the arms, separated by commas (default: all)")
+    options.add_argument("--arms", help="some of the arms, separated by semicolons (default: those of the table)")
     options.add_argument("--work", type=Path, default=cache_dir() / "quality", help="where everything is kept")
     options.add_argument("--out", type=Path, default=Path("quality-output"), help="table, numbers and plots")
     return options
@@ -90,7 +90,7 @@ def run_arm(bench: Bench, arm: str, seed: int) -> dict[str, Any]:
         if arm not in FREE:
             measured, spent = measure(bench, seed, "paper" if arm in PAPER else "minirec")
         with spent.timed():
-            chosen = ARMS[arm](measured, bench.study.size, seed)
+            chosen = KNOWN[arm](measured, bench.study.size, seed)
         selection = Cost(**asdict(spent))
         done = train_on(bench, chosen, seed)
         total = selection + Cost(**done["cost"])

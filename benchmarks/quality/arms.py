@@ -1,7 +1,7 @@
 """The arms: which samples of the pool each one trains on, and in which order.
 
 MiniRec's own arms go through `worker.select.choose`, the function that answers a selection request, with the request
-that a user would send; arms that leave a signal out hand it the measurements without that signal. Arms that define no
+that a user would send; arms without a part hand it the measurements without that signal. Arms that define no
 order train in a random one.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from api_schemas import SelectionCreate
 from benchmarks.quality.data import Rows
+from benchmarks.quality.proposals import PROPOSALS
 from minirec.selection import baseline
 from minirec.selection.baselines import Arm
 from worker.measured import Measured
@@ -72,16 +73,23 @@ def effort_with_coverage(measured: Measured, size: int, seed: int) -> Rows:
     return draw.permutation(np.concatenate(picked))
 
 
-def minirec(*, without: str | None = None, **settings: Any) -> Choice:
-    """A selection with these settings of `POST /v1/selections`; `without` names a measurement to take away."""
+def minirec(known: Callable[[Measured], Measured] = lambda measured: measured, **settings: Any) -> Choice:
+    """A selection with these settings of `POST /v1/selections`, from what is `known` of the measurements."""
 
     def pick(measured: Measured, size: int, seed: int) -> Rows:
-        known = measured if without is None else replace(measured, **{without: None})
         curriculum = {"seed": seed} | settings.get("curriculum", {})
         body = settings | {"curriculum": curriculum, "size": size, "dataset_id": "ds_quality", "signals": "uploaded"}
-        return choose(SelectionCreate.model_validate(body), known).order
+        return choose(SelectionCreate.model_validate(body), known(measured)).order
 
     return pick
+
+
+def without_vectors(measured: Measured) -> Measured:
+    return replace(measured, vectors=None)
+
+
+def without_embeddings(measured: Measured) -> Measured:
+    return replace(measured, embeddings=None)
 
 
 ARMS: Final[dict[str, Choice]] = {
@@ -94,13 +102,15 @@ ARMS: Final[dict[str, Choice]] = {
     "effort + coverage": effort_with_coverage,
     "MiniRec": minirec(),
     "MiniRec without gate": minirec(weights={"gate": {"enabled": False}}),
-    "MiniRec without R": minirec(without="vectors"),
-    "MiniRec without diversity": minirec(without="embeddings"),
+    "MiniRec without R": minirec(without_vectors),
+    "MiniRec without diversity": minirec(without_embeddings),
     "MiniRec without curriculum": minirec(curriculum={"group_size": 1}),
-    "MiniRec, paper profile": minirec(profile="paper"),
+    "MiniRec paper profile": minirec(profile="paper"),
 }
 """In the order of the table. All but the first choose a budget's worth of samples."""
+KNOWN: Final = ARMS | PROPOSALS
+"""All that can be asked for by name."""
 FREE: Final = ("full data", "random")
 """Arms that need no proxy and no scores."""
-PAPER: Final = ("MiniRec, paper profile",)
+PAPER: Final = ("MiniRec paper profile",)
 """Arms that choose from what the published computation measures."""

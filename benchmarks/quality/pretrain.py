@@ -99,7 +99,7 @@ def pretrain(
         of_tokens, of_items = losses(model, next(stream), tokenizer.pad_token_id)
         loss = of_tokens + of_items
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from api_schemas.selections import RolloutSettings
 from api_schemas.training import GrpoSettings, ProxyGrpoSettings, ProxySettings
@@ -22,18 +21,16 @@ class Study:
     """Part of the pool that an arm may train on."""
     pool: int = 1000
     valid: int = 512
-    test: int = 1000
-    epochs: int = 10
-    every: int = 16
+    test: int = 1245
+    epochs: int = 8
+    every: int = 20
     """Updates between two evaluations on validation samples."""
     patience: int = 3
     """Evaluations without a rise after which training ends."""
-    pretraining_steps: int = 800
-    learning_rate: float = 1e-4
+    pretraining_steps: int = 15
+    learning_rate: float = 3e-5
     proxy_updates: int = 30
-    settings: dict[str, Any] = field(default_factory=dict)
-    """Further fields of `GrpoSettings`."""
-    new_tokens: int = 12
+    new_tokens: int = 8
 
     @property
     def size(self) -> int:
@@ -50,11 +47,11 @@ class Study:
 
     def grpo(self, seed: int) -> GrpoSettings:
         """The training that every arm gets."""
-        return GrpoSettings(learning_rate=self.learning_rate, seed=seed, **self.settings)
+        return GrpoSettings(learning_rate=self.learning_rate, seed=seed)
 
     def proxy(self, seed: int) -> ProxySettings:
         """A short run of the same training on a random part of the pool."""
-        grpo = ProxyGrpoSettings(learning_rate=self.learning_rate, seed=seed, **self.settings)
+        grpo = ProxyGrpoSettings(learning_rate=self.learning_rate, seed=seed)
         return ProxySettings(samples=self.proxy_updates * grpo.batch_size, updates=self.proxy_updates, grpo=grpo)
 
     def fingerprint(self, *without: str) -> str:

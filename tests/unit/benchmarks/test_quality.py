@@ -11,7 +11,7 @@ import pytest
 
 import benchmarks.quality.__main__ as quality
 from benchmarks.quality import runs
-from benchmarks.quality.arms import ARMS, FREE, PAPER, STRATA
+from benchmarks.quality.arms import ARMS, FREE, KNOWN, PAPER, STRATA
 from benchmarks.quality.data import Parts, divide, find_set, open_set
 from benchmarks.quality.intervals import Bootstrap, ndcg_of
 from benchmarks.quality.pretrain import Pair, excluded
@@ -82,12 +82,12 @@ def test_ndcg_counts_the_first_k_ranks() -> None:
     assert ndcg_of([1, 3, 10, 11], 10).tolist() == pytest.approx([1, 0.5, 1 / np.log2(11), 0])
 
 
-@pytest.mark.parametrize("arm", [arm for arm in ARMS if arm not in FREE])
+@pytest.mark.parametrize("arm", [arm for arm in KNOWN if arm not in FREE])
 def test_every_arm_chooses_its_budget_once(arm: str) -> None:
-    chosen = ARMS[arm](measured(), 20, 3)
+    chosen = KNOWN[arm](measured(), 20, 3)
     assert sorted(set(chosen.tolist())) == sorted(chosen.tolist())
     assert len(chosen) == 20
-    assert chosen.tolist() == ARMS[arm](measured(), 20, 3).tolist()
+    assert chosen.tolist() == KNOWN[arm](measured(), 20, 3).tolist()
 
 
 def test_full_data_is_everything_in_another_order_for_another_seed() -> None:
