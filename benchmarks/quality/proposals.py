@@ -54,6 +54,11 @@ def product(measured: Measured) -> FloatArray:
     return learnability(measured.rewards) * representativeness(measured.vectors)
 
 
+def total(measured: Measured) -> FloatArray:
+    """L plus R, as MiniRec has it."""
+    return learnability(measured.rewards) + representativeness(measured.vectors)
+
+
 def agreement(measured: Measured) -> FloatArray:
     """R alone."""
     return representativeness(measured.vectors)
@@ -76,6 +81,7 @@ PROPOSALS: Final = {
     "MiniRec, R alone": scored_by(agreement),
     "MiniRec, R alone, without curriculum": scored_by(agreement, easy_first=False),
     "MiniRec, R alone, without diversity and curriculum": scored_by(agreement, diverse=False, easy_first=False),
+    "MiniRec, L + R, without diversity and curriculum": scored_by(total, diverse=False, easy_first=False),
     "MiniRec, diversity alone": scored_by(even),
     "MiniRec, L as missing reward": scored_by(shortfall),
 }
