@@ -75,6 +75,9 @@ def shortfall(measured: Measured) -> FloatArray:
 
 
 PROPOSALS: Final = {
+    "MiniRec, R teacher-forced": scored_by(total),
+    "MiniRec, R teacher-forced, mu at the pool's mean": scored_by(pool_mean),
+    "MiniRec, R teacher-forced and alone": scored_by(agreement),
     "MiniRec, mu at the pool's mean": scored_by(pool_mean),
     "MiniRec, L from the group's spread": scored_by(spread),
     "MiniRec, L times R": scored_by(product),
@@ -85,3 +88,5 @@ PROPOSALS: Final = {
     "MiniRec, diversity alone": scored_by(even),
     "MiniRec, L as missing reward": scored_by(shortfall),
 }
+TEACHER: Final = tuple(name for name in PROPOSALS if "teacher-forced" in name)
+"""Those that take their vectors from `teacher_vectors`."""

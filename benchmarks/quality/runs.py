@@ -99,7 +99,7 @@ def unscored(bench: Bench) -> Measured:
 
 def measure(bench: Bench, seed: int, profile: Profile) -> tuple[Measured, Cost]:
     """Score the pool under a proxy, and what the two cost together."""
-    proxy, cost = _proxy(bench, seed)
+    proxy, cost = proxy_of(bench, seed)
     folder = bench.folder / f"seed-{seed}"
     arrays = folder / f"scores-{profile}.npz"
 
@@ -131,7 +131,7 @@ def measure(bench: Bench, seed: int, profile: Profile) -> tuple[Measured, Cost]:
         return Measured(rows=bench.parts.pool, **found), cost
 
 
-def _proxy(bench: Bench, seed: int) -> tuple[Path, Cost]:
+def proxy_of(bench: Bench, seed: int) -> tuple[Path, Cost]:
     """The adapter of the seed's proxy."""
     out, spent = bench.folder / f"seed-{seed}" / "proxy", Cost()
 

@@ -18,8 +18,9 @@ from benchmarks.quality.pretrain import Pair, excluded
 from benchmarks.quality.report import write_report
 from benchmarks.quality.runs import Bench, kept
 from benchmarks.quality.study import Study
+from benchmarks.quality.teacher import teacher_vectors
 from minirec.data.dataset import Dataset
-from minirec.selection import curriculum
+from minirec.selection import SIGNAL_TEACHER, curriculum
 from tests.builders import tiny_model, with_splits, write_files
 from worker.measured import Measured
 
@@ -184,3 +185,14 @@ def test_the_parts_are_those_of_the_dataset(dataset: Dataset) -> None:
     parts: Parts = divide(dataset, pool=24, valid=99, test=99)
     assert {dataset.sample(int(row)).split for row in parts.valid} == {"valid"}
     assert {dataset.sample(int(row)).split for row in parts.test} == {"test"}
+
+
+def test_teacher_forced_vectors_are_those_that_scoring_falls_back_to(bench: Bench) -> None:
+    """Where a group has no signal, scoring itself takes A = 1."""
+    scored, _ = runs.measure(bench, 0, "minirec")
+    vectors = teacher_vectors(bench, 0)
+    silent = scored.signal == SIGNAL_TEACHER
+    assert vectors.shape == np.shape(scored.vectors)
+    np.testing.assert_allclose(vectors[silent], np.asarray(scored.vectors)[silent], rtol=1e-4, atol=1e-6)
+    assert silent.sum() >= 1
+    assert not np.allclose(vectors, np.asarray(scored.vectors))

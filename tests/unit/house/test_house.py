@@ -49,7 +49,8 @@ def test_every_module_reaches_an_installation() -> None:
 
 def test_make_alone_says_what_can_be_made(tmp_path: Path) -> None:
     listed = make(tmp_path).stdout
-    assert [name for name in ("demo", "test", "lint", "bench", "quality", "clean", "help") if f"make {name} " not in listed] == []
+    targets = ("demo", "test", "lint", "bench", "quality", "clean", "help")
+    assert [name for name in targets if f"make {name} " not in listed] == []
 
 
 def test_a_machine_without_a_fitting_python_is_told_so(tmp_path: Path) -> None:
