@@ -84,8 +84,9 @@ class WeightSettings(Request):
     """Mean reward at which a sample is most learnable."""
     sigma: Annotated[float, Field(gt=0)] | None = None
     """Width of the learnability bell; null takes the pool's standard deviation, floored."""
-    vector: Literal["gradient", "hvp"] | None = None
-    """Vector behind R: the policy gradient (default of `minirec`) or the Hessian-vector product (`paper`)."""
+    vector: Literal["gradient", "hvp", "teacher"] | None = None
+    """Vector behind R: the policy gradient (default of `minirec`), the Hessian-vector product (`paper`), or the
+    gradient towards the target whatever the rollouts earned (`teacher`)."""
     gate: GateSettings = GateSettings()
 
 

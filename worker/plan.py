@@ -14,7 +14,7 @@ from api_schemas import ProxySettings, SelectionCreate
 from minirec.settings import Settings
 from minirec.store.machine import Stage
 
-SCORING_VERSION = 1
+SCORING_VERSION = 2
 """Raise when the same inputs would be scored differently: cached scores of older code are then left alone."""
 TRAINING_VERSION = 1
 """The same for proxies, training jobs and their evaluations."""

@@ -19,7 +19,7 @@ from worker.datasets import open_dataset
 from worker.policies import policy_of
 from worker.work import Work
 
-VECTORS = ("gradient", "hvp", "embedding")
+VECTORS = ("gradient", "hvp", "teacher", "embedding")
 
 
 def run(work: Work) -> Outcome:

@@ -10,19 +10,17 @@ from __future__ import annotations
 import argparse
 import hashlib
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.quality.arms import ARMS, FREE, KNOWN, PAPER
+from benchmarks.quality.arms import ARMS, FREE, KNOWN, MEASURED_BY
 from benchmarks.quality.costs import Cost
 from benchmarks.quality.data import divide, open_set
 from benchmarks.quality.pretrain import pretrain
-from benchmarks.quality.proposals import TEACHER
 from benchmarks.quality.report import write_report
 from benchmarks.quality.runs import Bench, kept, measure, start, train_on, unscored
 from benchmarks.quality.study import Study
-from benchmarks.quality.teacher import teacher_vectors
 from minirec.data.wheels import cache_dir
 
 
@@ -90,9 +88,8 @@ def run_arm(bench: Bench, arm: str, seed: int) -> dict[str, Any]:
     def run() -> dict[str, Any]:
         measured, spent = unscored(bench), Cost()
         if arm not in FREE:
-            measured, spent = measure(bench, seed, "paper" if arm in PAPER else "minirec")
-        if arm in TEACHER:
-            measured = replace(measured, vectors=teacher_vectors(bench, seed))
+            profile, vector = MEASURED_BY.get(arm, ("minirec", "gradient"))
+            measured, spent = measure(bench, seed, profile, vector)
         with spent.timed():
             chosen = KNOWN[arm](measured, bench.study.size, seed)
         selection = Cost(**asdict(spent))

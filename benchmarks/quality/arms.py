@@ -15,9 +15,10 @@ import numpy as np
 
 from api_schemas import SelectionCreate
 from benchmarks.quality.data import Rows
-from benchmarks.quality.proposals import PROPOSALS
+from benchmarks.quality.proposals import PROPOSALS, TEACHER
 from minirec.selection import baseline
 from minirec.selection.baselines import Arm
+from minirec.selection.compose import Profile
 from worker.measured import Measured
 from worker.select import choose
 
@@ -112,5 +113,8 @@ KNOWN: Final = ARMS | PROPOSALS
 """All that can be asked for by name."""
 FREE: Final = ("full data", "random")
 """Arms that need no proxy and no scores."""
-PAPER: Final = ("MiniRec paper profile",)
-"""Arms that choose from what the published computation measures."""
+MEASURED_BY: Final[dict[str, tuple[Profile, str]]] = {
+    "MiniRec paper profile": ("paper", "hvp"),
+    **dict.fromkeys(TEACHER, ("minirec", "teacher")),
+}
+"""Profile of the scoring and vector behind R of the arms that do not take MiniRec's."""

@@ -89,4 +89,4 @@ PROPOSALS: Final = {
     "MiniRec, L as missing reward": scored_by(shortfall),
 }
 TEACHER: Final = tuple(name for name in PROPOSALS if "teacher-forced" in name)
-"""Those that take their vectors from `teacher_vectors`."""
+"""Those whose vectors are the gradients with A = 1 for every rollout."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -28,14 +28,13 @@ from minirec.policy.policy import Policy
 from minirec.policy.prompts import user_prompt
 from minirec.policy.reference import resolve
 from minirec.policy.scoring import score_samples
+from minirec.selection.compose import Profile
 from minirec.training.batches import Schedule
 from minirec.training.evaluate import Evaluation, evaluate
 from minirec.training.grpo import TrainResult, train
 from minirec.training.proxy import draw_proxy_rows, train_proxy
 from minirec.training.validation import Validation
 from worker.measured import Measured
-
-Profile = Literal["minirec", "paper"]
 
 
 @dataclass(frozen=True)
@@ -97,8 +96,8 @@ def unscored(bench: Bench) -> Measured:
     return Measured(bench.parts.pool, np.zeros((size, 1)), None, np.zeros(size, np.int8), None, None)
 
 
-def measure(bench: Bench, seed: int, profile: Profile) -> tuple[Measured, Cost]:
-    """Score the pool under a proxy, and what the two cost together."""
+def measure(bench: Bench, seed: int, profile: Profile, vector: str) -> tuple[Measured, Cost]:
+    """Score the pool under a proxy, and what the two cost together; `vector` is the one behind R."""
     proxy, cost = proxy_of(bench, seed)
     folder = bench.folder / f"seed-{seed}"
     arrays = folder / f"scores-{profile}.npz"
@@ -120,7 +119,9 @@ def measure(bench: Bench, seed: int, profile: Profile) -> tuple[Measured, Cost]:
             rewards=scored.reward,
             hits=scored.ndcg > 0,
             signal=scored.signal,
-            vectors=scored.hvp if profile == "paper" else scored.gradient,
+            gradient=scored.gradient,
+            hvp=scored.hvp,
+            teacher=scored.teacher,
             embeddings=scored.embedding,
             target_probability=scored.target_probability,
         )
@@ -128,7 +129,8 @@ def measure(bench: Bench, seed: int, profile: Profile) -> tuple[Measured, Cost]:
 
     cost = cost + Cost(**kept(folder / f"scores-{profile}.json", run))
     with np.load(arrays) as found:
-        return Measured(rows=bench.parts.pool, **found), cost
+        names = ("rewards", "hits", "signal", "embeddings", "target_probability")
+        return Measured(bench.parts.pool, vectors=found[vector], **{name: found[name] for name in names}), cost
 
 
 def proxy_of(bench: Bench, seed: int) -> tuple[Path, Cost]:

@@ -49,6 +49,8 @@ class ScoredSamples:
     """(B, d), mean over the rollouts of A_n g_n."""
     hvp: npt.NDArray[np.float32]
     """(B, d), mean over the rollouts of A_n H_n (A_n g_n)."""
+    teacher: npt.NDArray[np.float32]
+    """(B, d), mean over the rollouts of g_n: the gradient with A = 1, whatever they earned."""
     embedding: npt.NDArray[np.float32]
     """(B, d) unit rows, mean of the rollouts' z / |z|."""
     generated_tokens: npt.NDArray[np.int32]
@@ -69,6 +71,7 @@ class ScoredSamples:
             signal=np.zeros(samples, np.int8),
             gradient=np.zeros(per_sample, np.float32),
             hvp=np.zeros(per_sample, np.float32),
+            teacher=np.zeros(per_sample, np.float32),
             embedding=np.zeros(per_sample, np.float32),
             generated_tokens=np.zeros(per_rollout, np.int32),
             prompt_tokens=np.zeros(samples, np.int32),
@@ -194,9 +197,12 @@ def _keep_vectors(scored: ScoredSamples, rows: list[int], ranked: _Ranked) -> No
     """Vectors from the rollouts' own advantages; the teacher-forced A = 1 where a group's outcomes say nothing."""
     own = scored.signal[rows] == SIGNAL_POLICY
     weights = np.where(own[:, None], scored.advantage[rows], 1.0)
-    pulls = gradient_and_hvp(ranked.head, ranked.softmax, torch.from_numpy(weights).flatten().to(ranked.head.u.device))
-    for name, pull in zip(("gradient", "hvp"), pulls, strict=True):
-        getattr(scored, name)[rows] = pull.view(len(rows), -1, pull.shape[1]).mean(1).cpu().numpy()
+    scale = torch.from_numpy(weights).flatten().to(ranked.head.u.device)
+    pull, product = gradient_and_hvp(ranked.head, ranked.softmax, torch.ones_like(scale))
+    # Of a loss times A, the gradient has a factor A, and its Hessian applied to that gradient A^2.
+    scaled = {"gradient": scale[:, None] * pull, "hvp": scale.square()[:, None] * product, "teacher": pull}
+    for name, vectors in scaled.items():
+        getattr(scored, name)[rows] = vectors.view(len(rows), -1, vectors.shape[1]).mean(1).cpu().numpy()
     embedding = ranked.head.u.view(len(rows), -1, ranked.head.u.shape[1]).mean(1)
     scored.embedding[rows] = torch.nn.functional.normalize(embedding, dim=1).cpu().numpy()
     _mark_silent(scored, rows)
@@ -213,7 +219,7 @@ def _keep_greedy_vectors(
         ones = torch.ones(len(rows), device=z.device)
         pulls = gradient_and_hvp(head, softmax_over_items(head), ones, loss="ratio")
         scored.gradient[rows], scored.hvp[rows] = (pull.cpu().numpy() for pull in pulls)
-        scored.embedding[rows] = head.u.cpu().numpy()
+        scored.teacher[rows], scored.embedding[rows] = scored.gradient[rows], head.u.cpu().numpy()
     scored.signal[:] = SIGNAL_TEACHER
     _mark_silent(scored, list(range(len(samples))))
 

@@ -11,18 +11,20 @@ import pytest
 
 import benchmarks.quality.__main__ as quality
 from benchmarks.quality import runs
-from benchmarks.quality.arms import ARMS, FREE, KNOWN, PAPER, STRATA
+from benchmarks.quality.arms import ARMS, FREE, KNOWN, STRATA
 from benchmarks.quality.data import Parts, divide, find_set, open_set
 from benchmarks.quality.intervals import Bootstrap, ndcg_of
 from benchmarks.quality.pretrain import Pair, excluded
 from benchmarks.quality.report import write_report
 from benchmarks.quality.runs import Bench, kept
 from benchmarks.quality.study import Study
-from benchmarks.quality.teacher import teacher_vectors
 from minirec.data.dataset import Dataset
-from minirec.selection import SIGNAL_TEACHER, curriculum
+from minirec.selection import curriculum
 from tests.builders import tiny_model, with_splits, write_files
 from worker.measured import Measured
+
+PAPER = "MiniRec paper profile"
+TEACHER = "MiniRec, R teacher-forced"
 
 
 def measured(n: int = 60, *, seed: int = 0) -> Measured:
@@ -151,14 +153,15 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
 
 
 def test_arms_run_to_a_table_and_a_second_run_trains_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    arms = ("full data", "random", "MiniRec", PAPER[0])
+    arms = ("full data", "random", "MiniRec", PAPER, TEACHER)
     results = {arm: [quality.run_arm(bench, arm, 0) | {"seed": 0}] for arm in arms}
     by_arm = {arm: found[0] for arm, found in results.items()}
     group = bench.study.rollouts(0).group_size
     assert by_arm["random"]["cost"]["rollouts"] == 6 * group
     assert by_arm["full data"]["cost"]["rollouts"] == 24 * group
     assert by_arm["MiniRec"]["cost"]["rollouts"] == (8 + 24 + 6) * group
-    assert by_arm[PAPER[0]]["cost"]["rollouts"] == (8 + 24 + 6) * group + 24
+    assert by_arm[PAPER]["cost"]["rollouts"] == (8 + 24 + 6) * group + 24
+    assert by_arm[TEACHER]["cost"]["rollouts"] == by_arm["MiniRec"]["cost"]["rollouts"]
     assert len(by_arm["MiniRec"]["picks"]) == 6
 
     out = bench.folder / "report"
@@ -185,14 +188,3 @@ def test_the_parts_are_those_of_the_dataset(dataset: Dataset) -> None:
     parts: Parts = divide(dataset, pool=24, valid=99, test=99)
     assert {dataset.sample(int(row)).split for row in parts.valid} == {"valid"}
     assert {dataset.sample(int(row)).split for row in parts.test} == {"test"}
-
-
-def test_teacher_forced_vectors_are_those_that_scoring_falls_back_to(bench: Bench) -> None:
-    """Where a group has no signal, scoring itself takes A = 1."""
-    scored, _ = runs.measure(bench, 0, "minirec")
-    vectors = teacher_vectors(bench, 0)
-    silent = scored.signal == SIGNAL_TEACHER
-    assert vectors.shape == np.shape(scored.vectors)
-    np.testing.assert_allclose(vectors[silent], np.asarray(scored.vectors)[silent], rtol=1e-4, atol=1e-6)
-    assert silent.sum() >= 1
-    assert not np.allclose(vectors, np.asarray(scored.vectors))

@@ -92,7 +92,7 @@ def test_shapes_types_and_ranges(policy: Policy, samples: list[Sample], items: I
     n, g, d = len(samples), SETTINGS.group_size, policy.hidden_size
     shapes = {field.name: getattr(scored, field.name).shape for field in fields(scored)}
     assert {shapes[name] for name in ("reward", "ndcg", "rank", "target_probability", "advantage")} == {(n, g)}
-    assert {shapes[name] for name in ("gradient", "hvp", "embedding")} == {(n, d)}
+    assert {shapes[name] for name in ("gradient", "hvp", "teacher", "embedding")} == {(n, d)}
     assert scored.rank.min() >= 1
     assert scored.rank.max() <= len(items)
     assert ((scored.reward >= 0) & (scored.reward <= 1)).all()
@@ -178,6 +178,19 @@ def test_a_group_that_never_hits_falls_back_on_the_teacher(
     assert (result.signal[never] == 1).all()
     assert not result.advantage[never].any()
     assert result.gradient[never].any(axis=1).all()
+
+
+def test_teacher_vectors_do_not_heed_what_the_rollouts_earned(
+    policy: Policy, catalogue: Any, items: Items, samples: list[Sample], scored: ScoredSamples
+) -> None:
+    other = score_samples(
+        policy, catalogue, items, samples, rollouts=SETTINGS.model_copy(update={"ndcg_k": 1, "softmax_weight": 0.5})
+    )
+    np.testing.assert_allclose(other.teacher, scored.teacher, rtol=1e-5)
+    silent = other.signal == 1
+    assert silent.any()
+    np.testing.assert_array_equal(other.teacher[silent], other.gradient[silent])
+    assert not np.allclose(scored.teacher, scored.gradient)
 
 
 def test_paper_profile_keeps_the_rewards_and_takes_vectors_from_a_greedy_rollout(
