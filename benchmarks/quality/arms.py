@@ -1,8 +1,8 @@
 """The arms: which samples of the pool each one trains on, and in which order.
 
-MiniRec's own arms go through `worker.select.choose`, the function that answers a selection request, with the request
-that a user would send; arms without a part hand it the measurements without that signal. Arms that define no
-order train in a random one.
+MiniRec's own arms and the service's baselines go through `worker.select`, the code that answers a selection request,
+with the request that a user would send; arms without a part hand it the measurements without that signal. Arms that
+define no order train in a random one.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from typing import Any, Final
 import numpy as np
 
 from api_schemas import SelectionCreate
+from api_schemas.selections import Baseline
 from benchmarks.quality.data import Rows
 from benchmarks.quality.proposals import PROPOSALS, TEACHER
-from minirec.selection import baseline
-from minirec.selection.baselines import Arm
 from minirec.selection.compose import Profile
 from worker.measured import Measured
-from worker.select import choose
+from worker.select import choose, choose_arms
 
 STRATA: Final = 20
 """Equal ranges of effort that the coverage arm spreads its picks over."""
@@ -34,22 +33,21 @@ def everything(measured: Measured, size: int, seed: int) -> Rows:
     return np.random.default_rng(seed).permutation(len(measured.rows))
 
 
-def from_baseline(arm: Arm) -> Choice:
+def from_baseline(arm: Baseline) -> Choice:
     """An arm of the service's `baselines`, in random order."""
 
     def pick(measured: Measured, size: int, seed: int) -> Rows:
-        picked = baseline(
-            arm,
-            size,
-            rewards=measured.rewards,
-            vectors=measured.vectors,
-            embeddings=measured.embeddings,
-            target_probabilities=measured.target_probability,
-            seed=seed,
-        )
+        picked = choose_arms(request(size, seed, baselines=[arm]), measured, size)[arm]
         return np.random.default_rng(seed).permutation(picked)
 
     return pick
+
+
+def request(size: int, seed: int, **settings: Any) -> SelectionCreate:
+    """A selection with these settings of `POST /v1/selections`."""
+    curriculum = {"seed": seed} | settings.get("curriculum", {})
+    body = settings | {"curriculum": curriculum, "size": size, "dataset_id": "ds_quality", "signals": "uploaded"}
+    return SelectionCreate.model_validate(body)
 
 
 def effort_with_coverage(measured: Measured, size: int, seed: int) -> Rows:
@@ -75,12 +73,10 @@ def effort_with_coverage(measured: Measured, size: int, seed: int) -> Rows:
 
 
 def minirec(known: Callable[[Measured], Measured] = lambda measured: measured, **settings: Any) -> Choice:
-    """A selection with these settings of `POST /v1/selections`, from what is `known` of the measurements."""
+    """MiniRec with these settings, from what is `known` of the measurements."""
 
     def pick(measured: Measured, size: int, seed: int) -> Rows:
-        curriculum = {"seed": seed} | settings.get("curriculum", {})
-        body = settings | {"curriculum": curriculum, "size": size, "dataset_id": "ds_quality", "signals": "uploaded"}
-        return choose(SelectionCreate.model_validate(body), known(measured)).order
+        return choose(request(size, seed, **settings), known(measured)).order
 
     return pick
 
