@@ -103,12 +103,20 @@ def write_curves(results: Results, path: Path) -> None:
     path.write_text(json.dumps(curves, indent=None) + "\n")
 
 
-def plot_costs(results: Results, path: Path) -> None:
-    """Quality against rollouts, selection included; bars are the seeds' standard errors."""
+def plot_of(arms: int) -> tuple[Any, Any]:
+    """An empty figure with a colour for every arm."""
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
+    axes.set_prop_cycle(color=[colormaps["turbo"](place / max(1, arms - 1)) for place in range(arms)])
+    return figure, axes
+
+
+def plot_costs(results: Results, path: Path) -> None:
+    """Quality against rollouts, selection included; bars are the seeds' standard errors."""
+    figure, axes = plot_of(len(results))
     for arm, runs in results.items():
         quality = [run["test"]["ndcg"]["10"] for run in runs]
         rollouts = average([run["cost"] for run in runs], "rollouts")
@@ -121,10 +129,7 @@ def plot_costs(results: Results, path: Path) -> None:
 
 def plot_curves(results: Results, path: Path) -> None:
     """Validation NDCG@10 by update: mean over the seeds still training."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = plot_of(len(results))
     for arm, runs in results.items():
         at: dict[int, list[float]] = {}
         for run in runs:
