@@ -46,6 +46,41 @@ class ItemRow(BaseModel):
     title: Annotated[str, Field(min_length=1, max_length=2_000)]
 
 
+class Message(BaseModel):
+    """One turn of a chat."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    role: Literal["system", "user", "assistant"]
+    content: Annotated[str, Field(min_length=1)]
+
+
+class PromptRow(BaseModel):
+    """One prompt to answer in text; every further field is kept, and handed to the rewards."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+    id: Identifier
+    prompt: Annotated[str, Field(min_length=1)] | Annotated[list[Message], Field(min_length=1, max_length=1_000)]
+    """A text is one user turn."""
+    answer: str | Annotated[list[str], Field(min_length=1, max_length=10_000)] | None = None
+    """What rewards compare with: a text, or several that are equally right (for `ranked_ndcg`: relevant)."""
+    source: Identifier | None = None
+    """Data set that it comes from, e.g. `openai/gsm8k`; exports hand it on."""
+    split: Split | None = None
+
+    @property
+    def messages(self) -> list[Message]:
+        """The prompt as a chat."""
+        return [Message(role="user", content=self.prompt)] if isinstance(self.prompt, str) else self.prompt
+
+    @model_validator(mode="after")
+    def _waits_for_an_answer(self) -> PromptRow:
+        if isinstance(self.prompt, list) and self.prompt[-1].role == "assistant":
+            raise ValueError("the prompt ends with the assistant's turn; end with the turn that it shall answer")
+        return self
+
+
 class RewardRow(BaseModel):
     """Rewards of one sample, measured elsewhere; further fields are ignored."""
 

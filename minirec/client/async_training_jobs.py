@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from api_schemas import Artifact, Evaluation, Page, RecGrpoArgs, TrainingJob
+from api_schemas import Artifact, Evaluation, Page, TrainingArgs, TrainingJob
 from minirec.client.async_jobs import AsyncJobs
 from minirec.client.async_transport import AsyncTransport
 from minirec.client.core import Call
@@ -27,7 +27,7 @@ class AsyncTrainingJobs(AsyncJobs[TrainingJob]):
         dataset: str | None = None,
         ids: Sequence[str] | None = None,
         model: Model | None = None,
-        args: RecGrpoArgs | Mapping[str, Any] | None = None,
+        args: TrainingArgs | Mapping[str, Any] | None = None,
         evaluation: Evaluation | Mapping[str, Any] | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> TrainingJob:

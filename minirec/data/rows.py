@@ -107,6 +107,8 @@ def _message(detail: dict[str, Any], raw: bytes) -> str:
     if kind == "missing":
         return "the field is missing"
     if kind == "extra_forbidden":
+        if len(detail["loc"]) > 1:
+            return "unknown field; a message has role and content"
         return "unknown field; a sample has id, history, target, user_id, timestamp, ratings, history_timestamps, split"
     if kind == "too_short":
         return "must not be empty"

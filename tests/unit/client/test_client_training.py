@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from api_schemas import Evaluation, RecGrpoArgs
+from api_schemas import Evaluation, TrainingArgs
 from minirec.client import AsyncMiniRec, JobFailedError
 from tests.unit.client.scripted_service import Script, training_job_json
 
@@ -32,7 +32,7 @@ def test_create_sends_what_was_given_and_nothing_else() -> None:
     service = Script(answer(training_job_json(), 202))
     service.client().training_jobs.create(
         selection="sel_1",
-        args=RecGrpoArgs(updates=3),
+        args=TrainingArgs(updates=3),
         evaluation=Evaluation(test_samples=0),
         metadata={"run": "7"},
     )
