@@ -47,6 +47,7 @@ def readme(
         "answer": recipes.ANSWERS[kind][format],
         "more": recipes.MORE[kind][format],
         "pass": recipes.PASS[kind],
+        "elsewhere": recipes.ELSEWHERE[kind],
         "imports": recipes.TRL_IMPORTS if kind == "prompts" else "",
         "reward": recipes.TRL_REWARD.format(rewards=rewards) if kind == "prompts" else "",
         "reward_name": "earned" if kind == "prompts" else "YOUR_REWARD",

@@ -121,8 +121,8 @@ SCORES = """\
 ## Scores
 
 `pass_rate`: share of the rollouts that {pass}. `reward_mean`, `reward_std`: over the `n_rollouts` rollouts.
-`learnability` and `representativeness`: why it was chosen. They were measured with the rewards of the selection,
-which are not those of another trainer: see `selection` in `manifest.json`.
+`learnability` and `representativeness`: why it was chosen. They were measured with the rewards of the
+selection{elsewhere}: see `selection` in `manifest.json`.
 """
 
 RECIPES: Mapping[Format, str] = {
@@ -171,6 +171,7 @@ MORE: Mapping[Kind, Mapping[Format, str]] = {
     },
 }
 PASS: Mapping[Kind, str] = {"interactions": "hit the target", "prompts": "earned something"}
+ELSEWHERE: Mapping[Kind, str] = {"interactions": ", which are not those of another trainer", "prompts": ""}
 
 TRL_IMPORTS = """\
 import json
