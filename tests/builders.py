@@ -9,7 +9,7 @@ from typing import Any
 
 GENRES = ("jazz", "punk", "opera", "techno", "folk", "metal")
 ADJECTIVES = ("Silent", "Golden", "Broken", "Electric", "Hidden", "Crimson", "Distant", "Frozen", "Burning", "Paper")
-PROMPTS: list[dict[str, Any]] = [
+MIXED_PROMPTS: list[dict[str, Any]] = [
     {"id": "p1", "prompt": "What is 1 + 1?", "answer": "2", "level": 3, "tags": ["sum"], "source": "openai/gsm8k"},
     {
         "id": "p2",
@@ -59,9 +59,9 @@ def tiny_model(models_dir: Path) -> Path:
     return build_tiny_model(models_dir / "tiny", texts=texts)
 
 
-def write_prompts(folder: Path, *, count: int = 48) -> Path:
+def write_mixed_prompts(folder: Path, *, count: int = 48) -> Path:
     """Prompts as a JSONL file: those three again and again, under ids of their own."""
     path = folder / "prompts.jsonl"
-    rows = [PROMPTS[n % len(PROMPTS)] | {"id": f"p{n:03d}"} for n in range(count)]
+    rows = [MIXED_PROMPTS[n % len(MIXED_PROMPTS)] | {"id": f"p{n:03d}"} for n in range(count)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path

@@ -16,7 +16,7 @@ from minirec.settings import Settings
 from minirec.store import Store, connect
 from minirec.store.machine import Doorbell, Ring
 from service.app import create_app
-from tests.builders import write_files, write_prompts
+from tests.builders import write_files, write_mixed_prompts
 
 KEY = "test-key-0123456789"
 
@@ -44,7 +44,7 @@ class Service:
 
     def upload_prompts(self, *, data: dict[str, str] | None = None) -> dict[str, Any]:
         """Upload the small dataset of prompts and return its record."""
-        with write_prompts(self.files[0].parent).open("rb") as prompts:
+        with write_mixed_prompts(self.files[0].parent).open("rb") as prompts:
             response = self.http.post("/v1/datasets", files={"prompts": prompts}, data=data)
         assert response.status_code == 201, response.text
         return dict(response.json())

@@ -16,7 +16,7 @@ from tests.api.conftest import Service, training_body
 from tests.api.stand_in import StandIn
 from tests.api.test_datasets import blobs, rows_of
 from tests.api.test_problems import assert_problem
-from tests.builders import PROMPTS
+from tests.builders import MIXED_PROMPTS
 
 IDS = [f"p{n:03d}" for n in range(48)]
 ORDER = [f"p{7 * n:03d}" for n in range(6)][::-1]
@@ -54,8 +54,8 @@ def test_interactions_stay_what_they_were(service: Service) -> None:
 
 
 def test_the_same_prompts_in_another_format_are_the_same_content(service: Service) -> None:
-    packed = gzip.compress("".join(json.dumps(row) + "\n" for row in PROMPTS).encode())
-    hashes = {post(service, *PROMPTS).json()["content_hash"]}
+    packed = gzip.compress("".join(json.dumps(row) + "\n" for row in MIXED_PROMPTS).encode())
+    hashes = {post(service, *MIXED_PROMPTS).json()["content_hash"]}
     hashes.add(service.http.post("/v1/datasets", files={"prompts": ("p", packed)}).json()["content_hash"])
     assert len(hashes) == 1
 
@@ -116,8 +116,8 @@ def test_the_subset_as_parquet_has_columns_that_fit_every_row(service: Service, 
         "split": None,
         "extra": '{"level":3,"tags":["sum"]}',
     }
-    assert (films["prompt"], json.loads(films["answer"])) == (PROMPTS[1]["prompt"], ["Alien", "Amélie"])
-    assert json.loads(films["extra"]) == {name: PROMPTS[1][name] for name in ("ability", "completion")}
+    assert (films["prompt"], json.loads(films["answer"])) == (MIXED_PROMPTS[1]["prompt"], ["Alien", "Amélie"])
+    assert json.loads(films["extra"]) == {name: MIXED_PROMPTS[1][name] for name in ("ability", "completion")}
     assert (open_["answer"], open_["extra"]) == (None, '{"level":1.5}')
 
 

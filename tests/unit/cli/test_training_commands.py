@@ -37,14 +37,6 @@ EVENTS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _no_stack_and_no_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MINIREC_DATA_DIR", str(tmp_path / "no-stack"))
-    monkeypatch.setenv("COLUMNS", "200")
-    for name in ("MINIREC_BASE_URL", "MINIREC_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def stream(*events: dict[str, Any]) -> httpx2.Response:
     return httpx2.Response(200, content=sse(*events), headers={"content-type": "text/event-stream"})
 

@@ -14,7 +14,7 @@ import pytest
 from minirec.data.dataset import Dataset, PromptDataset
 from minirec.data.exports import Format, Pick, Row, Scores, build_rows, write_export
 from minirec.data.ingest import ingest, ingest_prompts
-from tests.builders import tiny_model, write_files, write_prompts
+from tests.builders import tiny_model, write_files, write_mixed_prompts
 
 SELECTION = {"id": "sel_1", "provenance": {"model": {"id": "tiny", "revision": "abc"}, "dataset_content_hash": "d0"}}
 STAGES = (4, 4, 3)
@@ -51,7 +51,7 @@ def rows(dataset: Dataset, picks: list[Pick]) -> list[Row]:
 @pytest.fixture(scope="session")
 def prompt_dataset(tmp_path_factory: pytest.TempPathFactory) -> PromptDataset:
     folder = tmp_path_factory.mktemp("prompts")
-    return PromptDataset.open(ingest_prompts(write_prompts(folder), folder / "stored").path)
+    return PromptDataset.open(ingest_prompts(write_mixed_prompts(folder), folder / "stored").path)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from minirec.data.dataset import PromptDataset
 from minirec.data.exports import FORMATS, Format, Pick, Row, SourceMissingError, build_rows
 from minirec.data.exports.columns import MAX_COLUMNS, extra_columns
 from minirec.rewards import Scorer
-from tests.builders import PROMPTS
+from tests.builders import MIXED_PROMPTS
 from tests.unit.exports.conftest import REWARDS, STAGES, Export, written
 from tests.unit.exports.test_export_folder import lines, manifest_of
 
@@ -28,7 +28,7 @@ TRL_COLUMNS = {"prompt", "solution", "ground_truth", "source", "ability", "level
 
 def kinds(rows: list[Row]) -> list[int]:
     """Which of the three kinds of prompts each row is of."""
-    return [row.index % len(PROMPTS) for row in rows]
+    return [row.index % len(MIXED_PROMPTS) for row in rows]
 
 
 def score(completion: str, row: dict[str, Any]) -> float:
@@ -40,7 +40,7 @@ def test_rows_are_the_prompts_as_they_were_uploaded(prompt_rows: list[Row], pick
     assert [row.index for row in prompt_rows] == [pick.row for pick in picks]
     assert set(kinds(prompt_rows)) == {0, 1, 2}
     for row, kind in zip(prompt_rows, kinds(prompt_rows), strict=True):
-        sent = PROMPTS[kind] | {"id": row.id}
+        sent = MIXED_PROMPTS[kind] | {"id": row.id}
         prompt = sent["prompt"]
         assert row.messages == ([{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt)
         assert (row.answer, row.uploaded) == (sent.get("answer"), sent)
@@ -51,9 +51,9 @@ def test_json_lines_keep_what_was_uploaded(prompt_export: Export, prompt_rows: l
     for line, row, kind in zip(
         lines(prompt_export("jsonl") / "train.jsonl"), prompt_rows, kinds(prompt_rows), strict=True
     ):
-        assert (line["id"], line["prompt"], line["answer"]) == (row.id, row.messages, PROMPTS[kind].get("answer"))
+        assert (line["id"], line["prompt"], line["answer"]) == (row.id, row.messages, MIXED_PROMPTS[kind].get("answer"))
         known = {"id", "prompt", "answer", "source", "split"}
-        assert line["meta"] == {name: value for name, value in PROMPTS[kind].items() if name not in known}
+        assert line["meta"] == {name: value for name, value in MIXED_PROMPTS[kind].items() if name not in known}
         assert "item_id" not in line
 
 
