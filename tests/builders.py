@@ -37,6 +37,17 @@ def with_splits(samples: Path) -> Path:
     return samples
 
 
+def write_prompts(folder: Path, *, prompts: int = 40, splits: bool = True) -> Path:
+    """Sums to do in one's head, as a JSONL file; of every eight six to train on, one to validate, one to test with."""
+    names = ("train",) * 6 + ("valid", "test")
+    path = folder / "prompts.jsonl"
+    with path.open("w") as file:
+        for n in range(prompts):
+            row = {"id": f"p{n:03d}", "prompt": f"What is {n} + {n % 7}?", "answer": str(n + n % 7), "level": n % 3}
+            file.write(json.dumps(row | ({"split": names[n % 8]} if splits else {})) + "\n")
+    return path
+
+
 def tiny_model(models_dir: Path) -> Path:
     """A random two-layer model with its own tokenizer, as the local model `tiny`."""
     from minirec.policy.tiny import build_tiny_model
