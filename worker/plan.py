@@ -64,7 +64,7 @@ def names(request: SelectionCreate, basis: Basis) -> Names:
             model=basis.model_fingerprint,
             prompt=basis.prompt,
             rollouts=rollouts,
-            settings=request.proxy.model_dump(mode="json"),
+            settings=request.proxy.identity(),
             version=TRAINING_VERSION,
         )
     catalogue = fingerprint(content=basis.content_hash, model=basis.model_fingerprint, proxy=proxy, prompt=basis.prompt)

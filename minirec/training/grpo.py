@@ -248,7 +248,7 @@ def _identity(
     validation: Validation | None,
 ) -> dict[str, Any]:
     """What must be the same for a checkpoint to belong to a run; how long it goes on may change."""
-    identity = {"samples": _digest(dataset, rows), "rollouts": rollouts.model_dump(), "grpo": grpo.model_dump()}
+    identity = {"samples": _digest(dataset, rows), "rollouts": rollouts.model_dump(), "grpo": grpo.identity()}
     if validation is not None:
         identity["validation"] = {"samples": _digest(dataset, validation.rows), "every": validation.every}
     return identity
