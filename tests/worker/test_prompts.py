@@ -12,6 +12,7 @@ import pytest
 
 from minirec.data.ingest import ingest_prompts
 from minirec.store.names import prompts_blob
+from tests.builders import reward_package
 from tests.worker.bench import Bench
 from worker import score_prompts
 
@@ -21,17 +22,7 @@ DIGITS = [{"name": "digits"}]
 @pytest.fixture(autouse=True)
 def _digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reward that a tiny random model does earn now and then, registered by a package."""
-    (tmp_path / "counting.py").write_text(
-        "def digits(completion, answer, row):\n"
-        "    if row['id'] == 'p009' and row.get('level') == 0 and 'poison' in globals():\n"
-        "        raise KeyError('poison')\n"
-        "    return sum(c in answer for c in completion) / max(1, len(completion))\n"
-    )
-    info = tmp_path / "counting-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: counting\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[minirec.rewards]\ndigits = counting:digits\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.syspath_prepend(str(reward_package(tmp_path)))
     monkeypatch.delitem(sys.modules, "counting", raising=False)
 
 
@@ -99,7 +90,7 @@ def test_rewards_are_checked_before_the_model_runs(prompt_bench: Bench, changes:
 def test_a_reward_that_fails_fails_the_job_and_names_the_sample(prompt_bench: Bench) -> None:
     import counting  # type: ignore[import-not-found]
 
-    counting.poison = True
+    counting.poisoned = True
     job = create(prompt_bench)
     prompt_bench.hear()
     error = error_of(prompt_bench, job)
