@@ -51,6 +51,33 @@ def with_splits(samples: Path) -> Path:
     return samples
 
 
+def write_prompts(folder: Path, *, prompts: int = 40, splits: bool = True) -> Path:
+    """Sums to do in one's head, as a JSONL file; of every eight six to train on, one to validate, one to test with."""
+    names = ("train",) * 6 + ("valid", "test")
+    path = folder / "prompts.jsonl"
+    with path.open("w") as file:
+        for n in range(prompts):
+            row = {"id": f"p{n:03d}", "prompt": f"What is {n} + {n % 7}?", "answer": str(n + n % 7), "level": n % 3}
+            file.write(json.dumps(row | ({"split": names[n % 8]} if splits else {})) + "\n")
+    return path
+
+
+def reward_package(folder: Path) -> Path:
+    """An installed package, as pip leaves one, whose reward `digits` a random model does earn now and then."""
+    (folder / "counting.py").write_text(
+        "poisoned = False\n\n\n"
+        "def digits(completion, answer, row):\n"
+        "    if poisoned and row['id'] == 'p009':\n"
+        "        raise KeyError('poison')\n"
+        "    return sum(char in answer for char in completion) / max(1, len(completion))\n"
+    )
+    info = folder / "counting-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: counting\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[minirec.rewards]\ndigits = counting:digits\n")
+    return folder
+
+
 def tiny_model(models_dir: Path) -> Path:
     """A random two-layer model with its own tokenizer, as the local model `tiny`."""
     from minirec.policy.tiny import build_tiny_model

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from minirec.data.dataset import Dataset
+from minirec.data.dataset import Dataset, PromptDataset
 from minirec.store.blobs import BlobStore
-from minirec.store.names import items_blob, samples_blob
+from minirec.store.names import items_blob, prompts_blob, samples_blob
 
 
 def open_dataset(blobs: BlobStore, content_hash: str) -> Dataset:
@@ -17,6 +17,16 @@ def open_dataset(blobs: BlobStore, content_hash: str) -> Dataset:
     )
 
 
+def open_prompts(blobs: BlobStore, content_hash: str) -> PromptDataset:
+    """The prompt dataset with this content. Raises BlobMissingError."""
+    return _open_prompts(str(blobs.local_path(prompts_blob(content_hash))))
+
+
 @lru_cache(maxsize=4)
 def _open(samples: str, items: str) -> Dataset:
     return Dataset.open(samples, items)
+
+
+@lru_cache(maxsize=4)
+def _open_prompts(prompts: str) -> PromptDataset:
+    return PromptDataset.open(prompts)

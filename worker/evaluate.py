@@ -31,7 +31,7 @@ def run(work: Work) -> Outcome:
         on_items=lambda _: work.check(),
         on_samples=work.progress,
     )
-    blobs.put_bytes(plan.ranking_blob(name), evaluation.ranking().model_dump_json().encode())
+    blobs.put_bytes(plan.ranking_blob(name), evaluation.summary().model_dump_json().encode())
     work.tell("evaluation", evaluation_event("test", update, evaluation))
     work.done = len(rows)
     return Outcome()

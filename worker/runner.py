@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from minirec.policy.reference import ModelRefused
+from minirec.rewards import RewardError
 from minirec.selection import EmptySelectionError
 from minirec.settings import Settings, settings
 from minirec.store import Store, connect
@@ -27,6 +28,7 @@ HANDLERS = {
     "proxy": "worker.proxy",
     "catalogue": "worker.catalogue",
     "score": "worker.score",
+    "score_prompts": "worker.score_prompts",
     "select": "worker.select",
     "prepare_training": "worker.training_plan",
     "train": "worker.train",
@@ -96,6 +98,8 @@ def describe(error: Exception) -> tuple[dict[str, Any], bool]:
         code, retryable, message = error.code, error.retryable, str(error)
     elif isinstance(error, ModelRefused):
         code, retryable, message = error.code, False, str(error)
+    elif isinstance(error, RewardError):
+        code, retryable, message = "reward_failed", False, str(error)
     elif isinstance(error, EmptySelectionError):
         code, retryable, message = "empty_selection", False, str(error)
     elif isinstance(error, StoreError):

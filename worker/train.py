@@ -39,7 +39,7 @@ def run(work: Work) -> Outcome:
     return Outcome(job={"updates_done": str(work.done)})
 
 
-def _train(work: Work, checkpoints: Checkpoints, out: Path) -> TrainResult:
+def _train(work: Work, checkpoints: Checkpoints, out: Path) -> TrainResult[UpdateMetrics]:
     spec, blobs = work.claim.spec, work.store.blobs
     rows = blobs.get_arrays(plan.pool_blob(spec["name"]))
 
@@ -85,7 +85,7 @@ def evaluation_event(split: str, update: int, evaluation: Evaluation) -> dict[st
     return {"split": split, "update": update, "ndcg10": evaluation.ndcg[10], "hr10": evaluation.hit_rate[10]}
 
 
-def _store(work: Work, result: TrainResult) -> None:
+def _store(work: Work, result: TrainResult[UpdateMetrics]) -> None:
     """Store what the run left, its summary last: where that is, the rest is."""
     name, blobs = work.claim.spec["name"], work.store.blobs
     for file in ADAPTER_FILES:

@@ -118,7 +118,7 @@ def _training(work: Work, request: TrainingJobCreate, samples: Samples, common: 
     }
     rows = {"train": samples.train, "valid": samples.valid}
     fingerprints = {name: plan.rows_fingerprint(values) for name, values in rows.items()}
-    name = plan.fingerprint(**basis, **settings, **fingerprints)
+    name = plan.fingerprint(**basis, **settings | {"grpo": args.grpo.identity()}, **fingerprints)
     work.store.blobs.put_arrays(plan.pool_blob(name), rows)
     spec = json.dumps(common | settings | {"name": name})
     return Stage("training", f"train:{name}", "train", "train", 1, updates, spec)

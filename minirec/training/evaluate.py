@@ -31,7 +31,12 @@ class Evaluation:
     ndcg: dict[int, float]
     """NDCG@k: 1 / log2(rank + 1) of a target among the first k, else 0."""
 
-    def ranking(self) -> Ranking:
+    @property
+    def score(self) -> float:
+        """What the best adapter is chosen by."""
+        return self.ndcg[10]
+
+    def summary(self) -> Ranking:
         """The same as the API shows it."""
         hr, ndcg = ({str(k): mean for k, mean in means.items()} for means in (self.hit_rate, self.ndcg))
         return Ranking(samples=self.samples, hr=hr, ndcg=ndcg)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import torch
 
 from api_schemas.selections import RolloutSettings
 from api_schemas.training import GrpoSettings
-from minirec.data.dataset import Dataset, Sample
+from minirec.data.dataset import Dataset, Sample, SampleTable
 from minirec.policy.catalogue import embed_items
 from minirec.policy.policy import Policy
 from minirec.policy.rollouts import sampling_noise
@@ -28,6 +28,8 @@ from minirec.training.experience import ndcg_at
 from minirec.training.learner import Learned, Learner
 from minirec.training.lora import save_adapter, set_adapter_tensors, with_lora
 from minirec.training.validation import Validation
+
+M = TypeVar("M")
 
 
 @dataclass(frozen=True)
@@ -64,14 +66,14 @@ class UpdateMetrics:
 
 
 @dataclass(frozen=True)
-class TrainResult:
-    """A finished run."""
+class TrainResult(Generic[M]):
+    """A finished run, whose updates are told of by an M each."""
 
     adapter: Path
     """Folder with `adapter_config.json` and `adapter_model.safetensors`."""
     updates: int
     samples_seen: int
-    metrics: list[UpdateMetrics]
+    metrics: list[M]
     """One per update, those before a resume included."""
     evaluations: list[dict[str, Any]]
     """`Ranking` and `update` of every evaluation on validation samples."""
@@ -96,7 +98,7 @@ def train(
     on_evaluation: Callable[[int, Evaluation], None] | None = None,
     on_items: Callable[[int], None] | None = None,
     resume: bool = True,
-) -> TrainResult:
+) -> TrainResult[UpdateMetrics]:
     """Train LoRA weights on the samples in `rows`, in that order in every epoch; the policy itself stays as it was.
 
     Runs for `updates` batches, starting over as often as that takes, or for `epochs` where it is None; `validation` may
@@ -139,7 +141,7 @@ def train(
         best = progress.best
         if best is not None:
             set_adapter_tensors(learning, best.weights)
-        adapter = _save_whole(learning, out / "adapter")
+        adapter = save_whole(learning, out / "adapter")
     return TrainResult(
         adapter=adapter,
         updates=progress.update,
@@ -175,7 +177,7 @@ class _Run:
         noise = np.stack([_noise(sample, number, self.learner.rollouts) for sample in samples])
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             # For dropout. Nothing random outlives an update, so a resumed run needs no generator's state.
-            torch.manual_seed(_seed(self.learner.grpo.seed, number))
+            torch.manual_seed(seed_of(self.learner.grpo.seed, number))
             learned = self.learner.update(samples, catalogue, noise)
         metrics = self._metrics(learned, time.perf_counter() - started, catalogue_seconds)
         self.progress.metrics.append(asdict(metrics))
@@ -232,11 +234,11 @@ class _Run:
 
 def _noise(sample: Sample, update: int, rollouts: RolloutSettings) -> npt.NDArray[np.float64]:
     """Sampling noise (G, T) that depends on the seed, the update and the sample alone."""
-    seed = _seed(rollouts.seed, update)
+    seed = seed_of(rollouts.seed, update)
     return sampling_noise(sample.id, seed=seed, rollouts=rollouts.group_size, length=rollouts.max_new_tokens)
 
 
-def _seed(seed: int, update: int) -> int:
+def seed_of(seed: int, update: int) -> int:
     return int(np.random.SeedSequence([seed, update]).generate_state(1, np.uint64)[0])
 
 
@@ -248,18 +250,18 @@ def _identity(
     validation: Validation | None,
 ) -> dict[str, Any]:
     """What must be the same for a checkpoint to belong to a run; how long it goes on may change."""
-    identity = {"samples": _digest(dataset, rows), "rollouts": rollouts.model_dump(), "grpo": grpo.model_dump()}
+    identity = {"samples": digest_of(dataset, rows), "rollouts": rollouts.model_dump(), "grpo": grpo.identity()}
     if validation is not None:
-        identity["validation"] = {"samples": _digest(dataset, validation.rows), "every": validation.every}
+        identity["validation"] = {"samples": digest_of(dataset, validation.rows), "every": validation.every}
     return identity
 
 
-def _digest(dataset: Dataset, rows: Sequence[int]) -> str:
+def digest_of(dataset: SampleTable, rows: Sequence[int]) -> str:
     ids = dataset.ids
     return hashlib.sha256(json.dumps([ids[row] for row in rows]).encode()).hexdigest()
 
 
-def _save_whole(policy: Policy, folder: Path) -> Path:
+def save_whole(policy: Policy, folder: Path) -> Path:
     """Write the adapter under its final name only once it is complete."""
     scratch = folder.with_name(f".{folder.name}")
     for stale in (scratch, folder):

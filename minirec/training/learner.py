@@ -33,7 +33,14 @@ from minirec.policy.policy import Policy
 from minirec.policy.rewards import Outcomes
 from minirec.selection import advantages
 from minirec.training.experience import Episodes, Items, earn, play, sampling_of
-from minirec.training.forward import embed_with_gradient, plan_trees, run_trees, tokens_that_fit, with_gradients
+from minirec.training.forward import (
+    embed_with_gradient,
+    plan_trees,
+    recomputes_activations,
+    run_trees,
+    tokens_that_fit,
+    with_gradients,
+)
 from minirec.training.losses import ENDED, clipped_objective, item_log_probabilities
 from minirec.training.packing import Branch, Tree
 
@@ -98,12 +105,12 @@ class Learner:
         The item vectors' graph is shared by all of them: they work on a copy of the vectors, and what they want of it
         goes back through the graph once, at the end.
         """
-        budget = tokens_that_fit(self.policy)
+        budget = tokens_that_fit(self.policy, self.grpo)
         trees = plan_trees(self.policy, prompts, branches, budget)
         drawn, groups = sum(len(branch.drawn) for branch in branches), sum(branch.best for branch in branches)
         losses = torch.zeros(2)
-        with with_gradients(self.policy):
-            contrast = Contrast.of(self.policy, self.items, samples)
+        with with_gradients(self.policy, recompute=recomputes_activations(self.policy, self.grpo)):
+            contrast = Contrast.of(self.policy, self.items, samples, budget)
             wanted = [*self.weights, contrast.vectors]
             gradients = [torch.zeros_like(tensor) for tensor in wanted]
 
@@ -162,9 +169,9 @@ class Contrast:
     """(B, Y), true for others' targets in a sample's history."""
 
     @classmethod
-    def of(cls, policy: Policy, items: Items, samples: Sequence[Sample]) -> Contrast:
+    def of(cls, policy: Policy, items: Items, samples: Sequence[Sample], budget: int) -> Contrast:
         targets = sorted({sample.target for sample in samples})
-        graph = embed_with_gradient(policy, [items[target] for target in targets])
+        graph = embed_with_gradient(policy, [items[target] for target in targets], budget)
         chosen = torch.tensor([targets.index(sample.target) for sample in samples], device=policy.device)
         outside = [[target in sample.history and target != sample.target for target in targets] for sample in samples]
         masked = torch.tensor(outside, device=policy.device)

@@ -31,7 +31,7 @@ def train_proxy(
     out: Path,
     on_update: Callable[[UpdateMetrics], None] | None = None,
     on_items: Callable[[int], None] | None = None,
-) -> TrainResult:
+) -> TrainResult[UpdateMetrics]:
     """Train the proxy's adapter in `out`/adapter, going on from a checkpoint that is already there; see `train`."""
     rows = draw_proxy_rows(pool, proxy.samples, proxy.grpo.seed)
     return train(

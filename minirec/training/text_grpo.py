@@ -1,0 +1,326 @@
+"""`train_text`: GRPO on prompts with TRL's trainer, in the order given, with checkpoints to resume from.
+
+TRL rolls out, scores and steps. Around it: the order, which its sampler would shuffle and whose end it would drop; the
+best adapter on validation prompts; a checkpoint that is whole or not there; and randomness that follows from the seed
+and the number of the update, so that a resumed run draws what an undisturbed one would have drawn.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import set_seed
+from datasets import Dataset
+from transformers import TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from api_schemas.selections import RolloutSettings
+from api_schemas.training import GrpoSettings
+from minirec.data.dataset import PromptDataset
+from minirec.policy.policy import Policy
+from minirec.policy.prompts import FIXED_DATE, plain_text, text_prompt
+from minirec.rewards import Scorer
+from minirec.selection.gate import HIT_REWARD
+from minirec.training.batches import Schedule
+from minirec.training.checkpoint import Progress, latest_checkpoint, read_progress, remove_older, write_progress
+from minirec.training.evaluate_text import TextEvaluation, evaluate_text
+from minirec.training.forward import recomputes_activations
+from minirec.training.grpo import TrainResult, digest_of, save_whole, seed_of
+from minirec.training.lora import set_adapter_tensors, with_lora
+from minirec.training.validation import Validation
+
+STATE = "minirec_row"
+"""Column with a prompt's row: everything else that rewards see is looked up by it."""
+
+
+@dataclass(frozen=True)
+class TextMetrics:
+    """What one update did."""
+
+    update: int
+    """1-based."""
+    epoch: int
+    """1-based, of the first prompt in its batch."""
+    samples_seen: int
+    """Since the start, this update included."""
+    loss: float
+    reward_mean: float
+    """Over all answers of the batch, before the step."""
+    hit_rate: float
+    """Share of the answers that earn something."""
+    grad_norm: float
+    """Before clipping."""
+    dead_groups: int
+    """Prompts whose answers all earn the same."""
+    tokens: int
+    """Tokens that the policy drew."""
+    seconds: float
+    """Of the whole update."""
+    tokens_per_second: float
+
+
+def train_text(
+    policy: Policy,
+    *,
+    dataset: PromptDataset,
+    rows: Sequence[int],
+    scorer: Scorer,
+    rollouts: RolloutSettings,
+    grpo: GrpoSettings,
+    updates: int | None = None,
+    epochs: int = 1,
+    out: Path,
+    checkpoint_every: int = 5,
+    validation: Validation | None = None,
+    on_update: Callable[[TextMetrics], None] | None = None,
+    on_evaluation: Callable[[int, TextEvaluation], None] | None = None,
+    on_prompts: Callable[[int], None] | None = None,
+    resume: bool = True,
+) -> TrainResult[TextMetrics]:
+    """Train LoRA weights on the prompts in `rows`, in that order again and again, with TRL's `GRPOTrainer`.
+
+    As `train` for interactions: the same callbacks, checkpoints and early stopping, by the mean reward on validation
+    prompts. Batches follow each other through the order without a break, across the ends of epochs, so that none is
+    smaller: TRL's sampler would drop it. `policy` is TRL's for the time being: hand over one that nobody else uses.
+
+    Raises ValueError for no rows, groups of one answer, a checkpoint of another run and prompts that do not fit into
+    the model's context; RewardError.
+    """
+    if not len(rows):
+        raise ValueError("there are no prompts to train on")
+    if rollouts.group_size < 2:
+        raise ValueError("GRPO compares the answers to a prompt: group_size must be at least 2")
+    last = updates if updates is not None else epochs * Schedule(rows, grpo.batch_size).per_epoch
+    identity = _identity(dataset, rows, rollouts, grpo, validation)
+    with with_lora(policy, grpo) as learning:
+        hooks = _Hooks(on_update, on_evaluation, on_prompts)
+        run = _Run(learning, dataset, rows, scorer, rollouts, grpo, last, validation, identity, hooks)
+        checkpoint = latest_checkpoint(out) if resume else None
+        if checkpoint is not None:
+            run.progress = read_progress(checkpoint, identity)
+        trainer = _trainer(run, out, checkpoint_every)
+        if validation is not None and validation.is_due(run.progress, last):
+            run.evaluate()
+        progress = run.progress
+        stopped = validation is not None and validation.has_enough(progress)
+        if not stopped and progress.update < last:
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        elif checkpoint is not None:
+            trainer._load_from_checkpoint(str(checkpoint))
+        if progress.best is not None:
+            set_adapter_tensors(learning, progress.best.weights)
+        adapter = save_whole(learning, out / "adapter")
+    return TrainResult(
+        adapter=adapter,
+        updates=progress.update,
+        samples_seen=progress.update * grpo.batch_size,
+        metrics=[TextMetrics(**entry) for entry in progress.metrics],
+        evaluations=progress.evaluations,
+        best_update=progress.update if progress.best is None else progress.best.update,
+        stopped_early=progress.update < last,
+    )
+
+
+@dataclass
+class _Hooks:
+    """Who hears of what."""
+
+    on_update: Callable[[TextMetrics], None] | None
+    on_evaluation: Callable[[int, TextEvaluation], None] | None
+    on_prompts: Callable[[int], None] | None
+
+
+@dataclass
+class _Run(TrainerCallback):
+    """A training run under way, as TRL's trainer calls it."""
+
+    policy: Policy
+    dataset: PromptDataset
+    rows: Sequence[int]
+    scorer: Scorer
+    rollouts: RolloutSettings
+    grpo: GrpoSettings
+    last: int
+    """Updates after which it ends."""
+    validation: Validation | None
+    identity: dict[str, Any]
+    hooks: _Hooks
+    progress: Progress = field(default_factory=Progress)
+    _started: float = 0.0
+    _seconds: float = 0.0
+    _rewards: list[float] = field(default_factory=list)
+    """Of the answers of this update."""
+    _tokens: int = 0
+    """That were drawn in this update."""
+    _found: TextEvaluation | None = None
+    """An evaluation that nobody has heard of yet."""
+
+    def reward(self, completions: list[Any], completion_ids: list[list[int]], **columns: Any) -> list[float]:
+        """What TRL's completions earn."""
+        texts = [given if isinstance(given, str) else given[-1]["content"] for given in completions]
+        rows = [self.dataset.prompt(row).row for row in columns[STATE]]
+        earned = [self.scorer(text, row) for text, row in zip(texts, rows, strict=True)]
+        self._rewards += earned
+        self._tokens += sum(map(len, completion_ids))
+        return earned
+
+    def evaluate(self) -> None:
+        """Evaluate the policy as it is now, and remember what came out."""
+        assert self.validation is not None
+        model, training = self.policy.model, self.policy.model.training
+        model.eval()
+        self._found = evaluate_text(
+            self.policy,
+            dataset=self.dataset,
+            rows=self.validation.rows,
+            scorer=self.scorer,
+            rollouts=self.rollouts,
+            on_prompts=self.hooks.on_prompts,
+        )
+        model.train(training)
+        self.validation.record(self.progress, self._found, self.policy)
+        if self.progress.update == 0:
+            self._tell()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start an update: what it draws follows from the seed and its number."""
+        self._started, self._rewards, self._tokens = time.perf_counter(), [], 0
+        set_seed(seed_of(self.rollouts.seed, state.global_step) % 2**32, device_specific=args.world_size > 1)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """End an update; evaluate where that is due."""
+        self._seconds = time.perf_counter() - self._started
+        progress, validation = self.progress, self.validation
+        progress.update = state.global_step
+        if validation is not None and validation.is_due(progress, self.last):
+            self.evaluate()
+            control.should_save = True
+            control.should_training_stop |= validation.has_enough(progress)
+        control.should_save |= progress.update == self.last
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
+        """Keep an update's numbers; TRL logs once after each, and once more at the end."""
+        if "loss" not in logs:
+            return
+        number, batch, group = self.progress.update, self.grpo.batch_size, self.rollouts.group_size
+        rewards = torch.tensor(self._rewards, dtype=torch.float64).view(-1, group)
+        metrics = TextMetrics(
+            update=number,
+            epoch=(number - 1) * batch // len(self.rows) + 1,
+            samples_seen=number * batch,
+            loss=float(logs["loss"]),
+            reward_mean=float(rewards.mean()),
+            hit_rate=float((rewards >= HIT_REWARD).double().mean()),
+            grad_norm=float(logs["grad_norm"]),
+            dead_groups=int((rewards.std(1, correction=0) == 0).sum()),
+            tokens=self._tokens,
+            seconds=self._seconds,
+            tokens_per_second=self._tokens / self._seconds,
+        )
+        self.progress.metrics.append(asdict(metrics))
+        if not control.should_save:
+            self._tell()
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Complete the checkpoint that TRL has written; under its final name it is whole."""
+        written = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        write_progress(written, self.progress, self.identity)
+        remove_older(written.rename(written.with_name(f"checkpoint-{state.global_step:06d}")))
+        self._tell()
+
+    def _tell(self) -> None:
+        """Pass on what is new, now that it is safe."""
+        found, self._found = self._found, None
+        if found is not None and self.hooks.on_evaluation is not None:
+            self.hooks.on_evaluation(self.progress.update, found)
+        if self.progress.update and self.hooks.on_update is not None:
+            self.hooks.on_update(TextMetrics(**self.progress.metrics[-1]))
+
+
+def _trainer(run: _Run, out: Path, checkpoint_every: int) -> Any:
+    """TRL's trainer for the run, which hears of every step."""
+    policy, grpo, rollouts = run.policy, run.grpo, run.rollouts
+    prompts = _prompts(run)
+    sequences = grpo.batch_size * rollouts.group_size
+    at_once = _sequences_at_once(policy, run, sequences)
+    on_cuda = policy.device.type == "cuda"
+    config = GRPOConfig(
+        output_dir=str(out),
+        max_steps=run.last,
+        per_device_train_batch_size=at_once,
+        gradient_accumulation_steps=sequences // at_once,
+        num_generations=rollouts.group_size,
+        max_completion_length=rollouts.max_new_tokens,
+        temperature=rollouts.temperature,
+        top_k=rollouts.top_k,
+        top_p=rollouts.top_p,
+        chat_template_kwargs={"date_string": FIXED_DATE} if policy.tokenizer.chat_template else None,
+        shuffle_dataset=False,
+        learning_rate=grpo.learning_rate,
+        lr_scheduler_type="constant",
+        weight_decay=0.0,
+        max_grad_norm=grpo.max_grad_norm,
+        epsilon=grpo.clip_low,
+        epsilon_high=grpo.clip_high,
+        beta=0.0,
+        gradient_checkpointing=recomputes_activations(policy, grpo),
+        save_strategy="steps",
+        save_steps=checkpoint_every,
+        logging_steps=1,
+        seed=grpo.seed,
+        use_cpu=not on_cuda,
+        bf16=False,  # The weights' own dtype decides; the adapter's are float32 in any case.
+        report_to="none",
+        disable_tqdm=True,
+    )
+    return GRPOTrainer(
+        model=policy.model,
+        reward_funcs=run.reward,
+        args=config,
+        train_dataset=prompts,
+        processing_class=policy.tokenizer,
+        callbacks=[run],
+    )
+
+
+def _prompts(run: _Run) -> Dataset:
+    """The prompts of all updates, one after the other. Raises ValueError for one that does not fit."""
+    length = run.last * run.grpo.batch_size
+    order = [int(run.rows[place % len(run.rows)]) for place in range(min(length, len(run.rows)))]
+    chat = run.policy.tokenizer.chat_template is not None
+    entries = []
+    for row in order:
+        prompt = run.dataset.prompt(row)
+        text_prompt(run.policy, prompt, room=run.rollouts.max_new_tokens)
+        messages = [dict(message) for message in prompt.messages]
+        entries.append({"prompt": messages if chat else plain_text(messages), STATE: row})
+    return Dataset.from_list(entries).select([place % len(order) for place in range(length)])
+
+
+def _sequences_at_once(policy: Policy, run: _Run, sequences: int) -> int:
+    """How many answers go through the pass with gradients together: a group, or what `micro_batch_tokens` allows."""
+    if run.grpo.micro_batch_tokens is None:
+        return run.rollouts.group_size
+    prompts = (run.dataset.prompt(int(row)) for row in run.rows)
+    longest = max(len(text_prompt(policy, prompt, room=0)) for prompt in prompts) + run.rollouts.max_new_tokens
+    most = max(1, run.grpo.micro_batch_tokens // longest)
+    return max(size for size in range(1, sequences + 1) if sequences % size == 0 and size <= most)
+
+
+def _identity(
+    dataset: PromptDataset,
+    rows: Sequence[int],
+    rollouts: RolloutSettings,
+    grpo: GrpoSettings,
+    validation: Validation | None,
+) -> dict[str, Any]:
+    """What must be the same for a checkpoint to belong to a run."""
+    identity = {"prompts": digest_of(dataset, rows), "rollouts": rollouts.model_dump(), "grpo": grpo.identity()}
+    if validation is not None:
+        identity["validation"] = {"prompts": digest_of(dataset, validation.rows), "every": validation.every}
+    return identity
