@@ -52,9 +52,11 @@ def given(*, model: Model | None, metadata: Mapping[str, str] | None, **settings
 
 
 def named(rewards: TextRewards | None) -> list[object] | None:
-    """Rewards as JSON; one given as text is a name."""
+    """Rewards as JSON; one given as text is a name. Raises TypeError for a text in place of the list."""
     if rewards is None:
         return None
+    if isinstance(rewards, str):
+        raise TypeError(f"rewards is a list, as in rewards=[{rewards!r}]")
     return [{"name": reward} if isinstance(reward, str) else plain(reward) for reward in rewards]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from api_schemas.datasets import Kind
 from minirec.data.exports import recipes
+from minirec.data.exports.encode import json_text
 from minirec.data.exports.rows import Row
 from minirec.data.exports.writers import SIDE_FILE, Format
 
@@ -45,16 +46,16 @@ def readme(
         "source": _sources(rows),
         "side_file": SIDE_FILE,
         "answer": recipes.ANSWERS[kind][format],
-        "more": recipes.MORE[kind][format],
+        "more": recipes.MORE[kind][format].format_map(rewards),
         "pass": recipes.PASS[kind],
         "elsewhere": recipes.ELSEWHERE[kind],
         "imports": recipes.TRL_IMPORTS if kind == "prompts" else "",
-        "reward": recipes.TRL_REWARD.format(rewards=rewards) if kind == "prompts" else "",
+        "reward": recipes.TRL_REWARD.format_map(rewards) if kind == "prompts" else "",
         "reward_name": "earned" if kind == "prompts" else "YOUR_REWARD",
     }
     recipe = recipes.RECIPES[format].format_map(places)
     if format == "verl" and kind == "prompts":
-        recipe += recipes.VERL_REWARD.format(rewards=rewards)
+        recipe += recipes.VERL_REWARD.format_map(rewards)
     parts = [
         f"# {selection['id']} for {TITLES[format]}\n",
         f"{sum(stages)} samples in training order, in {len(stages)} curriculum stages: easy to hard within each.\n",
@@ -76,12 +77,12 @@ def _sources(rows: Sequence[Row]) -> str:
     return " or ".join(f"`{source}`" for source in sources[:SHOWN_SOURCES]) + more
 
 
-def _rewards(selection: Mapping[str, object]) -> str:
-    """The selection's rewards as Python; one that compares with the answer for a selection without any."""
+def _rewards(selection: Mapping[str, object]) -> dict[str, str]:
+    """The selection's rewards as Python and in words; an example for one that was made from uploaded rewards."""
     request = selection.get("request")
     given = request.get("rewards") if isinstance(request, Mapping) else None
-    named = given or [{"name": "exact_answer"}]
-    return ", ".join(
-        f'TextReward(name="{reward["name"]}"' + (f", weight={reward['weight']})" if "weight" in reward else ")")
-        for reward in named
-    )
+    if not given:
+        example = 'TextReward(name="exact_answer")'
+        return {"rewards": example, "paid": "for exact answers (the selection was made from uploaded rewards)"}
+    named = (f"TextReward(name={json_text(reward['name'])}, weight={reward['weight']})" for reward in given)
+    return {"rewards": ", ".join(named), "paid": "the rewards of the selection"}

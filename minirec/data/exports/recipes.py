@@ -157,7 +157,7 @@ MORE: Mapping[Kind, Mapping[Format, str]] = {
         "trl": (
             "`minirec_row` is the row as it was uploaded, in JSON. Its further fields are columns too; one whose\n"
             "values are lists, objects or of several types is JSON text.\n\n"
-            "`earned` pays what the selection's rewards paid, in one sum. MiniRec is installed where TRL runs "
+            "`earned` pays {paid}, in one sum. MiniRec is installed where TRL runs "
             "(`pip install\nminirec`)."
         ),
         "verl": (
@@ -192,8 +192,8 @@ VERL_REWARD = """\
 
 ## The same rewards
 
-The rewards of the selection, and of the service's own trainer `text_grpo`, as a file for
-`reward.custom_reward_function.path`; MiniRec is installed where verl runs (`pip install minirec`):
+A file for `reward.custom_reward_function.path` that pays {paid},
+as the service's own trainer `text_grpo` does; MiniRec is installed where verl runs (`pip install minirec`):
 
 ```python
 import json

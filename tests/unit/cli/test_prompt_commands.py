@@ -74,7 +74,8 @@ def test_rewards_are_listed_with_what_they_pay_for(monkeypatch: pytest.MonkeyPat
     monkeypatch.syspath_prepend(str(tmp_path))
     result = CliRunner().invoke(app, ["rewards"])
     assert result.exit_code == 0, result.output
-    shown = dict(line.split(maxsplit=1) for line in result.stdout.splitlines()[1:])
-    assert list(shown) == ["exact_title", "token_f1", "ranked_ndcg", "exact_answer", "broken"]
-    assert shown["token_f1"].startswith("F1 of the words")
-    assert "cannot be loaded" in shown["broken"]
+    names = [line.split()[0] for line in result.stdout.splitlines()[1:] if not line.startswith(" ")]
+    assert names == ["exact_title", "token_f1", "ranked_ndcg", "exact_answer", "broken"]
+    text = " ".join(result.stdout.split())  # however wide the screen is
+    assert "token_f1 F1 of the words" in text
+    assert "cannot be loaded" in text

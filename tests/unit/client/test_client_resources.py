@@ -162,6 +162,13 @@ def test_rewards_may_be_given_by_name() -> None:
     ]
 
 
+def test_a_name_in_place_of_a_list_of_rewards_is_refused() -> None:
+    service = Script(answer(selection_json(), 202))
+    with pytest.raises(TypeError, match=r"rewards=\['exact_title'\]"):
+        service.client().selections.create(dataset="ds_1", model="org/model", size=8, rewards="exact_title")
+    assert service.requests == []
+
+
 def test_a_missing_file_is_the_callers_own_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.jsonl"):
         Script(answer(DATASET)).client().datasets.upload(samples=tmp_path / "nowhere.jsonl", items=[])

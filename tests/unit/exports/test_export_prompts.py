@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 
 from api_schemas import TextReward
 from minirec.data.dataset import PromptDataset
@@ -20,8 +20,9 @@ from minirec.data.exports import FORMATS, Format, Pick, Row, SourceMissingError,
 from minirec.data.exports.columns import MAX_COLUMNS, extra_columns
 from minirec.rewards import Scorer
 from tests.builders import MIXED_PROMPTS
-from tests.unit.exports.conftest import REWARDS, STAGES, Export, written
+from tests.unit.exports.conftest import REWARDS, SELECTION, STAGES, Export, written
 from tests.unit.exports.test_export_folder import lines, manifest_of
+from tests.unit.exports.test_export_trl import small_config
 
 TRL_COLUMNS = {"prompt", "solution", "ground_truth", "source", "ability", "level", "row_completion", "tags"}
 
@@ -140,6 +141,13 @@ def test_the_readme_is_about_prompts(prompt_export: Export, format: Format) -> N
     assert manifest["counts"] == {"rows": 11, "stages": list(STAGES)}
 
 
+@pytest.mark.parametrize("format", ["trl", "verl"])
+def test_without_rewards_of_the_selection_the_recipe_is_an_example(prompt_export: Export, format: Format) -> None:
+    text = (prompt_export(format, selection=SELECTION) / "README.md").read_text()
+    assert 'Scorer([TextReward(name="exact_answer")])' in text
+    assert "made from uploaded rewards" in text
+
+
 def recipe(folder: Path, function: str) -> Callable[..., Any]:
     """The reward function that a README shows."""
     blocks = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
@@ -176,20 +184,7 @@ def test_trl_trains_on_prompts_with_the_rewards_of_the_recipe(
         seen.extend(columns["minirec_id"])
         return paid
 
-    config = GRPOConfig(
-        output_dir=str(tmp_path / "out"),
-        shuffle_dataset=False,
-        num_generations=2,
-        generation_batch_size=2 * 2,
-        per_device_train_batch_size=4,
-        max_steps=2,
-        max_completion_length=4,
-        use_cpu=True,
-        bf16=False,
-        report_to=[],
-        save_strategy="no",
-        disable_tqdm=True,
-    )
+    config = small_config(tmp_path, generation_batch_size=2 * 2, per_device_train_batch_size=4, max_steps=2)
     GRPOTrainer(model=str(model), reward_funcs=[checked], args=config, train_dataset=data).train()
     order = [prompt_dataset.ids[pick.row] for pick in picks if prompt_dataset.prompt(pick.row).answer is not None]
     assert seen == [sample_id for sample_id in order[:4] for _ in range(2)]
