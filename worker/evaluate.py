@@ -23,15 +23,15 @@ def run(work: Work) -> Outcome:
     if training is not None:
         update = json.loads(blobs.local_path(plan.training_file(training, SUMMARY)).read_bytes())["best_update"]
         adapter = [plan.training_file(training, file) for file in ADAPTER_FILES]
-    evaluation = evaluate(
+    ranking = evaluate(
         load_with(work, adapter),
         dataset=open_dataset(blobs, spec["content_hash"]),
         rows=rows.tolist(),
         rollouts=RolloutSettings.model_validate(spec["rollouts"]),
         on_items=lambda _: work.check(),
         on_samples=work.progress,
-    )
-    blobs.put_bytes(plan.ranking_blob(name), evaluation.ranking().model_dump_json().encode())
-    work.tell("evaluation", evaluation_event("test", update, evaluation))
+    ).ranking()
+    blobs.put_bytes(plan.ranking_blob(name), ranking.model_dump_json().encode())
+    work.tell("evaluation", evaluation_event("test", update, ranking))
     work.done = len(rows)
     return Outcome()

@@ -9,11 +9,12 @@ from pathlib import Path
 from api_schemas import ProxySettings, RolloutSettings
 from minirec.store.machine import Outcome
 from minirec.training.grpo import UpdateMetrics
-from minirec.training.proxy import train_proxy
-from worker import plan
+from minirec.training.proxy import draw_proxy_rows
+from minirec.training.rec_grpo import RecGrpoRun
+from worker import plan, rec_grpo
 from worker.checkpoints import Checkpoints
-from worker.datasets import open_dataset
-from worker.policies import ADAPTER_FILES, policy_of
+from worker.datasets import dataset_files
+from worker.policies import ADAPTER_FILES, resolved_with
 from worker.work import Work
 
 SHOWN = ("update", "loss", "reward_mean", "hit_rate", "ndcg10", "tokens_per_second", "seconds")
@@ -37,16 +38,19 @@ def run(work: Work) -> Outcome:
             work.tell("metrics", {"stage": "training_proxy"} | {name: shown[name] for name in SHOWN})
             work.progress(metrics.update)
 
-        result = train_proxy(
-            policy_of(work),
-            dataset=open_dataset(blobs, spec["content_hash"]),
-            pool=blobs.get_arrays(plan.pool_blob(spec["name"]))["rows"],
+        samples, items = dataset_files(blobs, spec["content_hash"])
+        pool = blobs.get_arrays(plan.pool_blob(spec["name"]))["rows"]
+        training = RecGrpoRun(
+            model=resolved_with(work, []),
+            samples=samples,
+            items=items,
+            rows=draw_proxy_rows(pool, settings.samples, settings.grpo.seed).tolist(),
             rollouts=RolloutSettings.model_validate(spec["rollouts"]),
-            proxy=settings,
+            grpo=settings.grpo,
+            updates=settings.updates,
             out=out,
-            on_update=on_update,
-            on_items=lambda _: work.check(),
         )
+        result = rec_grpo.train(work, training, on_update=on_update)
         for name in ADAPTER_FILES:
             blobs.put_file(plan.proxy_file(spec["name"], name), result.adapter / name)
         checkpoints.clear()

@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from api_schemas import EarlyStopping, GrpoSettings, RolloutSettings
+from api_schemas import EarlyStopping, GrpoSettings, Ranking, RolloutSettings
 from minirec.store.machine import Outcome
-from minirec.training.evaluate import Evaluation
-from minirec.training.grpo import TrainResult, UpdateMetrics, train
+from minirec.training.grpo import TrainResult, UpdateMetrics
+from minirec.training.rec_grpo import RecGrpoRun
 from minirec.training.validation import Validation
-from worker import plan
+from worker import plan, rec_grpo
 from worker.checkpoints import Checkpoints
-from worker.datasets import open_dataset
-from worker.policies import ADAPTER_FILES, load_with
+from worker.datasets import dataset_files
+from worker.policies import ADAPTER_FILES, resolved_with
 from worker.training_plan import METRICS, SUMMARY
-from worker.work import UnitError, Work
+from worker.work import Work
 
 SHOWN = ("update", "epoch", "loss", "reward_mean", "hit_rate", "ndcg10", "tokens_per_second", "seconds")
 
@@ -49,29 +49,24 @@ def _train(work: Work, checkpoints: Checkpoints, out: Path) -> TrainResult:
         work.tell("metrics", {"stage": "training"} | {name: shown[name] for name in SHOWN})
         work.progress(metrics.update)
 
-    def on_evaluation(update: int, evaluation: Evaluation) -> None:
+    def on_evaluation(update: int, ranking: Ranking) -> None:
         checkpoints.store()
-        work.tell("evaluation", evaluation_event("valid", update, evaluation))
+        work.tell("evaluation", evaluation_event("valid", update, ranking))
         work.check()
 
-    policy = load_with(work, [])
-    try:
-        return train(
-            policy,
-            dataset=open_dataset(blobs, spec["content_hash"]),
-            rows=rows["train"].tolist(),
-            rollouts=RolloutSettings.model_validate(spec["rollouts"]),
-            grpo=GrpoSettings.model_validate(spec["grpo"]),
-            updates=spec["updates"],
-            out=out,
-            validation=_validation(rows["valid"], spec["every"], spec["early_stopping"]),
-            on_update=on_update,
-            on_evaluation=on_evaluation,
-            on_items=lambda _: work.check(),
-        )
-    except ValueError as error:
-        # Samples or settings that cannot be trained with: another attempt would end in the same way.
-        raise UnitError("training_failed", str(error)) from error
+    samples, items = dataset_files(blobs, spec["content_hash"])
+    run = RecGrpoRun(
+        model=resolved_with(work, []),
+        samples=samples,
+        items=items,
+        rows=rows["train"].tolist(),
+        rollouts=RolloutSettings.model_validate(spec["rollouts"]),
+        grpo=GrpoSettings.model_validate(spec["grpo"]),
+        updates=spec["updates"],
+        validation=_validation(rows["valid"], spec["every"], spec["early_stopping"]),
+        out=out,
+    )
+    return rec_grpo.train(work, run, on_update=on_update, on_evaluation=on_evaluation)
 
 
 def _validation(rows: npt.NDArray[np.int64], every: int, stopping: dict[str, float] | None) -> Validation | None:
@@ -80,9 +75,9 @@ def _validation(rows: npt.NDArray[np.int64], every: int, stopping: dict[str, flo
     return Validation(rows.tolist(), every, None if stopping is None else EarlyStopping.model_validate(stopping))
 
 
-def evaluation_event(split: str, update: int, evaluation: Evaluation) -> dict[str, object]:
+def evaluation_event(split: str, update: int, ranking: Ranking) -> dict[str, object]:
     """The event's data: the ranking in two numbers."""
-    return {"split": split, "update": update, "ndcg10": evaluation.ndcg[10], "hr10": evaluation.hit_rate[10]}
+    return {"split": split, "update": update, "ndcg10": ranking.ndcg["10"], "hr10": ranking.hr["10"]}
 
 
 def _store(work: Work, result: TrainResult) -> None:

@@ -14,7 +14,7 @@ from api_schemas import Event, TrainingResult
 from minirec.training import learner
 from minirec.training.evaluate import Evaluation
 from tests.worker.bench import Bench
-from worker import plan, train
+from worker import plan, rec_grpo
 
 IDS = [f"s{n:03d}" for n in (9, 2, 0, 7, 4, 1, 12)]
 ROLLOUTS = {"group_size": 3, "max_new_tokens": 6}
@@ -68,7 +68,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], None]:
 
 def die_once(monkeypatch: pytest.MonkeyPatch, *, at_update: int) -> None:
     """Let the worker die after an update, at the first attempt."""
-    real = train.train
+    real = rec_grpo.train
     killed: list[int] = []
 
     def dies(*arguments: Any, on_update: Any, **settings: Any) -> Any:
@@ -80,7 +80,7 @@ def die_once(monkeypatch: pytest.MonkeyPatch, *, at_update: int) -> None:
 
         return real(*arguments, on_update=stops, **settings)
 
-    monkeypatch.setattr(train, "train", dies)
+    monkeypatch.setattr(rec_grpo, "train", dies)
 
 
 def test_a_job_trains_evaluates_and_leaves_its_files(split_bench: Bench) -> None:
@@ -208,7 +208,7 @@ def test_null_early_stopping_trains_to_the_end_and_keeps_the_best(
 
 def test_a_cancelled_job_goes_on_from_its_checkpoint(split_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     job = split_bench.train(**body())
-    real = train.train
+    real = rec_grpo.train
 
     def cancels(*arguments: Any, on_update: Any, **settings: Any) -> Any:
         def stops(metrics: Any) -> None:
@@ -218,7 +218,7 @@ def test_a_cancelled_job_goes_on_from_its_checkpoint(split_bench: Bench, monkeyp
 
         return real(*arguments, on_update=stops, **settings)
 
-    monkeypatch.setattr(train, "train", cancels)
+    monkeypatch.setattr(rec_grpo, "train", cancels)
     split_bench.hear()
     assert split_bench.store.jobs.get(job).status == "cancelled"
     monkeypatch.undo()
