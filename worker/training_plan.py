@@ -128,7 +128,11 @@ def _evaluation(work: Work, stage: str, test: Rows, common: Spec, basis: Spec, *
     """Rank held-out targets with the model as it is, or with the adapter of a training run."""
     name = plan.fingerprint(**basis, test=plan.rows_fingerprint(test), training=training)
     work.store.blobs.put_arrays(plan.pool_blob(name), {"rows": test})
-    spec = json.dumps(common | {"name": name, "training": training})
+    catalogue = None
+    if training is None:
+        # A selection on the same model has embedded it.
+        catalogue = plan.catalogue_name(basis["content_hash"], basis["model"], proxy=None, prompt=basis["prompt"])
+    spec = json.dumps(common | {"name": name, "training": training, "catalogue": catalogue})
     return Stage(stage, f"evaluate:{name}", "train", "evaluate", 1, len(test), spec)
 
 

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from api_schemas import Event, TrainingResult
-from minirec.training import learner
+from minirec.training import evaluate, learner
 from minirec.training.evaluate import Evaluation
 from tests.worker.bench import Bench
 from worker import plan, rec_grpo
@@ -111,6 +111,31 @@ def test_a_job_trains_evaluates_and_leaves_its_files(split_bench: Bench) -> None
     assert json.loads(artifact(split_bench, job, "adapter_config.json").read_text())["r"] == 4
     name = split_bench.store.jobs.get(job).json("provenance")["training_fingerprint"]
     assert split_bench.store.blobs.folders(plan.training_file(name, "checkpoints")) == []
+
+
+def test_the_catalogue_of_a_selection_serves_the_evaluation_before(
+    split_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded: list[int] = []
+    real = evaluate.embed_items
+
+    def spy(*arguments: Any, **settings: Any) -> Any:
+        embedded.append(1)
+        return real(*arguments, **settings)
+
+    monkeypatch.setattr(evaluate, "embed_items", spy)
+    anew = split_bench.train(**body(args={"updates": 1}, evaluation={"valid_samples": 0}))
+    split_bench.hear()
+    assert len(embedded) == 2, "before and after"
+    for key in split_bench.store.redis.scan_iter(f"{split_bench.store.prefix}group:evaluate:*"):
+        split_bench.store.redis.delete(key)
+    split_bench.create()
+    split_bench.hear()
+    embedded.clear()
+    job = split_bench.train(**body(args={"updates": 2}, evaluation={"valid_samples": 0}))
+    split_bench.hear()
+    assert len(embedded) == 1, "after only"
+    assert result(split_bench, job).test_before == result(split_bench, anew).test_before
 
 
 def test_samples_come_in_the_order_of_the_ids_in_every_epoch(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
