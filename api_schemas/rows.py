@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 Identifier = Annotated[str, Field(min_length=1, max_length=256)]
 Split = Literal["train", "valid", "test"]
@@ -46,6 +46,11 @@ class ItemRow(BaseModel):
     title: Annotated[str, Field(min_length=1, max_length=2_000)]
 
 
+def _shape(value: object) -> str | None:
+    """Which of a text and a list to check a value as: its faults are then told of that one alone."""
+    return "text" if isinstance(value, str) else "list" if isinstance(value, list) else None
+
+
 class Message(BaseModel):
     """One turn of a chat."""
 
@@ -61,9 +66,27 @@ class PromptRow(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
     id: Identifier
-    prompt: Annotated[str, Field(min_length=1)] | Annotated[list[Message], Field(min_length=1, max_length=1_000)]
+    prompt: Annotated[
+        Annotated[str, Field(min_length=1), Tag("text")]
+        | Annotated[list[Message], Field(min_length=1, max_length=1_000), Tag("list")],
+        Discriminator(
+            _shape,
+            custom_error_type="text_or_list",
+            custom_error_message="Input should be a text or a list of messages",
+        ),
+    ]
     """A text is one user turn."""
-    answer: str | Annotated[list[str], Field(min_length=1, max_length=10_000)] | None = None
+    answer: (
+        Annotated[
+            Annotated[str, Tag("text")] | Annotated[list[str], Field(min_length=1, max_length=10_000), Tag("list")],
+            Discriminator(
+                _shape,
+                custom_error_type="text_or_list",
+                custom_error_message="Input should be a text or a list of texts",
+            ),
+        ]
+        | None
+    ) = None
     """What rewards compare with: a text, or several that are equally right (for `ranked_ndcg`: relevant)."""
     source: Identifier | None = None
     """Data set that it comes from, e.g. `openai/gsm8k`; exports hand it on."""

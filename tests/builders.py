@@ -5,9 +5,23 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 GENRES = ("jazz", "punk", "opera", "techno", "folk", "metal")
 ADJECTIVES = ("Silent", "Golden", "Broken", "Electric", "Hidden", "Crimson", "Distant", "Frozen", "Burning", "Paper")
+MIXED_PROMPTS: list[dict[str, Any]] = [
+    {"id": "p1", "prompt": "What is 1 + 1?", "answer": "2", "level": 3, "tags": ["sum"], "source": "openai/gsm8k"},
+    {
+        "id": "p2",
+        "prompt": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Name two films."}],
+        "answer": ["Alien", "Amélie"],
+        "source": "films",
+        "ability": "memory",
+        "completion": "a name that trainers keep for themselves",
+    },
+    {"id": "p3", "prompt": "Say anything.", "level": 1.5},
+]
+"""A text with one answer, a chat with several, and a row with none, with all kinds of further fields."""
 
 
 def write_files(folder: Path, *, samples: int = 48, items: int = 40, seed: int = 0) -> tuple[Path, Path]:
@@ -70,3 +84,11 @@ def tiny_model(models_dir: Path) -> Path:
 
     texts = [f"{adjective} {genre.title()} No. {n}" for adjective in ADJECTIVES for n, genre in enumerate(GENRES)]
     return build_tiny_model(models_dir / "tiny", texts=texts)
+
+
+def write_mixed_prompts(folder: Path, *, count: int = 48) -> Path:
+    """Prompts as a JSONL file: those three again and again, under ids of their own."""
+    path = folder / "prompts.jsonl"
+    rows = [MIXED_PROMPTS[n % len(MIXED_PROMPTS)] | {"id": f"p{n:03d}"} for n in range(count)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path

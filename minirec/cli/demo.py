@@ -87,7 +87,7 @@ def demo(
 
 def run(client: MiniRec, inputs: Inputs, request: dict[str, Any], size: int, output: Path) -> Selection:
     """Upload, select, show and write what was picked; then select again with another size. Returns the first."""
-    dataset = upload(client, inputs.samples, inputs.items, "MovieLens 100K")
+    dataset = upload(client, {"samples": inputs.samples, "items": inputs.items}, "MovieLens 100K")
     say(f"Uploaded {dataset.n_samples:,} samples and {dataset.n_items:,} items as {dataset.id}")
     first, seconds = select(client, dataset.id, size, request)
     results.print(selection_details(first))

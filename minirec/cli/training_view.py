@@ -12,7 +12,7 @@ from rich.text import Text
 
 from api_schemas import Event, Ranking, TextScore, TrainingJob, TrainingResult
 from minirec.cli.follow import leaving_it_running
-from minirec.cli.output import ago, duration, notes, say, stage_name, state_text, table
+from minirec.cli.output import ago, duration, notes, rewards_text, say, stage_name, state_text, table
 from minirec.client import MiniRec
 
 
@@ -100,6 +100,8 @@ def training_details(job: TrainingJob) -> Table:
         ("id", job.id),
         ("status", state_text(job.status, job.stage, job.updates_done, job.updates_total)),
         ("samples", samples),
+        ("trainer", request.trainer),
+        *([("rewards", rewards_text(request.args.rewards))] if request.args.rewards else []),
         ("model", "" if request.model is None else f"{request.model.id} ({request.model.source})"),
         ("created", ago(job.created_at)),
     ]

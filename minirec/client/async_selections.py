@@ -30,6 +30,7 @@ class AsyncSelections(AsyncJobs[Selection]):
         model: calls.Model | None = None,
         proxy: calls.Proxy | None = None,
         signals: Literal["uploaded"] | None = None,
+        rewards: calls.TextRewards | None = None,
         profile: Literal["minirec", "paper"] | None = None,
         pool: calls.Pool | None = None,
         rollouts: calls.Rollouts | None = None,
@@ -40,8 +41,9 @@ class AsyncSelections(AsyncJobs[Selection]):
     ) -> Selection:
         """Start a selection of `size` samples (an integer), or of a part of the pool (a number below 1).
 
-        `model` is a hub id or a `ModelReference`; uploaded `signals` need none. What is not given keeps the service's
-        defaults. Raises `UnprocessableError` whose `errors` name the settings at fault.
+        `model` is a hub id or a `ModelReference`; uploaded `signals` need none. `rewards` say what answers to a dataset
+        of prompts earn: names, or `{"name", "weight"}`. What is not given keeps the service's defaults. Raises
+        `UnprocessableError` whose `errors` name the settings at fault.
         """
         call = calls.create(
             dataset=dataset,
@@ -50,6 +52,7 @@ class AsyncSelections(AsyncJobs[Selection]):
             metadata=metadata,
             proxy=proxy,
             signals=signals,
+            rewards=calls.named(rewards),
             profile=profile,
             pool=pool,
             rollouts=rollouts,

@@ -14,6 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from api_schemas.rows import PromptRow
+
 _GROUPS_KEPT = 4
 
 
@@ -132,6 +134,24 @@ class Prompt:
     row: dict[str, Any]
     """All fields as they were uploaded: what rewards get to see."""
 
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> Prompt:
+        """The prompt of an uploaded row."""
+        given = row["prompt"]
+        messages = [{"role": "user", "content": given}] if isinstance(given, str) else given
+        about = {name: row.get(name) for name in ("answer", "source", "split")}
+        return cls(id=row["id"], messages=tuple(messages), row=row, **about)
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """The fields that mean nothing to us, and something to rewards or trainers."""
+        return {name: value for name, value in self.row.items() if name not in PromptRow.model_fields}
+
+
+def answer_text(answer: str | list[str] | None) -> str | None:
+    """A prompt's answer for where only a text fits: several as a JSON list."""
+    return json.dumps(answer, ensure_ascii=False) if isinstance(answer, list) else answer
+
 
 class PromptDataset(SampleTable):
     """The prompts of one ingested dataset; not for use by several threads at once."""
@@ -143,11 +163,7 @@ class PromptDataset(SampleTable):
 
     def prompt(self, row: int) -> Prompt:
         """Return one prompt. Raises IndexError for a row that is not there."""
-        fields = self.sample_json(row)
-        given = fields["prompt"]
-        messages = [{"role": "user", "content": given}] if isinstance(given, str) else given
-        about = {name: fields.get(name) for name in ("answer", "source", "split")}
-        return Prompt(id=fields["id"], messages=tuple(messages), row=fields, **about)
+        return Prompt.of(self.sample_json(row))
 
     def sample_json(self, row: int) -> dict[str, Any]:
         """Return one prompt as it was uploaded. Raises IndexError for a row that is not there."""

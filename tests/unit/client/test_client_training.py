@@ -55,6 +55,18 @@ def test_a_job_on_ids_keeps_their_order() -> None:
     }
 
 
+def test_a_trainer_of_text_has_rewards_by_name() -> None:
+    service = Script(answer(training_job_json(), 202))
+    args = {"updates": 3, "rewards": ["exact_answer", {"name": "token_f1", "weight": 0.5}]}
+    service.client().training_jobs.create(selection="sel_1", trainer="text_grpo", args=args)
+    assert json.loads(service.requests[0].content) == {
+        "selection_id": "sel_1",
+        "trainer": "text_grpo",
+        "args": {"updates": 3, "rewards": [{"name": "exact_answer"}, {"name": "token_f1", "weight": 0.5}]},
+    }
+    assert args["rewards"][0] == "exact_answer", "the caller's own stays as it is"
+
+
 def test_wait_hears_of_every_update() -> None:
     states = [training_job_json("running", stage="training", updates_done=done) for done in (1, 1, 2)]
     service = Script(*map(answer, [*states, training_job_json("succeeded")]))

@@ -64,11 +64,23 @@ def test_parquet_is_the_same_dataset(write_jsonl: Write, tmp_path: Path) -> None
     ("rows", "fault"),
     [
         ([{"id": "a"}], "prompts.jsonl:1: prompt: the field is missing"),
-        ([{"id": "a", "prompt": ""}], "prompts.jsonl:1: prompt"),
-        ([{"id": "a", "prompt": []}], "prompts.jsonl:1: prompt"),
-        ([{"id": "a", "prompt": [{"role": "robot", "content": "x"}]}], "prompts.jsonl:1: prompt"),
+        ([{"id": "a", "prompt": ""}], "prompts.jsonl:1: prompt: String should have at least 1 character"),
+        ([{"id": "a", "prompt": []}], "prompts.jsonl:1: prompt: must not be empty"),
+        ([{"id": "a", "prompt": 4}], "prompts.jsonl:1: prompt: Input should be a text or a list of messages, got 4"),
+        ([{"id": "a", "prompt": ["x"]}], "prompts.jsonl:1: prompt[0]: Input should be an object"),
+        (
+            [{"id": "a", "prompt": [{"role": "robot", "content": "x"}]}],
+            "prompts.jsonl:1: prompt[0].role: Input should be",
+        ),
         ([{"id": "a", "prompt": [{"role": "assistant", "content": "x"}]}], "ends with the assistant's turn"),
-        ([{"id": "a", "prompt": "x", "answer": 4}], "prompts.jsonl:1: answer"),
+        (
+            [{"id": "a", "prompt": "x", "answer": 4}],
+            "prompts.jsonl:1: answer: Input should be a text or a list of texts",
+        ),
+        (
+            [{"id": "a", "prompt": "x", "answer": ["a", 4]}],
+            "prompts.jsonl:1: answer[1]: Input should be a valid string",
+        ),
         ([{"id": "a", "prompt": "x"}, {"id": "a", "prompt": "y"}], '2: id: "a" is on line 1 already'),
         (['{"id": "a", "prompt": "x", "level": NaN}'], "1: level: holds NaN"),
     ],

@@ -88,6 +88,11 @@ def test_openrlhf_reads_every_stage(export: Export, rows: list[Row], tokenizer: 
         data = openrlhf.PromptDataset(blending_datasets(str(path), None, strategy), tokenizer, strategy)
         seen += [data[n] for n in range(len(data))]
     assert seen == [
-        ("shop/clicks", f"<|im_start|>user\n{row.prompt}<|im_end|>\n<|im_start|>assistant\n", row.answer, None)
+        (
+            "shop/clicks",
+            f"<|im_start|>user\n{row.messages[0]['content']}<|im_end|>\n<|im_start|>assistant\n",
+            row.answer,
+            None,
+        )
         for row in rows
     ]

@@ -28,7 +28,7 @@ def test_rows_fit_the_schema_of_verl_0_9_1(export: Export, rows: list[Row]) -> N
     for line, row in zip(found, rows, strict=True):
         assert list(line) == ["data_source", "prompt", "ability", "reward_model", "extra_info"]
         assert line["data_source"] == "shop/clicks"
-        assert line["prompt"] == [{"role": "user", "content": row.prompt}]
+        assert line["prompt"] == row.messages
         assert line["ability"] == "recommendation"
         assert line["reward_model"] == {"style": "rule", "ground_truth": row.answer}
         info = line["extra_info"]
