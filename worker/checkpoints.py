@@ -38,12 +38,26 @@ class Checkpoints:
         latest = latest_checkpoint(self._out)
         if latest is None or latest.name == self._stored:
             return
-        for file in sorted(latest.iterdir()):
-            self._blobs.put_file(f"{self._name}/{latest.name}/{file.name}", file)
+        if not self._copy(latest):
+            self._blobs.delete_tree(f"{self._name}/{latest.name}")
+            return
         self._blobs.put_bytes(f"{self._name}/{latest.name}/{COMPLETE}", b"")
         before, self._stored = self._stored, latest.name
         if before is not None:
             self._blobs.delete_tree(f"{self._name}/{before}")
+
+    def _copy(self, checkpoint: Path) -> bool:
+        """Copy all files, and say whether they were whole: training in other processes does not wait.
+
+        A newer checkpoint is there before the files of this one go; it is stored at the next report.
+        """
+        try:
+            for file in sorted(checkpoint.iterdir()):
+                self._blobs.put_file(f"{self._name}/{checkpoint.name}/{file.name}", file)
+        except FileNotFoundError:
+            if latest_checkpoint(self._out) == checkpoint:
+                raise
+        return latest_checkpoint(self._out) == checkpoint
 
     def clear(self) -> None:
         """Remove them: the run is over."""

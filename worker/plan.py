@@ -67,7 +67,7 @@ def names(request: SelectionCreate, basis: Basis) -> Names:
             settings=request.proxy.identity(),
             version=TRAINING_VERSION,
         )
-    catalogue = fingerprint(content=basis.content_hash, model=basis.model_fingerprint, proxy=proxy, prompt=basis.prompt)
+    catalogue = catalogue_name(basis.content_hash, basis.model_fingerprint, proxy=proxy, prompt=basis.prompt)
     rewards = {} if request.rewards is None else {"rewards": [reward.model_dump() for reward in request.rewards]}
     scoring = fingerprint(
         **rewards,
@@ -79,6 +79,10 @@ def names(request: SelectionCreate, basis: Basis) -> Names:
         version=SCORING_VERSION,
     )
     return Names(proxy, catalogue, scoring)
+
+
+def catalogue_name(content_hash: str, model_fingerprint: str, *, proxy: str | None, prompt: str) -> str:
+    return fingerprint(content=content_hash, model=model_fingerprint, proxy=proxy, prompt=prompt)
 
 
 def stages(

@@ -11,6 +11,7 @@ from api_schemas import RolloutSettings, TextScore
 from minirec.data.dataset import PromptDataset
 from minirec.policy.answers import answer
 from minirec.policy.policy import Policy
+from minirec.policy.ranks import ALONE, Ranks
 from minirec.rewards import Scorer
 from minirec.selection.gate import HIT_REWARD
 from minirec.training.experience import sampling_of
@@ -46,19 +47,22 @@ def evaluate_text(
     scorer: Scorer,
     rollouts: RolloutSettings,
     on_prompts: Callable[[int], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> TextEvaluation:
     """Answer prompts greedily, so that no seed plays a part, and see what that earns.
 
-    `on_prompts` hears how many are done, and may raise to stop. Raises ValueError for no rows, RewardError.
+    `on_prompts` hears how many are done, and may raise to stop. Of several `ranks` each evaluates a part and gets the
+    whole. Raises ValueError for no rows, RewardError.
     """
     if not len(rows):
         raise ValueError("there are no prompts to evaluate on")
-    rewards = []
-    for start in range(0, len(rows), BATCH):
-        prompts = [dataset.prompt(int(row)) for row in rows[start : start + BATCH]]
+    own = rows[ranks.share(len(rows))]
+    earned: list[float] = []
+    for start in range(0, len(own), BATCH):
+        prompts = [dataset.prompt(int(row)) for row in own[start : start + BATCH]]
         greedy = np.zeros((len(prompts), 1, rollouts.max_new_tokens))
-        rewards.append(answer(policy, prompts, greedy, sampling_of(rollouts), scorer).reward[:, 0])
+        earned += answer(policy, prompts, greedy, sampling_of(rollouts), scorer).reward[:, 0].tolist()
         if on_prompts is not None:
             on_prompts(start + len(prompts))
-    reward = np.concatenate(rewards)
+    reward = np.array(ranks.gather(earned))
     return TextEvaluation(len(reward), float(reward.mean()), float((reward >= HIT_REWARD).mean()))

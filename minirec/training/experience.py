@@ -53,7 +53,7 @@ def play(
     count, repeats, length = noise.shape
     room = length + len(policy.answer_ids)
     prompts = [user_prompt(policy, items, sample, window=settings.window, room=room) for sample in samples]
-    longest = max(map(len, prompts)) + room
+    longest = max(map(len, prompts), default=0) + room
     opening = shared_opening(policy, prompts, longest=longest)
     sampled = np.zeros((count, repeats), dtype=np.int32)
     episodes = Episodes(
@@ -85,7 +85,8 @@ def earn(z: Tensor, catalogue: Tensor, samples: Sequence[Sample], settings: Roll
     """
     count, repeats, _ = z.shape
     histories = [set(sample.history) - {sample.target} for sample in samples for _ in range(repeats)]
-    targets = torch.tensor([sample.target for sample in samples], device=z.device).repeat_interleave(repeats)
+    targets = torch.tensor([sample.target for sample in samples], dtype=torch.int64, device=z.device)
+    targets = targets.repeat_interleave(repeats)
     # In float64, since dividing by tau magnifies rounding.
     head = Head(z.flatten(0, 1).double(), catalogue, targets, tau=settings.tau, masked=Masked.of(histories, z.device))
     flat = outcomes(head, softmax_over_items(head), ndcg_k=settings.ndcg_k, softmax_weight=settings.softmax_weight)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from api_schemas.training import GrpoSettings
 from minirec.data.dataset import PromptDataset
 from minirec.policy.policy import Policy
 from minirec.policy.prompts import FIXED_DATE, plain_text, text_prompt
+from minirec.policy.ranks import ALONE, Ranks
 from minirec.rewards import Scorer
 from minirec.selection.gate import HIT_REWARD
 from minirec.training.batches import Schedule
@@ -32,36 +34,11 @@ from minirec.training.evaluate_text import TextEvaluation, evaluate_text
 from minirec.training.forward import recomputes_activations
 from minirec.training.grpo import TrainResult, digest_of, save_whole, seed_of
 from minirec.training.lora import set_adapter_tensors, with_lora
+from minirec.training.text_metrics import TextMetrics
 from minirec.training.validation import Validation
 
 STATE = "minirec_row"
 """Column with a prompt's row: everything else that rewards see is looked up by it."""
-
-
-@dataclass(frozen=True)
-class TextMetrics:
-    """What one update did."""
-
-    update: int
-    """1-based."""
-    epoch: int
-    """1-based, of the first prompt in its batch."""
-    samples_seen: int
-    """Since the start, this update included."""
-    loss: float
-    reward_mean: float
-    """Over all answers of the batch, before the step."""
-    hit_rate: float
-    """Share of the answers that earn something."""
-    grad_norm: float
-    """Before clipping."""
-    dead_groups: int
-    """Prompts whose answers all earn the same."""
-    tokens: int
-    """Tokens that the policy drew."""
-    seconds: float
-    """Of the whole update."""
-    tokens_per_second: float
 
 
 def train_text(
@@ -81,12 +58,14 @@ def train_text(
     on_evaluation: Callable[[int, TextEvaluation], None] | None = None,
     on_prompts: Callable[[int], None] | None = None,
     resume: bool = True,
+    ranks: Ranks = ALONE,
 ) -> TrainResult[TextMetrics]:
     """Train LoRA weights on the prompts in `rows`, in that order again and again, with TRL's `GRPOTrainer`.
 
     As `train` for interactions: the same callbacks, checkpoints and early stopping, by the mean reward on validation
     prompts. Batches follow each other through the order without a break, across the ends of epochs, so that none is
     smaller: TRL's sampler would drop it. `policy` is TRL's for the time being: hand over one that nobody else uses.
+    Several `ranks` call this with the same arguments; the answers of an update must divide among them.
 
     Raises ValueError for no rows, groups of one answer, a checkpoint of another run and prompts that do not fit into
     the model's context; RewardError.
@@ -99,7 +78,7 @@ def train_text(
     identity = _identity(dataset, rows, rollouts, grpo, validation)
     with with_lora(policy, grpo) as learning:
         hooks = _Hooks(on_update, on_evaluation, on_prompts)
-        run = _Run(learning, dataset, rows, scorer, rollouts, grpo, last, validation, identity, hooks)
+        run = _Run(learning, dataset, rows, scorer, rollouts, grpo, last, validation, identity, hooks, ranks)
         checkpoint = latest_checkpoint(out) if resume else None
         if checkpoint is not None:
             run.progress = read_progress(checkpoint, identity)
@@ -114,7 +93,9 @@ def train_text(
             trainer._load_from_checkpoint(str(checkpoint))
         if progress.best is not None:
             set_adapter_tensors(learning, progress.best.weights)
-        adapter = save_whole(learning, out / "adapter")
+        adapter = out / "adapter"
+        if ranks.is_main:
+            save_whole(learning, adapter)
     return TrainResult(
         adapter=adapter,
         updates=progress.update,
@@ -150,6 +131,7 @@ class _Run(TrainerCallback):
     validation: Validation | None
     identity: dict[str, Any]
     hooks: _Hooks
+    ranks: Ranks
     progress: Progress = field(default_factory=Progress)
     _started: float = 0.0
     _seconds: float = 0.0
@@ -181,6 +163,7 @@ class _Run(TrainerCallback):
             scorer=self.scorer,
             rollouts=self.rollouts,
             on_prompts=self.hooks.on_prompts,
+            ranks=self.ranks,
         )
         model.train(training)
         self.validation.record(self.progress, self._found, self.policy)
@@ -190,7 +173,7 @@ class _Run(TrainerCallback):
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start an update: what it draws follows from the seed and its number."""
         self._started, self._rewards, self._tokens = time.perf_counter(), [], 0
-        set_seed(seed_of(self.rollouts.seed, state.global_step) % 2**32, device_specific=args.world_size > 1)
+        set_seed(seed_of(self.rollouts.seed, state.global_step) % 2**32, device_specific=self.ranks.count > 1)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """End an update; evaluate where that is due."""
@@ -208,7 +191,8 @@ class _Run(TrainerCallback):
         if "loss" not in logs:
             return
         number, batch, group = self.progress.update, self.grpo.batch_size, self.rollouts.group_size
-        rewards = torch.tensor(self._rewards, dtype=torch.float64).view(-1, group)
+        rewards = torch.tensor(self.ranks.gather(self._rewards), dtype=torch.float64).view(-1, group)
+        tokens = sum(self.ranks.gather([self._tokens]))
         metrics = TextMetrics(
             update=number,
             epoch=(number - 1) * batch // len(self.rows) + 1,
@@ -218,9 +202,9 @@ class _Run(TrainerCallback):
             hit_rate=float((rewards >= HIT_REWARD).double().mean()),
             grad_norm=float(logs["grad_norm"]),
             dead_groups=int((rewards.std(1, correction=0) == 0).sum()),
-            tokens=self._tokens,
+            tokens=tokens,
             seconds=self._seconds,
-            tokens_per_second=self._tokens / self._seconds,
+            tokens_per_second=tokens / self._seconds,
         )
         self.progress.metrics.append(asdict(metrics))
         if not control.should_save:
@@ -228,6 +212,8 @@ class _Run(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Complete the checkpoint that TRL has written; under its final name it is whole."""
+        if not self.ranks.is_main:
+            return
         written = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         write_progress(written, self.progress, self.identity)
         remove_older(written.rename(written.with_name(f"checkpoint-{state.global_step:06d}")))
@@ -236,6 +222,8 @@ class _Run(TrainerCallback):
     def _tell(self) -> None:
         """Pass on what is new, now that it is safe."""
         found, self._found = self._found, None
+        if not self.ranks.is_main:
+            return
         if found is not None and self.hooks.on_evaluation is not None:
             self.hooks.on_evaluation(self.progress.update, found)
         if self.progress.update and self.hooks.on_update is not None:
@@ -246,7 +234,12 @@ def _trainer(run: _Run, out: Path, checkpoint_every: int) -> Any:
     """TRL's trainer for the run, which hears of every step."""
     policy, grpo, rollouts = run.policy, run.grpo, run.rollouts
     prompts = _prompts(run)
-    sequences = grpo.batch_size * rollouts.group_size
+    sequences, over = divmod(grpo.batch_size * rollouts.group_size, run.ranks.count)
+    if over:
+        raise ValueError(
+            f"{grpo.batch_size} prompts with {rollouts.group_size} answers each do not divide among "
+            f"{run.ranks.count} processes: change batch_size or group_size"
+        )
     at_once = _sequences_at_once(policy, run, sequences)
     on_cuda = policy.device.type == "cuda"
     config = GRPOConfig(
@@ -305,7 +298,7 @@ def _prompts(run: _Run) -> Dataset:
 def _sequences_at_once(policy: Policy, run: _Run, sequences: int) -> int:
     """How many answers go through the pass with gradients together: a group, or what `micro_batch_tokens` allows."""
     if run.grpo.micro_batch_tokens is None:
-        return run.rollouts.group_size
+        return gcd(sequences, run.rollouts.group_size)
     prompts = (run.dataset.prompt(int(row)) for row in run.rows)
     longest = max(len(text_prompt(policy, prompt, room=0)) for prompt in prompts) + run.rollouts.max_new_tokens
     most = max(1, run.grpo.micro_batch_tokens // longest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from api_schemas import TextScore, TrainingResult
 from minirec.data.ingest import ingest_prompts
 from minirec.store.names import prompts_blob
 from tests.builders import reward_package
@@ -22,6 +24,8 @@ DIGITS = [{"name": "digits"}]
 @pytest.fixture(autouse=True)
 def _digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reward that a tiny random model does earn now and then, registered by a package."""
+    paths = filter(None, (str(tmp_path), os.environ.get("PYTHONPATH")))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
     monkeypatch.syspath_prepend(str(reward_package(tmp_path)))
     monkeypatch.delitem(sys.modules, "counting", raising=False)
 
@@ -110,3 +114,57 @@ def test_samples_without_an_answer_are_named(prompt_bench: Bench, tmp_path: Path
     error = error_of(prompt_bench, job)
     assert error["code"] == "answer_missing"
     assert "1 of 9 samples have no answer for 'exact_answer' to compare with, the first is 'q3'" in error["message"]
+
+
+TRAIN: dict[str, Any] = {
+    "trainer": "text_grpo",
+    "ids": [f"p{n:03d}" for n in (3, 1, 4, 0, 5)],
+    "args": {
+        "updates": 7,
+        "rewards": DIGITS,
+        "grpo": {"batch_size": 2, "learning_rate": 0.003},
+        "rollouts": {"group_size": 3, "max_new_tokens": 16, "temperature": 1.0},
+    },
+    "evaluation": {"every": 3, "valid_samples": 4},
+}
+
+
+def test_a_text_training_job_trains_apart_and_leaves_its_files(prompt_bench: Bench) -> None:
+    job = prompt_bench.train(**TRAIN)
+    assert set(prompt_bench.hear()) == {"committed"}, error_of(prompt_bench, job)
+    record = prompt_bench.store.jobs.get(job)
+    done = TrainingResult.model_validate(record.json("result"))
+    assert (done.updates, done.samples_seen, done.valid_ndcg10) == (7, 14, None)
+    assert isinstance(done.test_before, TextScore)
+    assert isinstance(done.test_after, TextScore)
+    assert done.test_before.samples == 5
+    assert done.valid_reward is not None
+    events = prompt_bench.store.events.read(job)
+    stages = [event.data["stage"] for event in events if event.type == "stage"]
+    assert stages == ["preparing", "evaluating_before", "training", "evaluating_after", "finishing"]
+    metrics = [event.data for event in events if event.type == "metrics"]
+    assert [data["update"] for data in metrics] == list(range(1, 8))
+    assert [data["epoch"] for data in metrics] == [1, 1, 1, 2, 2, 3, 3]
+    evaluations = [(event.data["split"], event.data["update"]) for event in events if event.type == "evaluation"]
+    assert evaluations == [("test", 0), *(("valid", update) for update in (0, 3, 6, 7)), ("test", done.best_update)]
+    artifacts = record.json("artifacts")
+    assert all(prompt_bench.store.blobs.exists(blob) for blob in artifacts.values()), artifacts
+    lines = prompt_bench.store.blobs.local_path(artifacts["metrics.jsonl"]).read_text().splitlines()
+    assert [json.loads(line)["update"] for line in lines] == list(range(1, 8))
+
+
+def test_text_training_without_answers_or_rewards_fails_before_it_starts(prompt_bench: Bench) -> None:
+    job = prompt_bench.train(**TRAIN | {"args": {"rewards": [{"name": "nonsense"}], "rollouts": {}}})
+    assert prompt_bench.hear() == ["failed"]
+    assert error_of(prompt_bench, job)["code"] == "unknown_reward"
+
+
+def test_a_reward_that_fails_in_training_names_the_sample(prompt_bench: Bench, tmp_path: Path) -> None:
+    # The process that trains imports the package anew.
+    source = tmp_path / "counting.py"
+    source.write_text(source.read_text().replace("poisoned = False", "poisoned = True"))
+    job = prompt_bench.train(**TRAIN | {"ids": ["p001", "p009"], "evaluation": {"valid_samples": 0, "test_samples": 0}})
+    assert prompt_bench.hear() == ["committed", "failed"]
+    error = error_of(prompt_bench, job)
+    assert error["code"] == "reward_failed"
+    assert "'digits' failed for sample 'p009': KeyError" in error["message"]
