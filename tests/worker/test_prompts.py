@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from minirec.store.names import prompts_blob
 from tests.builders import reward_package
 from tests.worker.bench import Bench
 from worker import score_prompts
+from worker.runner import Runner
 
 DIGITS = [{"name": "digits"}]
 
@@ -168,3 +170,21 @@ def test_a_reward_that_fails_in_training_names_the_sample(prompt_bench: Bench, t
     error = error_of(prompt_bench, job)
     assert error["code"] == "reward_failed"
     assert "'digits' failed for sample 'p009': KeyError" in error["message"]
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_text_training(prompt_bench: Bench) -> None:
+    prompt_bench.settings = prompt_bench.settings.model_copy(update={"train_processes": 2})
+    stopping = multiprocessing.get_context("fork").Event()
+    prompt_bench.runner = Runner(prompt_bench.store, prompt_bench.settings, stopping)
+    args = TRAIN["args"] | {"updates": 3, "grpo": {"batch_size": 4, "learning_rate": 0.003}}
+    job = prompt_bench.train(**TRAIN | {"args": args})
+    assert set(prompt_bench.hear()) == {"committed"}, error_of(prompt_bench, job)
+    events = prompt_bench.store.events.read(job)
+    metrics = [event.data for event in events if event.type == "metrics"]
+    assert [data["update"] for data in metrics] == [1, 2, 3]
+    lines = prompt_bench.store.blobs.local_path(
+        prompt_bench.store.jobs.get(job).json("artifacts")["metrics.jsonl"]
+    ).read_text()
+    assert all(json.loads(line)["samples_seen"] == 4 * number for number, line in enumerate(lines.splitlines(), 1))
+    assert [event.data["update"] for event in events if event.type == "evaluation"][1:-1] == [0, 3]

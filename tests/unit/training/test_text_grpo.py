@@ -14,6 +14,7 @@ from minirec.data.dataset import PromptDataset
 from minirec.data.ingest import ingest_prompts
 from minirec.policy.load import load_policy
 from minirec.policy.policy import Policy
+from minirec.policy.ranks import Ranks
 from minirec.rewards import Scorer
 from minirec.training import text_grpo
 from minirec.training.evaluate_text import TextEvaluation
@@ -165,3 +166,11 @@ def test_a_checkpoint_of_another_run_is_refused(own_policy: Policy, prompts: Pro
     train(own_policy, prompts, tmp_path, updates=1)
     with pytest.raises(ValueError, match="belongs to a run with other prompts"):
         train(own_policy, prompts, tmp_path, rows=[1, 2], updates=2)
+
+
+def test_answers_that_do_not_divide_among_the_processes_are_an_error(
+    own_policy: Policy, prompts: PromptDataset, tmp_path: Path
+) -> None:
+    odd = GRPO.model_copy(update={"batch_size": 1})
+    with pytest.raises(ValueError, match="1 prompts with 3 answers each do not divide among 2 processes"):
+        train(own_policy, prompts, tmp_path, grpo=odd, ranks=Ranks(0, 2))
