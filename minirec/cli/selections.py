@@ -105,7 +105,7 @@ def select(
         if dataset is None:
             dataset = upload(client, files, next(iter(files.values())).name.partition(".")[0]).id
             say(f"dataset {dataset}")
-        selection = client.selections.create(
+        selection: Selection = client.selections.create(
             dataset=dataset,
             model=reference or None,
             signals="uploaded" if signals else None,

@@ -73,7 +73,7 @@ def train(
     if model is not None:
         reference = model_reference(connection, model, local=local, revision=None, adapter=None)
     with connection.client() as client:
-        job = client.training_jobs.create(
+        job: TrainingJob = client.training_jobs.create(
             selection=selection_id,
             model=reference,
             trainer=trainer or trainer_of(client, selection_id),

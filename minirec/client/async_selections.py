@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
+
+from pydantic import PrivateAttr
 
 from api_schemas import ArmIds, Baseline, Page, SampleScore, Selection, SubsetIds, SubsetRow
 from minirec.client import exports
@@ -14,6 +16,18 @@ from minirec.client import selection_calls as calls
 from minirec.client.async_jobs import AsyncJobs
 from minirec.client.async_transport import AsyncTransport
 from minirec.client.core import SPOOL_BYTES, Call, parse_text
+
+
+class StartedSelection(Selection):
+    """A selection that was just started, and that can be waited for."""
+
+    _jobs: AsyncJobs[Selection] = PrivateAttr()
+
+    async def wait(
+        self, *, timeout: float | None = None, on_update: Callable[[Selection], None] | None = None
+    ) -> Selection:
+        """The finished selection; see `AsyncSelections.wait`."""
+        return await self._jobs.wait(self.id, timeout=timeout, on_update=on_update)
 
 
 class AsyncSelections(AsyncJobs[Selection]):
@@ -38,7 +52,7 @@ class AsyncSelections(AsyncJobs[Selection]):
         curriculum: calls.Curriculum | None = None,
         baselines: Sequence[Baseline] | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> Selection:
+    ) -> StartedSelection:
         """Start a selection of `size` samples (an integer), or of a part of the pool (a number below 1).
 
         `model` is a hub id or a `ModelReference`; uploaded `signals` need none. `rewards` say what answers to a dataset
@@ -60,7 +74,9 @@ class AsyncSelections(AsyncJobs[Selection]):
             curriculum=curriculum,
             baselines=None if baselines is None else list(baselines),
         )
-        return await self._transport.get(call, Selection)
+        job = await self._transport.get(call, StartedSelection)
+        job._jobs = self
+        return job
 
     async def scores(self, selection_id: str, *, order: calls.Order = "pool") -> AsyncIterator[SampleScore]:
         """What was measured of every sample: in the pool's order, or (`rank`) the picked ones first, as picked."""

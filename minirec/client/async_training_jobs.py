@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from pydantic import PrivateAttr
 
 from api_schemas import Artifact, Evaluation, Page, TrainingArgs, TrainingJob
 from api_schemas.training_jobs import Trainer
@@ -13,6 +15,18 @@ from minirec.client.async_jobs import AsyncJobs
 from minirec.client.async_transport import AsyncTransport
 from minirec.client.core import Call
 from minirec.client.selection_calls import Model, given, replacing, training_args
+
+
+class StartedTrainingJob(TrainingJob):
+    """A training job that was just started, and that can be waited for."""
+
+    _jobs: AsyncJobs[TrainingJob] = PrivateAttr()
+
+    async def wait(
+        self, *, timeout: float | None = None, on_update: Callable[[TrainingJob], None] | None = None
+    ) -> TrainingJob:
+        """The finished training job; see `AsyncTrainingJobs.wait`."""
+        return await self._jobs.wait(self.id, timeout=timeout, on_update=on_update)
 
 
 class AsyncTrainingJobs(AsyncJobs[TrainingJob]):
@@ -32,7 +46,7 @@ class AsyncTrainingJobs(AsyncJobs[TrainingJob]):
         args: TrainingArgs | Mapping[str, Any] | None = None,
         evaluation: Evaluation | Mapping[str, Any] | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> TrainingJob:
+    ) -> StartedTrainingJob:
         """Start training on a finished selection's subset, or on samples of a dataset by `ids`, in that order.
 
         `model` is a hub id or a `ModelReference`; a selection's own unless given. `trainer` is `text_grpo` for prompts;
@@ -49,7 +63,9 @@ class AsyncTrainingJobs(AsyncJobs[TrainingJob]):
             evaluation=evaluation,
             metadata=metadata,
         )
-        return await self._transport.get(Call("POST", "/v1/training_jobs", json=body), TrainingJob)
+        job = await self._transport.get(Call("POST", "/v1/training_jobs", json=body), StartedTrainingJob)
+        job._jobs = self
+        return job
 
     async def artifacts(self, job_id: str) -> Sequence[Artifact]:
         """The files that a job has left by now: adapter, metrics, evaluation, log."""

@@ -55,6 +55,17 @@ def test_a_job_on_ids_keeps_their_order() -> None:
     }
 
 
+def test_a_started_job_can_be_waited_for() -> None:
+    service = Script(
+        answer(training_job_json(status="queued"), 202),
+        answer(training_job_json(status="running")),
+        answer(training_job_json(status="succeeded")),
+    )
+    seen: list[str] = []
+    done = service.client().training_jobs.create(selection="sel_1").wait(on_update=lambda job: seen.append(job.status))
+    assert (done.status, seen) == ("succeeded", ["running", "succeeded"])
+
+
 def test_a_trainer_of_text_has_rewards_by_name() -> None:
     service = Script(answer(training_job_json(), 202))
     args = {"updates": 3, "rewards": ["exact_answer", {"name": "token_f1", "weight": 0.5}]}
