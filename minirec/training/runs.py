@@ -15,6 +15,7 @@ from api_schemas.selections import RolloutSettings
 from api_schemas.training import GrpoSettings
 from minirec.data.dataset import Dataset, PromptDataset
 from minirec.policy.load import load_policy
+from minirec.policy.policy import Policy
 from minirec.policy.ranks import ALONE, Ranks
 from minirec.policy.reference import ResolvedModel
 from minirec.rewards import Scorer
@@ -46,7 +47,6 @@ class TrainingRun(BaseModel):
     out: Path
     """Folder of checkpoints and adapter."""
 
-    @abstractmethod
     def train(
         self,
         *,
@@ -56,6 +56,23 @@ class TrainingRun(BaseModel):
         ranks: Ranks = ALONE,
     ) -> TrainResult[Any]:
         """Load the model and train. Raises ModelRefused, and what the trainer raises."""
+        return self._train(
+            load_policy(self.model),
+            on_progress,
+            rows=self.rows,
+            rollouts=self.rollouts,
+            grpo=self.grpo,
+            updates=self.updates,
+            out=self.out,
+            validation=self.validation,
+            on_update=_told_of_updates(on_update),
+            on_evaluation=_told_of_evaluations(on_evaluation),
+            ranks=ranks,
+        )
+
+    @abstractmethod
+    def _train(self, policy: Policy, on_progress: Callable[[int], None] | None, **settings: Any) -> TrainResult[Any]:
+        """Call the trainer with its dataset."""
 
     @classmethod
     @abstractmethod
@@ -87,28 +104,10 @@ class RecGrpoRun(TrainingRun):
     """The dataset's two Parquet files."""
     items: Path
 
-    def train(
-        self,
-        *,
-        on_update: OnUpdate | None = None,
-        on_evaluation: OnEvaluation | None = None,
-        on_progress: Callable[[int], None] | None = None,
-        ranks: Ranks = ALONE,
+    def _train(
+        self, policy: Policy, on_progress: Callable[[int], None] | None, **settings: Any
     ) -> TrainResult[UpdateMetrics]:
-        return train(
-            load_policy(self.model),
-            dataset=Dataset.open(self.samples, self.items),
-            rows=self.rows,
-            rollouts=self.rollouts,
-            grpo=self.grpo,
-            updates=self.updates,
-            out=self.out,
-            validation=self.validation,
-            on_update=_told_of_updates(on_update),
-            on_evaluation=_told_of_evaluations(on_evaluation),
-            on_items=on_progress,
-            ranks=ranks,
-        )
+        return train(policy, dataset=Dataset.open(self.samples, self.items), on_items=on_progress, **settings)
 
     @classmethod
     def results(cls) -> TypeAdapter[TrainResult[Any]]:
@@ -125,31 +124,11 @@ class TextGrpoRun(TrainingRun):
     """The dataset's Parquet file."""
     rewards: list[TextReward]
 
-    def train(
-        self,
-        *,
-        on_update: OnUpdate | None = None,
-        on_evaluation: OnEvaluation | None = None,
-        on_progress: Callable[[int], None] | None = None,
-        ranks: Ranks = ALONE,
-    ) -> TrainResult[Any]:
+    def _train(self, policy: Policy, on_progress: Callable[[int], None] | None, **settings: Any) -> TrainResult[Any]:
         from minirec.training.text_grpo import train_text  # TRL takes seconds to import
 
-        return train_text(
-            load_policy(self.model),
-            dataset=PromptDataset.open(self.prompts),
-            rows=self.rows,
-            scorer=Scorer(self.rewards),
-            rollouts=self.rollouts,
-            grpo=self.grpo,
-            updates=self.updates,
-            out=self.out,
-            validation=self.validation,
-            on_update=_told_of_updates(on_update),
-            on_evaluation=_told_of_evaluations(on_evaluation),
-            on_prompts=on_progress,
-            ranks=ranks,
-        )
+        dataset, scorer = PromptDataset.open(self.prompts), Scorer(self.rewards)
+        return train_text(policy, dataset=dataset, scorer=scorer, on_prompts=on_progress, **settings)
 
     @classmethod
     def results(cls) -> TypeAdapter[TrainResult[Any]]:
