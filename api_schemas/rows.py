@@ -78,7 +78,8 @@ class PromptRow(BaseModel):
     """A text is one user turn."""
     answer: (
         Annotated[
-            Annotated[str, Tag("text")] | Annotated[list[str], Field(min_length=1, max_length=10_000), Tag("list")],
+            Annotated[str, Field(min_length=1), Tag("text")]
+            | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=10_000), Tag("list")],
             Discriminator(
                 _shape,
                 custom_error_type="text_or_list",

@@ -73,7 +73,6 @@ def _start(store: Store, settings: Settings, body: TrainingJobCreate) -> Respons
     dataset_id, completed = _of_selection(store, body) if body.selection_id else _of_ids(store, body)
     check_models_allowed((completed.model,), settings)
     dataset = dataset_or_404(store, dataset_id)
-    check_trainer(dataset, body.trainer)
     if completed.args.rewards is not None:
         check_rewards(completed.args.rewards, ("body", "args", "rewards"))
     job_id = new_id("trn")
@@ -98,6 +97,7 @@ def _of_selection(store: Store, body: TrainingJobCreate) -> tuple[str, TrainingJ
     selection_id = body.selection_id or ""
     result_of(store, selection_id)
     selection = SelectionCreate.model_validate_json(job_or_404(store, selection_id).fields["request"])
+    check_trainer(dataset_or_404(store, selection.dataset_id), body.trainer)
     model, rollouts = body.model or selection.model, body.args.rollouts or selection.rollouts
     if model is None:
         raise invalid("model_missing", ("body", "model"), f"is missing, and {selection_id} chose by uploaded signals")
@@ -118,12 +118,18 @@ def _of_selection(store: Store, body: TrainingJobCreate) -> tuple[str, TrainingJ
         raise invalid(
             "rewards_missing", ("body", "args", "rewards"), f"is missing, and {selection_id} chose by uploaded signals"
         )
-    return selection.dataset_id, _completed(body, model, rollouts, rewards if body.trainer == "text_grpo" else None)
+    if body.trainer == "rec_grpo":
+        return selection.dataset_id, _completed(body, model, rollouts, None)
+    # Whatever sampled for the scores, training samples with transformers.
+    return selection.dataset_id, _completed(
+        body, model, rollouts.model_copy(update={"engine": "transformers"}), rewards
+    )
 
 
 def _of_ids(store: Store, body: TrainingJobCreate) -> tuple[str, TrainingJobCreate]:
     """The dataset, and the request with its defaults written out. Raises ProblemError 404 or 422."""
     dataset = dataset_or_404(store, body.dataset_id or "")
+    check_trainer(dataset, body.trainer)
     known = set(open_content(store, dataset.content_hash).ids)
     unknown = [index for index, sample_id in enumerate(body.ids or ()) if sample_id not in known]
     if unknown:

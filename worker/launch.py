@@ -22,6 +22,8 @@ import structlog
 from minirec.training.process import ERROR, specification
 from worker.work import UnitError, Work
 
+log = structlog.get_logger(__name__)
+
 LOOK_SECONDS = 0.5
 """Pause between two looks at whether the unit is to be left."""
 END_SECONDS = 15.0
@@ -99,4 +101,9 @@ def _events(launcher: subprocess.Popen[bytes], work: Work) -> Iterator[Event]:
             continue
         if not line:
             return
-        yield json.loads(line)
+        try:
+            event = json.loads(line)
+        except ValueError:
+            log.warning("training_report_unreadable", line=line[:200].decode(errors="replace"))
+            continue
+        yield event

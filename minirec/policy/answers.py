@@ -12,6 +12,7 @@ from torch import Tensor
 
 from minirec.data.dataset import Prompt
 from minirec.policy.batching import in_batches, shared_opening
+from minirec.policy.errors import InvalidSampleError
 from minirec.policy.policy import Policy
 from minirec.policy.prompts import text_prompt
 from minirec.policy.rollouts import Sampling, Transcripts, roll_out
@@ -76,7 +77,7 @@ def answer(
     in_batches(by_length, max(1, policy.rows_that_fit(longest) // repeats), run)
     broken = [prompt.id for prompt, z in zip(prompts, answers.prompt_z, strict=True) if not z.isfinite().all()]
     if broken:
-        raise ValueError(
+        raise InvalidSampleError(
             f"the policy's hidden states are not finite for sample {broken[0]!r}: try dtype float32 or bfloat16, lower "
             "learning_rate, or check the adapter"
         )

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from minirec.policy.batching import in_batches, prefill, shared_opening
+from minirec.policy.errors import InvalidSampleError
 from minirec.policy.policy import Policy
 from minirec.policy.prompts import item_prompt
 from minirec.policy.ranks import ALONE, Ranks
@@ -37,7 +38,9 @@ def embed_items(
     longest = max(map(len, prompts), default=0)
     if policy.max_positions is not None and longest > policy.max_positions:
         item = items[next(rows[0] for prompt, rows in readers.items() if len(prompt) == longest)]
-        raise ValueError(f"item {item['item_id']!r} needs {longest} tokens, the model has {policy.max_positions}")
+        raise InvalidSampleError(
+            f"item {item['item_id']!r} needs {longest} tokens, the model has {policy.max_positions}"
+        )
     vectors = np.zeros((len(items), policy.hidden_size), dtype=np.float32)
     if not prompts:
         return vectors

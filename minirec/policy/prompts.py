@@ -7,6 +7,7 @@ from typing import Any
 
 from minirec.data.dataset import Prompt, Sample
 from minirec.data.prompts import first_shown, item_text, user_text
+from minirec.policy.errors import InvalidSampleError
 from minirec.policy.policy import Policy
 
 # Some chat templates print today's date, and would score the same sample differently tomorrow.
@@ -28,7 +29,7 @@ def user_prompt(
             return tokens
         first += 1
         if first >= len(sample.history):
-            raise ValueError(
+            raise InvalidSampleError(
                 f"the prompt of sample {sample.id!r} has {len(tokens)} tokens with one history item; with {room} more "
                 f"to write it exceeds the model's {policy.max_positions} positions. Lower max_new_tokens."
             )
@@ -43,7 +44,7 @@ def text_prompt(policy: Policy, prompt: Prompt, *, room: int) -> list[int]:
     """Tokens of a chat, the assistant's turn just opened. Raises ValueError where `room` tokens no longer fit."""
     tokens = _tokens_of(policy, list(prompt.messages))
     if policy.max_positions is not None and len(tokens) + room > policy.max_positions:
-        raise ValueError(
+        raise InvalidSampleError(
             f"the prompt of sample {prompt.id!r} has {len(tokens)} tokens; with {room} more to write it exceeds the "
             f"model's {policy.max_positions} positions. Shorten it, or lower max_new_tokens."
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from math import log2
 from typing import Any
 
-from minirec.rewards.answers import answer_of, normalised, number_of, ranking_of
+from minirec.rewards.answers import answer_of, formula, last_number, marked_answer, normalised, ranking_of, whole_number
 
 Answer = str | list[str]
 
@@ -25,9 +25,11 @@ def token_f1(completion: str, answer: Answer, row: Mapping[str, Any]) -> float:
 
 def ranked_ndcg(completion: str, answer: Answer, row: Mapping[str, Any]) -> float:
     """NDCG of the list in the completion's answer: the right answers are the relevant titles, all equally so."""
+    marked = marked_answer(completion)
+    listed = ranking_of(completion if marked is None else marked)
     relevant = {normalised(title) for title in _all(answer)}
     gain, left = 0.0, set(relevant)
-    for place, entry in enumerate(ranking_of(answer_of(completion)), start=1):
+    for place, entry in enumerate(listed, start=1):
         # A title that is named again is relevant once.
         if (title := normalised(entry)) in left:
             left.remove(title)
@@ -59,8 +61,6 @@ def _f1(given: Counter[str], right: Counter[str]) -> float:
 
 
 def _same(given: str, right: str) -> bool:
-    """A right answer without letters is a number, and its sign and point count; any other is a text."""
-    wanted = None if any(char.isalpha() for char in right) else number_of(right)
-    if wanted is not None:
-        return number_of(given) == wanted
-    return bool(normalised(right)) and normalised(given) == normalised(right)
+    """Whether two answers are the same number, where the right one is a number, else the same text."""
+    wanted = whole_number(right)
+    return last_number(given) == wanted if wanted is not None else formula(given) == formula(right)

@@ -31,7 +31,10 @@ class Scorer:
 
     def __call__(self, completion: str, row: Mapping[str, Any]) -> float:
         """What one completion of a prompt's row earns. Raises RewardError."""
-        return sum(weight * self._earned(name, reward, completion, row) for name, weight, reward in self._rewards)
+        earned = sum(weight * self._earned(name, reward, completion, row) for name, weight, reward in self._rewards)
+        if not isfinite(earned):
+            raise RewardError(f"the rewards of sample {row['id']!r} add up to {earned}: lower their weights")
+        return earned
 
     def _earned(self, name: str, reward: Reward, completion: str, row: Mapping[str, Any]) -> float:
         answer = row.get("answer")

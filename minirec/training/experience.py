@@ -14,6 +14,7 @@ from torch import Tensor
 from api_schemas.selections import RolloutSettings
 from minirec.data.dataset import Sample
 from minirec.policy.batching import in_batches, shared_opening
+from minirec.policy.errors import InvalidSampleError
 from minirec.policy.head import Head, Masked, softmax_over_items
 from minirec.policy.policy import Policy
 from minirec.policy.prompts import user_prompt
@@ -71,7 +72,7 @@ def play(
     in_batches(by_length, max(1, policy.rows_that_fit(longest) // repeats), run)
     broken = [sample.id for sample, z in zip(samples, episodes.z, strict=True) if not z.isfinite().all()]
     if broken:
-        raise ValueError(
+        raise InvalidSampleError(
             f"the policy's hidden states are no longer finite for sample {broken[0]!r}: lower learning_rate"
         )
     return episodes

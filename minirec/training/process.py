@@ -21,11 +21,14 @@ import structlog
 from minirec.logs import configure_logging
 from minirec.policy.ranks import Ranks
 from minirec.policy.reference import ModelRefused
-from minirec.rewards import RewardError
+from minirec.rewards import RewardError, UnknownRewardError
 from minirec.training.runs import RUNS
 
 ERROR = "error"
 """The event that is no trainer's: a process failed, with the `code` and the `message` of the job's error."""
+
+LONGEST_MESSAGE = 1500
+"""Characters of an error's message: a report is written in one piece only while it is short."""
 
 Report = Callable[[str, Mapping[str, Any]], None]
 
@@ -60,11 +63,12 @@ def describe(error: Exception) -> dict[str, str]:
     """`code` and `message` of a trainer's error. Samples or settings that cannot be trained with raise ValueError."""
     if isinstance(error, ModelRefused):
         return {"code": error.code, "message": str(error)}
-    if isinstance(error, RewardError):
-        return {"code": "reward_failed", "message": str(error)}
+    if isinstance(error, RewardError | UnknownRewardError):
+        code = "reward_failed" if isinstance(error, RewardError) else "unknown_reward"
+        return {"code": code, "message": str(error)[:LONGEST_MESSAGE]}
     if isinstance(error, ValueError):
-        return {"code": "training_failed", "message": str(error)}
-    return {"code": "internal_error", "message": f"{type(error).__name__}: {error}"}
+        return {"code": "training_failed", "message": str(error)[:LONGEST_MESSAGE]}
+    return {"code": "internal_error", "message": f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE]}
 
 
 def _take_output() -> Report:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from math import gcd
+from math import gcd, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from trl import GRPOConfig, GRPOTrainer
 from api_schemas.selections import RolloutSettings
 from api_schemas.training import GrpoSettings
 from minirec.data.dataset import PromptDataset
+from minirec.policy.answers import text_of
 from minirec.policy.policy import Policy
 from minirec.policy.prompts import FIXED_DATE, plain_text, text_prompt
 from minirec.policy.ranks import ALONE, Ranks
@@ -37,6 +38,8 @@ from minirec.training.lora import set_adapter_tensors, with_lora
 from minirec.training.text_metrics import TextMetrics
 from minirec.training.validation import Validation
 
+WORKSHOP = "trl"
+"""Folder, below that of the run, in which TRL writes its own checkpoints before they are complete."""
 STATE = "minirec_row"
 """Column with a prompt's row: everything else that rewards see is looked up by it."""
 
@@ -78,19 +81,23 @@ def train_text(
     identity = _identity(dataset, rows, rollouts, grpo, validation)
     with with_lora(policy, grpo) as learning:
         hooks = _Hooks(on_update, on_evaluation, on_prompts)
-        run = _Run(learning, dataset, rows, scorer, rollouts, grpo, last, validation, identity, hooks, ranks)
+        run = _Run(learning, dataset, rows, scorer, rollouts, grpo, last, validation, identity, hooks, ranks, out)
         checkpoint = latest_checkpoint(out) if resume else None
         if checkpoint is not None:
             run.progress = read_progress(checkpoint, identity)
-        trainer = _trainer(run, out, checkpoint_every)
-        if validation is not None and validation.is_due(run.progress, last):
-            run.evaluate()
         progress = run.progress
+        trainer = _trainer(run, out / WORKSHOP, checkpoint_every)
+        resumed = None if checkpoint is None or progress.update == 0 else str(checkpoint)
+        if resumed is not None:
+            trainer._load_from_checkpoint(resumed)
+        if validation is not None and validation.is_due(progress, last):
+            run.evaluate()
+            if progress.update == 0:
+                run.keep(out / WORKSHOP / "start")
+            run.tell_evaluation()
         stopped = validation is not None and validation.has_enough(progress)
         if not stopped and progress.update < last:
-            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        elif checkpoint is not None:
-            trainer._load_from_checkpoint(str(checkpoint))
+            _train(trainer, resumed)
         if progress.best is not None:
             set_adapter_tensors(learning, progress.best.weights)
         adapter = out / "adapter"
@@ -105,6 +112,15 @@ def train_text(
         best_update=progress.update if progress.best is None else progress.best.update,
         stopped_early=progress.update < last,
     )
+
+
+def _train(trainer: Any, resumed: str | None) -> None:
+    try:
+        trainer.train(resume_from_checkpoint=resumed)
+    except RuntimeError as error:
+        if "probability tensor" not in str(error):
+            raise
+        raise ValueError("the policy's probabilities are not finite any more: lower learning_rate") from error
 
 
 @dataclass
@@ -132,6 +148,8 @@ class _Run(TrainerCallback):
     identity: dict[str, Any]
     hooks: _Hooks
     ranks: Ranks
+    out: Path
+    """Folder of its checkpoints."""
     progress: Progress = field(default_factory=Progress)
     _started: float = 0.0
     _seconds: float = 0.0
@@ -142,9 +160,10 @@ class _Run(TrainerCallback):
     _found: TextEvaluation | None = None
     """An evaluation that nobody has heard of yet."""
 
-    def reward(self, completions: list[Any], completion_ids: list[list[int]], **columns: Any) -> list[float]:
+    def reward(self, completion_ids: list[list[int]], **columns: Any) -> list[float]:
         """What TRL's completions earn."""
-        texts = [given if isinstance(given, str) else given[-1]["content"] for given in completions]
+        # The text that scoring and evaluation read; a tokenizer may have TRL take it apart.
+        texts = [text_of(self.policy, tokens) for tokens in completion_ids]
         rows = [self.dataset.prompt(row).row for row in columns[STATE]]
         earned = [self.scorer(text, row) for text, row in zip(texts, rows, strict=True)]
         self._rewards += earned
@@ -167,8 +186,6 @@ class _Run(TrainerCallback):
         )
         model.train(training)
         self.validation.record(self.progress, self._found, self.policy)
-        if self.progress.update == 0:
-            self._tell()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start an update: what it draws follows from the seed and its number."""
@@ -190,6 +207,8 @@ class _Run(TrainerCallback):
         """Keep an update's numbers; TRL logs once after each, and once more at the end."""
         if "loss" not in logs:
             return
+        if not (isfinite(logs["loss"]) and isfinite(logs["grad_norm"])):
+            raise ValueError("the loss or its gradient is not finite: lower learning_rate, or use bfloat16")
         number, batch, group = self.progress.update, self.grpo.batch_size, self.rollouts.group_size
         rewards = torch.tensor(self.ranks.gather(self._rewards), dtype=torch.float64).view(-1, group)
         tokens = sum(self.ranks.gather([self._tokens]))
@@ -208,25 +227,33 @@ class _Run(TrainerCallback):
         )
         self.progress.metrics.append(asdict(metrics))
         if not control.should_save:
-            self._tell()
+            self._tell_update()
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Complete the checkpoint that TRL has written; under its final name it is whole."""
-        if not self.ranks.is_main:
-            return
-        written = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        write_progress(written, self.progress, self.identity)
-        remove_older(written.rename(written.with_name(f"checkpoint-{state.global_step:06d}")))
-        self._tell()
+        """Complete the checkpoint that TRL has written."""
+        self.ranks.gather([0])  # Each process writes a file of its own there, and writes it last.
+        self.keep(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        self.tell_evaluation()
+        self._tell_update()
 
-    def _tell(self) -> None:
-        """Pass on what is new, now that it is safe."""
-        found, self._found = self._found, None
+    def keep(self, written: Path) -> None:
+        """Write how far the run has come beside what TRL has written, if anything: under its final name it is whole."""
         if not self.ranks.is_main:
             return
-        if found is not None and self.hooks.on_evaluation is not None:
+        written.mkdir(parents=True, exist_ok=True)
+        for file in written.glob("rng_state*.pth"):
+            file.unlink()  # What an update draws follows from its number.
+        write_progress(written, self.progress, self.identity)
+        remove_older(written.rename(self.out / f"checkpoint-{self.progress.update:06d}"))
+
+    def tell_evaluation(self) -> None:
+        """Tell of an evaluation that nobody has heard of yet, once it is safe."""
+        found, self._found = self._found, None
+        if found is not None and self.ranks.is_main and self.hooks.on_evaluation is not None:
             self.hooks.on_evaluation(self.progress.update, found)
-        if self.progress.update and self.hooks.on_update is not None:
+
+    def _tell_update(self) -> None:
+        if self.ranks.is_main and self.hooks.on_update is not None:
             self.hooks.on_update(TextMetrics(**self.progress.metrics[-1]))
 
 
@@ -265,6 +292,7 @@ def _trainer(run: _Run, out: Path, checkpoint_every: int) -> Any:
         save_strategy="steps",
         save_steps=checkpoint_every,
         logging_steps=1,
+        logging_nan_inf_filter=False,
         seed=grpo.seed,
         use_cpu=not on_cuda,
         bf16=False,  # The weights' own dtype decides; the adapter's are float32 in any case.

@@ -188,3 +188,11 @@ def test_two_processes_share_a_text_training(prompt_bench: Bench) -> None:
     ).read_text()
     assert all(json.loads(line)["samples_seen"] == 4 * number for number, line in enumerate(lines.splitlines(), 1))
     assert [event.data["update"] for event in events if event.type == "evaluation"][1:-1] == [0, 3]
+
+
+def test_a_prompt_that_does_not_fit_fails_the_job_at_once_and_is_named(prompt_bench: Bench) -> None:
+    job = create(prompt_bench, rollouts={"group_size": 2, "max_new_tokens": 8000})
+    assert prompt_bench.hear(limit=2) == ["committed", "failed"]
+    error = error_of(prompt_bench, job)
+    assert error["code"] == "invalid_sample"
+    assert "the prompt of sample 'p000' has" in error["message"]

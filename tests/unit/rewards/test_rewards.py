@@ -9,7 +9,7 @@ import pytest
 
 from api_schemas import TextReward
 from minirec.rewards import RewardError, Scorer, UnknownRewardError, known_rewards, load_reward
-from minirec.rewards.answers import answer_of, number_of, ranking_of
+from minirec.rewards.answers import answer_of, last_number, ranking_of
 
 LN3 = 1.584962500721156
 
@@ -25,6 +25,7 @@ def earned(name: str, completion: str, answer: str | list[str]) -> float:
         ("<answer>no</answer> wait <answer>yes", "yes"),
         (r"so \boxed{\frac{1}{2}} it is", r"\frac{1}{2}"),
         ("2 + 2\n#### 4", "4"),
+        ("I use the <answer> tag. <answer>Heat</answer>", "Heat"),
         ("first\n\nlast line \n", "last line"),
         ("  \n", ""),
     ],
@@ -78,6 +79,8 @@ def test_naming_a_title_twice_pays_once() -> None:
         ("My list:\n- One\n* Two", ["One", "Two"]),
         ("One\nTwo", ["One", "Two"]),
         ("One, Two", ["One", "Two"]),
+        ("1. One, 2. Two", ["One", "Two"]),
+        ("- Paris, Texas", ["Paris, Texas"]),
         ("One; Two, too", ["One", "Two, too"]),
         ("", []),
     ],
@@ -96,16 +99,43 @@ def test_lists_come_in_many_layouts(answer: str, entries: list[str]) -> None:
         ("<answer>Paris</answer>", "paris.", 1.0),
         ("<answer>Rome</answer>", "Paris", 0.0),
         ("72", "Half of 48 is 24, so 48 + 24.\n#### 72", 1.0),
-        ("", "", 0.0),
+        ("$1,000.50", "1000.5", 1.0),
+        ("The answer is 1e9999999", "5", 0.0),
+        ("12345678901234567890123456789", "12345678901234567890123456788", 0.0),
+        ("10 - 3", "-3", 0.0),
+        ("in 2010-2015", "2015", 1.0),
+        ("(5, 2)", "(1, 2)", 0.0),
+        ("( 1,2 )", "(1, 2)", 1.0),
+        ("2", "3:2", 0.0),
+        ("2023-03-15", "2024-01-15", 0.0),
+        ("x-1", "x+1", 0.0),
+        ("X + 1.", "x+1", 1.0),
+        ("-x", "x", 0.0),
     ],
 )
 def test_exact_answer_compares_numbers_as_numbers(completion: str, right: str, reward: float) -> None:
     assert earned("exact_answer", completion, right) == reward
 
 
-@pytest.mark.parametrize("text", ["1/0", "no number", "1e999999999999999999999"])
+@pytest.mark.parametrize("text", ["1/0", "no number", "1e999999999999999999999", "1e-999999", "9" * 200])
 def test_what_is_no_number_is_none(text: str) -> None:
-    assert number_of(text) is None
+    assert last_number(text) is None
+
+
+def test_a_title_of_punctuation_alone_is_compared_as_it_is() -> None:
+    assert earned("exact_title", "", "!!!") == 0
+    assert earned("exact_title", "!!!", "!!!") == 1
+
+
+def test_a_list_that_nothing_marks_is_the_whole_completion() -> None:
+    assert earned("ranked_ndcg", "1. A\n2. B\n3. C", "A") == 1
+    assert earned("ranked_ndcg", "1. A\n2. B\n3. C", "C") == 0.5
+
+
+def test_rewards_that_add_up_to_infinity_are_an_error() -> None:
+    scorer = Scorer([TextReward(name="exact_title", weight=1e308)] * 3)
+    with pytest.raises(RewardError, match="'s' add up to inf"):
+        scorer("a", {"id": "s", "answer": "a"})
 
 
 def test_weights_add_up() -> None:

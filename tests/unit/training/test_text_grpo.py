@@ -112,6 +112,53 @@ def test_a_killed_run_ends_with_the_adapter_of_an_undisturbed_one(
     assert [metrics.reward_mean for metrics in resumed.metrics] == [metrics.reward_mean for metrics in expected.metrics]
 
 
+def test_a_run_that_is_killed_before_its_first_update_does_not_evaluate_again(
+    own_policy: Policy, prompts: PromptDataset, tmp_path: Path
+) -> None:
+    heard: list[int] = []
+
+    class Dies(Digits):
+        def __call__(self, completion: str, row: Any) -> float:
+            if row["id"] == prompts.ids[ROWS[0]]:
+                raise KeyboardInterrupt
+            return super().__call__(completion, row)
+
+    validation = Validation([6, 14], every=3)
+    with pytest.raises(KeyboardInterrupt):
+        train(own_policy, prompts, tmp_path, validation=validation, scorer=Dies())
+    done = train(
+        own_policy, prompts, tmp_path, validation=validation, on_evaluation=lambda update, _: heard.append(update)
+    )
+    assert heard == [3, 6, 7]
+    assert [entry["update"] for entry in done.evaluations] == [0, 3, 6, 7]
+
+
+def test_a_run_that_shall_end_where_it_was_killed_evaluates_what_it_had_learned(
+    own_policy: Policy, prompts: PromptDataset, tmp_path: Path
+) -> None:
+    def dies(metrics: TextMetrics) -> None:
+        if metrics.update == 5:
+            raise KeyboardInterrupt
+
+    validation, grpo = Validation([6, 14], every=9), GRPO.model_copy(update={"learning_rate": 1e-2})
+    with pytest.raises(KeyboardInterrupt):
+        train(own_policy, prompts, tmp_path / "cut", validation=validation, grpo=grpo, on_update=dies)
+    resumed = train(own_policy, prompts, tmp_path / "cut", validation=validation, grpo=grpo, updates=5)
+    straight = train(own_policy, prompts, tmp_path / "straight", validation=validation, grpo=grpo, updates=5)
+    assert resumed.evaluations == straight.evaluations
+    assert straight.evaluations[0]["reward_mean"] != straight.evaluations[1]["reward_mean"], "this proves nothing"
+
+
+def test_weights_that_diverge_end_the_run_and_leave_no_checkpoint(
+    own_policy: Policy, prompts: PromptDataset, tmp_path: Path
+) -> None:
+    wild = GRPO.model_copy(update={"learning_rate": 0.99, "max_grad_norm": 1e30})
+    with pytest.raises(ValueError, match="not finite"):
+        train(own_policy, prompts, tmp_path, grpo=wild, updates=50, checkpoint_every=1)
+    kept = load_file(next(tmp_path.glob("checkpoint-*")) / "adapter_model.safetensors")
+    assert all(tensor.isfinite().all() for tensor in kept.values())
+
+
 def test_it_learns_what_pays(own_policy: Policy, prompts: PromptDataset, tmp_path: Path) -> None:
     done = train(own_policy, prompts, tmp_path, updates=25, grpo=GRPO.model_copy(update={"learning_rate": 1e-2}))
     first = sum(metrics.reward_mean for metrics in done.metrics[:5]) / 5
