@@ -7,41 +7,33 @@ and the number of the update, so that a resumed run draws what an undisturbed on
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from math import gcd, isfinite
+from math import gcd
 from pathlib import Path
 from typing import Any
 
-import torch
-from accelerate.utils import set_seed
 from datasets import Dataset
-from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from api_schemas.selections import RolloutSettings
 from api_schemas.training import GrpoSettings
 from minirec.data.dataset import PromptDataset
-from minirec.policy.answers import text_of
 from minirec.policy.policy import Policy
 from minirec.policy.prompts import FIXED_DATE, plain_text, text_prompt
 from minirec.policy.ranks import ALONE, Ranks
 from minirec.rewards import Scorer
-from minirec.selection.gate import HIT_REWARD
 from minirec.training.batches import Schedule
-from minirec.training.checkpoint import Progress, latest_checkpoint, read_progress, remove_older, write_progress
-from minirec.training.evaluate_text import TextEvaluation, evaluate_text
+from minirec.training.checkpoint import latest_checkpoint, read_progress
+from minirec.training.evaluate_text import TextEvaluation
 from minirec.training.forward import recomputes_activations
-from minirec.training.grpo import TrainResult, digest_of, save_whole, seed_of
+from minirec.training.grpo import TrainResult, digest_of, save_whole
 from minirec.training.lora import set_adapter_tensors, with_lora
 from minirec.training.text_metrics import TextMetrics
+from minirec.training.text_run import ROW, Hooks, TextRun
 from minirec.training.validation import Validation
 
 WORKSHOP = "trl"
 """Folder, below that of the run, in which TRL writes its own checkpoints before they are complete."""
-STATE = "minirec_row"
-"""Column with a prompt's row: everything else that rewards see is looked up by it."""
 
 
 def train_text(
@@ -80,8 +72,8 @@ def train_text(
     last = updates if updates is not None else epochs * Schedule(rows, grpo.batch_size).per_epoch
     identity = _identity(dataset, rows, rollouts, grpo, validation)
     with with_lora(policy, grpo) as learning:
-        hooks = _Hooks(on_update, on_evaluation, on_prompts)
-        run = _Run(learning, dataset, rows, scorer, rollouts, grpo, last, validation, identity, hooks, ranks, out)
+        hooks = Hooks(on_update, on_evaluation, on_prompts)
+        run = TextRun(learning, dataset, rows, scorer, rollouts, grpo, last, validation, identity, hooks, ranks, out)
         checkpoint = latest_checkpoint(out) if resume else None
         if checkpoint is not None:
             run.progress = read_progress(checkpoint, identity)
@@ -123,141 +115,7 @@ def _train(trainer: Any, resumed: str | None) -> None:
         raise ValueError("the policy's probabilities are not finite any more: lower learning_rate") from error
 
 
-@dataclass
-class _Hooks:
-    """Who hears of what."""
-
-    on_update: Callable[[TextMetrics], None] | None
-    on_evaluation: Callable[[int, TextEvaluation], None] | None
-    on_prompts: Callable[[int], None] | None
-
-
-@dataclass
-class _Run(TrainerCallback):
-    """A training run under way, as TRL's trainer calls it."""
-
-    policy: Policy
-    dataset: PromptDataset
-    rows: Sequence[int]
-    scorer: Scorer
-    rollouts: RolloutSettings
-    grpo: GrpoSettings
-    last: int
-    """Updates after which it ends."""
-    validation: Validation | None
-    identity: dict[str, Any]
-    hooks: _Hooks
-    ranks: Ranks
-    out: Path
-    """Folder of its checkpoints."""
-    progress: Progress = field(default_factory=Progress)
-    _started: float = 0.0
-    _seconds: float = 0.0
-    _rewards: list[float] = field(default_factory=list)
-    """Of the answers of this update."""
-    _tokens: int = 0
-    """That were drawn in this update."""
-    _found: TextEvaluation | None = None
-    """An evaluation that nobody has heard of yet."""
-
-    def reward(self, completion_ids: list[list[int]], **columns: Any) -> list[float]:
-        """What TRL's completions earn."""
-        # The text that scoring and evaluation read; a tokenizer may have TRL take it apart.
-        texts = [text_of(self.policy, tokens) for tokens in completion_ids]
-        rows = [self.dataset.prompt(row).row for row in columns[STATE]]
-        earned = [self.scorer(text, row) for text, row in zip(texts, rows, strict=True)]
-        self._rewards += earned
-        self._tokens += sum(map(len, completion_ids))
-        return earned
-
-    def evaluate(self) -> None:
-        """Evaluate the policy as it is now, and remember what came out."""
-        assert self.validation is not None
-        model, training = self.policy.model, self.policy.model.training
-        model.eval()
-        self._found = evaluate_text(
-            self.policy,
-            dataset=self.dataset,
-            rows=self.validation.rows,
-            scorer=self.scorer,
-            rollouts=self.rollouts,
-            on_prompts=self.hooks.on_prompts,
-            ranks=self.ranks,
-        )
-        model.train(training)
-        self.validation.record(self.progress, self._found, self.policy)
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Start an update: what it draws follows from the seed and its number."""
-        self._started, self._rewards, self._tokens = time.perf_counter(), [], 0
-        set_seed(seed_of(self.rollouts.seed, state.global_step) % 2**32, device_specific=self.ranks.count > 1)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """End an update; evaluate where that is due."""
-        self._seconds = time.perf_counter() - self._started
-        progress, validation = self.progress, self.validation
-        progress.update = state.global_step
-        if validation is not None and validation.is_due(progress, self.last):
-            self.evaluate()
-            control.should_save = True
-            control.should_training_stop |= validation.has_enough(progress)
-        control.should_save |= progress.update == self.last
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
-        """Keep an update's numbers; TRL logs once after each, and once more at the end."""
-        if "loss" not in logs:
-            return
-        if not (isfinite(logs["loss"]) and isfinite(logs["grad_norm"])):
-            raise ValueError("the loss or its gradient is not finite: lower learning_rate, or use bfloat16")
-        number, batch, group = self.progress.update, self.grpo.batch_size, self.rollouts.group_size
-        rewards = torch.tensor(self.ranks.gather(self._rewards), dtype=torch.float64).view(-1, group)
-        tokens = sum(self.ranks.gather([self._tokens]))
-        metrics = TextMetrics(
-            update=number,
-            epoch=(number - 1) * batch // len(self.rows) + 1,
-            samples_seen=number * batch,
-            loss=float(logs["loss"]),
-            reward_mean=float(rewards.mean()),
-            hit_rate=float((rewards >= HIT_REWARD).double().mean()),
-            grad_norm=float(logs["grad_norm"]),
-            dead_groups=int((rewards.std(1, correction=0) == 0).sum()),
-            tokens=tokens,
-            seconds=self._seconds,
-            tokens_per_second=tokens / self._seconds,
-        )
-        self.progress.metrics.append(asdict(metrics))
-        if not control.should_save:
-            self._tell_update()
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Complete the checkpoint that TRL has written."""
-        self.ranks.gather([0])  # Each process writes a file of its own there, and writes it last.
-        self.keep(Path(args.output_dir) / f"checkpoint-{state.global_step}")
-        self.tell_evaluation()
-        self._tell_update()
-
-    def keep(self, written: Path) -> None:
-        """Write how far the run has come beside what TRL has written, if anything: under its final name it is whole."""
-        if not self.ranks.is_main:
-            return
-        written.mkdir(parents=True, exist_ok=True)
-        for file in written.glob("rng_state*.pth"):
-            file.unlink()  # What an update draws follows from its number.
-        write_progress(written, self.progress, self.identity)
-        remove_older(written.rename(self.out / f"checkpoint-{self.progress.update:06d}"))
-
-    def tell_evaluation(self) -> None:
-        """Tell of an evaluation that nobody has heard of yet, once it is safe."""
-        found, self._found = self._found, None
-        if found is not None and self.ranks.is_main and self.hooks.on_evaluation is not None:
-            self.hooks.on_evaluation(self.progress.update, found)
-
-    def _tell_update(self) -> None:
-        if self.ranks.is_main and self.hooks.on_update is not None:
-            self.hooks.on_update(TextMetrics(**self.progress.metrics[-1]))
-
-
-def _trainer(run: _Run, out: Path, checkpoint_every: int) -> Any:
+def _trainer(run: TextRun, out: Path, checkpoint_every: int) -> Any:
     """TRL's trainer for the run, which hears of every step."""
     policy, grpo, rollouts = run.policy, run.grpo, run.rollouts
     prompts = _prompts(run)
@@ -309,7 +167,7 @@ def _trainer(run: _Run, out: Path, checkpoint_every: int) -> Any:
     )
 
 
-def _prompts(run: _Run) -> Dataset:
+def _prompts(run: TextRun) -> Dataset:
     """The prompts of all updates, one after the other. Raises ValueError for one that does not fit."""
     length = run.last * run.grpo.batch_size
     order = [int(run.rows[place % len(run.rows)]) for place in range(min(length, len(run.rows)))]
@@ -319,11 +177,11 @@ def _prompts(run: _Run) -> Dataset:
         prompt = run.dataset.prompt(row)
         text_prompt(run.policy, prompt, room=run.rollouts.max_new_tokens)
         messages = [dict(message) for message in prompt.messages]
-        entries.append({"prompt": messages if chat else plain_text(messages), STATE: row})
+        entries.append({"prompt": messages if chat else plain_text(messages), ROW: row})
     return Dataset.from_list(entries).select([place % len(order) for place in range(length)])
 
 
-def _sequences_at_once(policy: Policy, run: _Run, sequences: int) -> int:
+def _sequences_at_once(policy: Policy, run: TextRun, sequences: int) -> int:
     """How many answers go through the pass with gradients together: a group, or what `micro_batch_tokens` allows."""
     if run.grpo.micro_batch_tokens is None:
         return gcd(sequences, run.rollouts.group_size)

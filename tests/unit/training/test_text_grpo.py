@@ -16,7 +16,7 @@ from minirec.policy.load import load_policy
 from minirec.policy.policy import Policy
 from minirec.policy.ranks import Ranks
 from minirec.rewards import Scorer
-from minirec.training import text_grpo
+from minirec.training import text_run
 from minirec.training.evaluate_text import TextEvaluation
 from minirec.training.text_grpo import TextMetrics, train_text
 from minirec.training.validation import Validation
@@ -171,7 +171,7 @@ def test_the_best_adapter_is_kept_and_training_stops(
 ) -> None:
     found = iter([0.1, 0.5, 0.4, 0.3])
     heard: list[tuple[int, float]] = []
-    monkeypatch.setattr(text_grpo, "evaluate_text", lambda *_, **__: TextEvaluation(3, next(found), 0.0))
+    monkeypatch.setattr(text_run, "evaluate_text", lambda *_, **__: TextEvaluation(3, next(found), 0.0))
     done = train(
         own_policy,
         prompts,
