@@ -5,7 +5,8 @@ from api_schemas.datasets import Dataset, DatasetDeleted, Signals
 from api_schemas.events import Event, EventType
 from api_schemas.health import Health, Version
 from api_schemas.models import AdapterReference, ModelReference
-from api_schemas.rows import ItemRow, RewardRow, SampleRow
+from api_schemas.rewards import TextReward
+from api_schemas.rows import ItemRow, Message, PromptRow, RewardRow, SampleRow
 from api_schemas.selections import (
     TERMINAL,
     Arm,
@@ -32,7 +33,8 @@ from api_schemas.training_jobs import (
     EarlyStopping,
     Evaluation,
     Ranking,
-    RecGrpoArgs,
+    TextScore,
+    TrainingArgs,
     TrainingJob,
     TrainingJobCreate,
     TrainingResult,
@@ -59,14 +61,15 @@ __all__ = [
     "Health",
     "ItemRow",
     "JobError",
+    "Message",
     "Metadata",
     "ModelReference",
     "Page",
     "PoolSettings",
     "Problem",
+    "PromptRow",
     "ProxySettings",
     "Ranking",
-    "RecGrpoArgs",
     "Request",
     "Response",
     "RewardRow",
@@ -81,6 +84,9 @@ __all__ = [
     "Status",
     "SubsetIds",
     "SubsetRow",
+    "TextReward",
+    "TextScore",
+    "TrainingArgs",
     "TrainingJob",
     "TrainingJobCreate",
     "TrainingResult",

@@ -1,4 +1,4 @@
-"""Datasets: a pool of samples with its catalogue."""
+"""Datasets: a pool of samples with its catalogue, or of prompts."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from typing import Literal
 
 from api_schemas.common import Metadata, Response
 
+Kind = Literal["interactions", "prompts"]
+
 
 class Dataset(Response):
     """A dataset that was checked row by row and is stored whole."""
 
     id: str
     object: Literal["dataset"] = "dataset"
+    kind: Kind = "interactions"
+    """`interactions`: histories and targets of a catalogue. `prompts`: texts to answer."""
     name: str | None = None
     created_at: float
     n_samples: int

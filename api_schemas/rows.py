@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 Identifier = Annotated[str, Field(min_length=1, max_length=256)]
 Split = Literal["train", "valid", "test"]
@@ -44,6 +44,65 @@ class ItemRow(BaseModel):
 
     item_id: Identifier
     title: Annotated[str, Field(min_length=1, max_length=2_000)]
+
+
+def _shape(value: object) -> str | None:
+    """Which of a text and a list to check a value as: its faults are then told of that one alone."""
+    return "text" if isinstance(value, str) else "list" if isinstance(value, list) else None
+
+
+class Message(BaseModel):
+    """One turn of a chat."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    role: Literal["system", "user", "assistant"]
+    content: Annotated[str, Field(min_length=1)]
+
+
+class PromptRow(BaseModel):
+    """One prompt to answer in text; every further field is kept, and handed to the rewards."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+    id: Identifier
+    prompt: Annotated[
+        Annotated[str, Field(min_length=1), Tag("text")]
+        | Annotated[list[Message], Field(min_length=1, max_length=1_000), Tag("list")],
+        Discriminator(
+            _shape,
+            custom_error_type="text_or_list",
+            custom_error_message="Input should be a text or a list of messages",
+        ),
+    ]
+    """A text is one user turn."""
+    answer: (
+        Annotated[
+            Annotated[str, Field(min_length=1), Tag("text")]
+            | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=10_000), Tag("list")],
+            Discriminator(
+                _shape,
+                custom_error_type="text_or_list",
+                custom_error_message="Input should be a text or a list of texts",
+            ),
+        ]
+        | None
+    ) = None
+    """What rewards compare with: a text, or several that are equally right (for `ranked_ndcg`: relevant)."""
+    source: Identifier | None = None
+    """Data set that it comes from, e.g. `openai/gsm8k`; exports hand it on."""
+    split: Split | None = None
+
+    @property
+    def messages(self) -> list[Message]:
+        """The prompt as a chat."""
+        return [Message(role="user", content=self.prompt)] if isinstance(self.prompt, str) else self.prompt
+
+    @model_validator(mode="after")
+    def _waits_for_an_answer(self) -> PromptRow:
+        if isinstance(self.prompt, list) and self.prompt[-1].role == "assistant":
+            raise ValueError("the prompt ends with the assistant's turn; end with the turn that it shall answer")
+        return self
 
 
 class RewardRow(BaseModel):

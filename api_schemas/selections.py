@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from api_schemas.common import Echo, Metadata, Request, Response
 from api_schemas.models import AdapterReference, ModelReference
+from api_schemas.rewards import Rewards
 from api_schemas.rows import Split
 from api_schemas.training import ProxySettings
 
@@ -107,6 +108,8 @@ class SelectionCreate(Request):
     """Train a proxy first, or take an adapter trained before; null scores with the model as it is."""
     signals: Literal["uploaded"] | None = None
     """Select by the rewards that were uploaded for the dataset, instead of scoring it with a model."""
+    rewards: Rewards | None = None
+    """What answers to a prompt dataset earn; a dataset of interactions has the reward of its recommendations."""
     size: Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0, lt=1)]
     """How many samples (an integer), or which part of the pool (a number below 1)."""
     profile: Profile = "minirec"
@@ -125,11 +128,23 @@ class SelectionCreate(Request):
             raise ValueError("model is missing; only a selection by uploaded signals needs none")
         if self.signals is not None and (self.model is not None or self.proxy is not None):
             raise ValueError("signals were measured elsewhere: leave out model and proxy")
+        if self.signals is not None and self.rewards is not None:
+            raise ValueError("signals were measured elsewhere: leave out rewards")
         if self.proxy is not None and self.model is not None and self.model.adapter is not None:
             raise ValueError("model.adapter and proxy are two policies; give one of them")
+        if self.rewards is not None:
+            self._suits_prompts()
         if len(set(self.baselines)) != len(self.baselines):
             raise ValueError("baselines names an arm twice")
         return self
+
+    def _suits_prompts(self) -> None:
+        if isinstance(self.proxy, ProxySettings):
+            raise ValueError("proxy settings are for interactions; train text_grpo first, and give its adapter")
+        if self.profile == "paper":
+            raise ValueError("profile paper is defined for interactions, not for rewards of text")
+        if self.rollouts.engine == "vllm":
+            raise ValueError("engine vllm is for interactions; answers to prompts are sampled with transformers")
 
 
 class Counts(Response):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -31,6 +31,15 @@ class GrpoSettings(Request):
     catalogue_refresh: PositiveInt = 10
     """Updates between two embeddings of the catalogue under the changing policy."""
     seed: Annotated[int, Field(ge=0)] = 0
+    gradient_checkpointing: bool | None = None
+    """Whether activations are computed again in the backward pass: less memory, more time. Null: on a GPU."""
+    micro_batch_tokens: PositiveInt | None = None
+    """Most tokens that go through the model at once in the pass with gradients, whose sum over all of a batch's
+    micro-batches is one step. A prompt with one rollout is never cut. Null: what memory allows."""
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the adapter, as JSON: not how much memory is spent on the way."""
+        return self.model_dump(mode="json", exclude={"gradient_checkpointing", "micro_batch_tokens"})
 
 
 class ProxyGrpoSettings(GrpoSettings):
@@ -46,3 +55,7 @@ class ProxySettings(Request):
     samples: PositiveInt = 256
     updates: PositiveInt = 30
     grpo: ProxyGrpoSettings = ProxyGrpoSettings()
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the proxy, as JSON."""
+        return self.model_dump(mode="json", exclude={"grpo"}) | {"grpo": self.grpo.identity()}

@@ -8,13 +8,16 @@ from pydantic import Field, model_validator
 
 from api_schemas.common import Echo, Metadata, Request, Response
 from api_schemas.models import ModelReference
+from api_schemas.rewards import Rewards
 from api_schemas.rows import Identifier
 from api_schemas.selections import JobError, RolloutSettings, Status
 from api_schemas.training import GrpoSettings, NonNegative, PositiveInt
 
+Trainer = Literal["rec_grpo", "text_grpo"]
+
 
 class EarlyStopping(Request):
-    """When to stop training before its last epoch: validation NDCG@10 no longer rises."""
+    """When to stop training before its last epoch: validation NDCG@10 (or mean reward of text) no longer rises."""
 
     patience: PositiveInt = 3
     """Evaluations without a new best after which training ends."""
@@ -23,9 +26,9 @@ class EarlyStopping(Request):
 
 
 class Evaluation(Request):
-    """Ranking of the full catalogue on held-out samples, history masked (never the target).
+    """What held-out samples are worth under the policy, one greedy rollout each; those trained on are left out.
 
-    Samples that are trained on are left out.
+    `rec_grpo` ranks the full catalogue, history masked (never the target); `text_grpo` takes the rewards.
     """
 
     valid_samples: Annotated[int, Field(ge=0)] = 256
@@ -38,8 +41,8 @@ class Evaluation(Request):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
-class RecGrpoArgs(Request):
-    """Arguments of the `rec_grpo` trainer."""
+class TrainingArgs(Request):
+    """Arguments of a trainer."""
 
     epochs: PositiveInt = 10
     updates: PositiveInt | None = None
@@ -47,11 +50,13 @@ class RecGrpoArgs(Request):
     grpo: GrpoSettings = GrpoSettings()
     rollouts: RolloutSettings | None = None
     """How to sample; null samples as the selection did."""
+    rewards: Rewards | None = None
+    """Of `text_grpo`: what an answer earns; null takes the selection's."""
     early_stopping: EarlyStopping | None = EarlyStopping()
     """Null trains to the end, and still keeps the best adapter."""
 
     @model_validator(mode="after")
-    def _compares_rollouts(self) -> RecGrpoArgs:
+    def _compares_rollouts(self) -> TrainingArgs:
         if self.rollouts is not None and self.rollouts.group_size < 2:
             raise ValueError("GRPO compares the rollouts of a sample: rollouts.group_size must be at least 2")
         return self
@@ -66,8 +71,9 @@ class TrainingJobCreate(Request):
     """Sample ids in training order, with `dataset_id`."""
     model: ModelReference | None = None
     """The model to train an adapter for; null takes the selection's model, without its proxy."""
-    trainer: Literal["rec_grpo"] = "rec_grpo"
-    args: RecGrpoArgs = RecGrpoArgs()
+    trainer: Trainer = "rec_grpo"
+    """`rec_grpo` for interactions: reasoning and the recommendation head. `text_grpo` for prompts."""
+    args: TrainingArgs = TrainingArgs()
     evaluation: Evaluation = Evaluation()
     metadata: Metadata = {}
 
@@ -83,7 +89,22 @@ class TrainingJobCreate(Request):
             raise ValueError("training starts from a model without an adapter; leave out model.adapter")
         if self.ids is not None and len(set(self.ids)) != len(self.ids):
             raise ValueError("ids names a sample twice")
+        self._suits_trainer()
         return self
+
+    def _suits_trainer(self) -> None:
+        args = self.args
+        if self.trainer == "rec_grpo":
+            if args.rewards is not None:
+                raise ValueError("args.rewards are text_grpo's; rec_grpo has the reward of its recommendations")
+            return
+        for name in ("token_loss_weight", "item_loss_weight", "catalogue_refresh"):
+            if getattr(args.grpo, name) != GrpoSettings.model_fields[name].default:
+                raise ValueError(f"args.grpo.{name} is rec_grpo's: text_grpo has no recommendation head")
+        if self.dataset_id is not None and args.rewards is None:
+            raise ValueError("args.rewards is missing; only a training job on a selection can take the selection's")
+        if args.rollouts is not None and args.rollouts.engine == "vllm":
+            raise ValueError("training samples with transformers: leave out args.rollouts.engine")
 
 
 class Ranking(Response):
@@ -96,6 +117,15 @@ class Ranking(Response):
     """NDCG@k by k."""
 
 
+class TextScore(Response):
+    """What answers to held-out prompts earn: means over prompts."""
+
+    samples: int
+    reward_mean: float
+    pass_rate: float
+    """Share of the answers that earn something."""
+
+
 class TrainingResult(Response):
     """A finished training job in a few numbers."""
 
@@ -105,9 +135,11 @@ class TrainingResult(Response):
     best_update: int
     """Whose adapter is kept: best on validation, or the last where nothing was evaluated; 0 is the model as it was."""
     valid_ndcg10: float | None = None
-    """Of the best adapter."""
-    test_before: Ranking | None = None
-    test_after: Ranking | None = None
+    """Of the best adapter, by `rec_grpo`."""
+    valid_reward: float | None = None
+    """Of the best adapter, by `text_grpo`."""
+    test_before: Ranking | TextScore | None = None
+    test_after: Ranking | TextScore | None = None
 
 
 class Artifact(Response):

@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     """Seconds after which a shard that hangs is killed; it is then tried again like a lost one."""
     torch_threads: int | None = None
     """Threads per worker child; null leaves it to torch."""
+    train_processes: Annotated[int, Field(ge=1)] = 1
+    """Processes that share a training run, one per GPU of the worker; 1 trains in the worker's own."""
     heartbeat_file: Path | None = None
     """Touched every few seconds by workers and the janitor while they are alive, for health checks."""
     log_level: str = "INFO"

@@ -7,17 +7,20 @@ from contextlib import contextmanager, suppress
 
 from redis.exceptions import LockError
 
-from minirec.data.dataset import Dataset
+from minirec.data.dataset import Dataset, PromptDataset
 from minirec.store import Store
-from minirec.store.names import items_blob, samples_blob
+from minirec.store.names import items_blob, prompts_blob, samples_blob
 from service.problems import ProblemError
 
 LOCK_SECONDS = 300.0
 PATIENCE_SECONDS = 60.0
 
 
-def open_content(store: Store, content_hash: str) -> Dataset:
-    """The rows of a dataset. Raises BlobMissingError."""
+def open_content(store: Store, content_hash: str) -> Dataset | PromptDataset:
+    """The rows of a dataset, whose kind is told by the blobs that are there. Raises BlobMissingError."""
+    prompts = prompts_blob(content_hash)
+    if store.blobs.exists(prompts):
+        return PromptDataset.open(store.blobs.local_path(prompts))
     return Dataset.open(
         store.blobs.local_path(samples_blob(content_hash)), store.blobs.local_path(items_blob(content_hash))
     )

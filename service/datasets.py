@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api_schemas import Dataset, DatasetDeleted, Page
-from minirec.data.ingest import DatasetError, Ingested, ingest
+from minirec.data.ingest import DatasetError, ingest, ingest_prompts
 from minirec.store import Store
 from minirec.store.errors import NotFoundError
 from minirec.store.ids import new_id
-from minirec.store.names import items_blob, samples_blob
+from minirec.store.names import items_blob, prompts_blob, samples_blob
 from service.content import content_lock
 from service.dependencies import DATASET_ID, DatasetId, Limit, StoreOf
 from service.idempotency import OnceOf
@@ -37,7 +38,7 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"], responses=problems(
     openapi_extra={"requestBody": DATASET.request_body},
 )
 async def upload_dataset(request: Request, store: StoreOf, once: OnceOf) -> Response:
-    """Upload samples and their catalogue. They are checked row by row, and stored whole or not at all."""
+    """Upload samples and their catalogue, or prompts. They are checked row by row, and stored whole or not at all."""
     form = await read_form(request, DATASET)
     try:
         upload = check_form(form, DATASET)
@@ -62,38 +63,54 @@ def _answer_upload(store: Store, once: OnceOf, upload: Upload) -> Response:
         return once(fingerprint, answer, seconds=CHECK_SECONDS)
 
 
-def _check(upload: Upload, paths: dict[str, Path], folder: Path) -> Ingested:
+@dataclass(frozen=True)
+class _Checked:
+    """An upload without a fault: the facts of its record, and its blobs, in the order in which they are stored."""
+
+    facts: dict[str, Any]
+    blobs: dict[str, Path]
+
+
+def _check(upload: Upload, paths: dict[str, Path], folder: Path) -> _Checked:
     try:
-        return ingest(
-            paths["samples"],
-            paths["items"],
-            folder,
-            samples_name=upload.title("samples"),
-            items_name=upload.title("items"),
-        )
+        return _prompts(upload, paths, folder) if "prompts" in paths else _interactions(upload, paths, folder)
     except DatasetError as error:
         raise ProblemError(422, "invalid_dataset", str(error), errors=error.errors, total_errors=error.total) from error
 
 
-def _keep(store: Store, upload: Upload, ingested: Ingested) -> Dataset:
-    """Store blobs first and the record last: a dataset is there once all of it is."""
-    content = ingested.content_hash
-    dataset = Dataset(
-        id=new_id("ds"),
-        name=upload.name,
-        created_at=time.time(),
-        n_samples=ingested.n_samples,
-        n_items=ingested.n_items,
-        n_users=ingested.n_users,
-        splits=ingested.splits,
-        content_hash=content,
-        metadata=upload.metadata,
+def _interactions(upload: Upload, paths: dict[str, Path], folder: Path) -> _Checked:
+    found = ingest(
+        paths["samples"],
+        paths["items"],
+        folder,
+        samples_name=upload.title("samples"),
+        items_name=upload.title("items"),
     )
-    with content_lock(store, content):
-        for name, path in (
-            (items_blob(content), ingested.items_path),
-            (samples_blob(content), ingested.samples_path),
-        ):
+    facts = {name: getattr(found, name) for name in ("n_samples", "n_items", "n_users", "splits", "content_hash")}
+    content = found.content_hash
+    return _Checked(facts, {items_blob(content): found.items_path, samples_blob(content): found.samples_path})
+
+
+def _prompts(upload: Upload, paths: dict[str, Path], folder: Path) -> _Checked:
+    found = ingest_prompts(paths["prompts"], folder, name=upload.title("prompts"))
+    facts = {
+        "kind": "prompts",
+        "n_samples": found.n_prompts,
+        "n_items": 0,
+        "n_users": 0,
+        "splits": found.splits,
+        "content_hash": found.content_hash,
+    }
+    return _Checked(facts, {prompts_blob(found.content_hash): found.path})
+
+
+def _keep(store: Store, upload: Upload, checked: _Checked) -> Dataset:
+    """Store blobs first and the record last: a dataset is there once all of it is."""
+    dataset = Dataset(
+        id=new_id("ds"), name=upload.name, created_at=time.time(), metadata=upload.metadata, **checked.facts
+    )
+    with content_lock(store, dataset.content_hash):
+        for name, path in checked.blobs.items():
             if not store.blobs.exists(name):
                 store.blobs.put_file(name, path)
         store.datasets.put(dataset)

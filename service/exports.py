@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
 
-from minirec.data.exports import Format, Pick, Row, Scores, build_rows, write_export
+from minirec.data.exports import Format, Pick, Row, Scores, SourceMissingError, build_rows, write_export
 from minirec.store import Store
 from service.content import open_content
 from service.dependencies import SelectionId, StoreOf
@@ -48,33 +48,33 @@ def export_selection(
         Query(
             min_length=1,
             max_length=256,
-            description="Data source of the rows (verl chooses the reward function by it); the dataset's name if null",
+            description="Data source of the rows that name none themselves (verl chooses the reward function by it); "
+            "the dataset's name if null",
         ),
     ] = None,
 ) -> StreamingResponse:
     """The selected samples in training order, with prompts and answers, as a trainer reads them."""
     result = result_of(store, selection_id)
     selection = selection_view(job_or_404(store, selection_id))
-    source = source or dataset_or_404(store, selection.dataset_id).name
-    if format == "verl" and source is None:
-        raise invalid(
-            "source_missing",
-            ("query", "source"),
-            f"verl chooses the reward function by it, and {selection.dataset_id} has no name to take instead: give one",
-        )
+    dataset = dataset_or_404(store, selection.dataset_id)
     window = selection.request.rollouts.window
     file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by pieces, once the client has it)
-    write_export(
-        file,
-        format,
-        _rows(store, result, window=window, source=source),
-        selection={
-            **selection.model_dump(mode="json", include=PROVENANCE),
-            "dataset_content_hash": result.content_hash,
-        },
-        window=window,
-        batch_size=batch_size,
-    )
+    try:
+        write_export(
+            file,
+            format,
+            _rows(store, result, window=window, source=source or dataset.name),
+            kind=dataset.kind,
+            selection={
+                **selection.model_dump(mode="json", include=PROVENANCE),
+                "dataset_content_hash": result.content_hash,
+            },
+            window=window,
+            batch_size=batch_size,
+        )
+    except SourceMissingError as error:
+        file.close()
+        raise invalid("source_missing", ("query", "source"), str(error)) from error
     size = file.tell()
     file.seek(0)
     name = f"{selection_id}-{format}.zip"

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from api_schemas import ItemRow, RewardRow, SampleRow, SubsetRow
+from api_schemas import ItemRow, PromptRow, RewardRow, SampleRow, SubsetRow
 from service.problems import MEDIA_TYPE
 
 
@@ -37,7 +37,7 @@ def install(app: FastAPI) -> None:
 
 def _rows() -> dict[str, Any]:
     """Schemas of the rows in uploaded and downloaded files, which no JSON body holds."""
-    models = [(model, "serialization") for model in (ItemRow, RewardRow, SampleRow, SubsetRow)]
+    models = [(model, "serialization") for model in (ItemRow, PromptRow, RewardRow, SampleRow, SubsetRow)]
     _, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     return dict(schemas["$defs"])
 

@@ -18,6 +18,7 @@ from service.content import content_lock
 from service.dependencies import DATASET_ID, SELECTION_ID, Limit, SelectionId, SettingsOf, StoreOf
 from service.idempotency import OnceOf
 from service.jobs import Wait, accepted, cancel, check_models_allowed, page_of, retry, wait_for
+from service.kinds import check_selection
 from service.lookup import dataset_or_404
 from service.problems import invalid, problems
 from service.views import selection_view
@@ -44,6 +45,15 @@ EXAMPLES: dict[str, Example] = {
             "metadata": {"run": "first"},
         },
     },
+    "prompts": {
+        "summary": "256 prompts of a prompt dataset, by what the model's answers earn",
+        "value": {
+            "dataset_id": "ds_01kb3q8x2m5v7n9p4r6t",
+            "model": {"source": "hub", "id": "Qwen/Qwen3-0.6B"},
+            "rewards": [{"name": "exact_answer"}],
+            "size": 256,
+        },
+    },
 }
 
 NewSelection = Annotated[SelectionCreate, Body(openapi_examples=EXAMPLES)]
@@ -59,6 +69,7 @@ def create_selection(body: NewSelection, store: StoreOf, settings: SettingsOf, o
 
 def _start(store: Store, settings: Settings, body: SelectionCreate) -> Response:
     dataset = dataset_or_404(store, body.dataset_id)
+    check_selection(dataset, body)
     pool = pool_size(dataset, body)
     if body.signals is not None and store.signals.get(dataset.id) is None:
         raise invalid("no_signals", ("body", "signals"), f"no signals were uploaded for {dataset.id}")

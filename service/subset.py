@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
-from typing import IO, Annotated, Literal
+from typing import IO, Annotated, Any, Literal
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fastapi import APIRouter, Query
@@ -15,7 +15,8 @@ from starlette.responses import Response, StreamingResponse
 
 from api_schemas import SubsetIds, SubsetRow
 from api_schemas.selections import GATE_VERDICTS
-from minirec.store import Store
+from minirec.data.dataset import Dataset, Prompt, PromptDataset, answer_text
+from minirec.data.exports.encode import MESSAGES, json_text
 from service.content import open_content
 from service.dependencies import SelectionId, StoreOf
 from service.files import pieces
@@ -37,25 +38,33 @@ SCHEMA = pa.schema(
         pa.field("learnability", pa.float64(), nullable=False),
         pa.field("representativeness", pa.float64()),
         pa.field("gate", pa.string(), nullable=False),
-        pa.field(
-            "sample",
-            pa.struct(
-                [
-                    pa.field("id", pa.string(), nullable=False),
-                    pa.field("history", pa.list_(pa.string()), nullable=False),
-                    pa.field("target", pa.string(), nullable=False),
-                    pa.field("user_id", pa.string()),
-                    pa.field("timestamp", pa.float64()),
-                    pa.field("ratings", pa.list_(pa.float64())),
-                    pa.field("history_timestamps", pa.list_(pa.float64())),
-                    pa.field("split", pa.string()),
-                ]
-            ),
-            nullable=False,
-        ),
     ]
 )
-"""`SubsetRow`, with the sample as `SampleRow`."""
+"""`SubsetRow` without its sample."""
+SAMPLE = pa.struct(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("history", pa.list_(pa.string()), nullable=False),
+        pa.field("target", pa.string(), nullable=False),
+        pa.field("user_id", pa.string()),
+        pa.field("timestamp", pa.float64()),
+        pa.field("ratings", pa.list_(pa.float64())),
+        pa.field("history_timestamps", pa.list_(pa.float64())),
+        pa.field("split", pa.string()),
+    ]
+)
+"""`SampleRow`."""
+PROMPT = pa.struct(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("prompt", MESSAGES, nullable=False),
+        pa.field("answer", pa.string()),
+        pa.field("source", pa.string()),
+        pa.field("split", pa.string()),
+        pa.field("extra", pa.string(), nullable=False),
+    ]
+)
+"""`PromptRow`: always a chat, several answers as a JSON list, further fields as a JSON object."""
 
 router = APIRouter(prefix="/v1/selections", tags=["results"], responses=problems(401, 404, 409, 410, 422, 503))
 
@@ -68,7 +77,15 @@ router = APIRouter(prefix="/v1/selections", tags=["results"], responses=problems
             "description": "The subset, easy to hard within each group",
             "content": {
                 JSONL: {"schema": {"type": "string", "description": "One `SubsetRow` per line"}},
-                PARQUET: {"schema": {"type": "string", "format": "binary"}},
+                PARQUET: {
+                    "schema": {
+                        "type": "string",
+                        "format": "binary",
+                        "description": "Columns as `SubsetRow`; `sample` has the fields of a `SampleRow`, or of a "
+                        "`PromptRow`: `prompt` as a chat, several answers as a JSON list, further fields in `extra` "
+                        "as a JSON object",
+                    }
+                },
             },
         }
     },
@@ -86,15 +103,16 @@ def get_subset(
             ids=[result.sample_id(int(position)) for position in result.training_order],
             groups=result.columns["group"][result.training_order].tolist(),
         )
-    lines = _lines(store, result)
+    dataset = open_content(store, result.content_hash)
+    lines = _lines(dataset, result)
     if format == "jsonl":
         return _file(_joined(lines), JSONL, f"{selection_id}.jsonl")
-    return _file(pieces(_parquet(lines)), PARQUET, f"{selection_id}.parquet")
+    file = _parquet(lines, prompts=isinstance(dataset, PromptDataset))
+    return _file(pieces(file), PARQUET, f"{selection_id}.parquet")
 
 
-def _lines(store: Store, result: Result) -> list[bytes]:
+def _lines(dataset: Dataset | PromptDataset, result: Result) -> list[bytes]:
     """The subset's rows as JSON, in training order."""
-    dataset = open_content(store, result.content_hash)
     lines = [b""] * len(result.training_order)
     # Read in the dataset's order: its row groups are unpacked once each.
     for position in np.sort(result.training_order):
@@ -124,14 +142,30 @@ def _joined(lines: list[bytes]) -> Iterator[bytes]:
         yield b"\n".join(lines[start : start + CHUNK_ROWS]) + b"\n"
 
 
-def _parquet(lines: list[bytes]) -> IO[bytes]:
+def _parquet(lines: list[bytes], *, prompts: bool) -> IO[bytes]:
+    schema = SCHEMA.append(pa.field("sample", PROMPT if prompts else SAMPLE, nullable=False))
     file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by pieces, once the client has it)
-    with pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for start in range(0, len(lines), CHUNK_ROWS):
-            rows = [orjson.loads(line) for line in lines[start : start + CHUNK_ROWS]]
-            writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
+            rows = [json.loads(line) for line in lines[start : start + CHUNK_ROWS]]
+            if prompts:
+                rows = [row | {"sample": _prompt_fields(row["sample"])} for row in rows]
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
     file.seek(0)
     return file
+
+
+def _prompt_fields(sample: dict[str, Any]) -> dict[str, Any]:
+    """A prompt's row in columns that fit every row."""
+    prompt = Prompt.of(sample)
+    return {
+        "id": prompt.id,
+        "prompt": prompt.messages,
+        "answer": answer_text(prompt.answer),
+        "source": prompt.source,
+        "split": prompt.split,
+        "extra": json_text(prompt.extra),
+    }
 
 
 def _file(content: Iterator[bytes], media_type: str, name: str) -> Response:

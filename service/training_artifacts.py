@@ -94,14 +94,19 @@ def _lines(store: Store, job_id: str) -> Iterator[str]:
 
 
 def _metrics(data: dict[str, Any]) -> str:
+    ndcg = f"NDCG@10 {data['ndcg10']:.4f}, " if "ndcg10" in data else ""
     return (
         f"update {data['update']} (epoch {data['epoch']}): loss {data['loss']:.4f}, reward {data['reward_mean']:.4f}, "
-        f"NDCG@10 {data['ndcg10']:.4f}, {data['tokens_per_second']:.0f} tokens/s, {data['seconds']:.1f} s"
+        f"{ndcg}{data['tokens_per_second']:.0f} tokens/s, {data['seconds']:.1f} s"
     )
 
 
 def _evaluation(data: dict[str, Any]) -> str:
-    return f"{data['split']} after update {data['update']}: NDCG@10 {data['ndcg10']:.4f}, HR@10 {data['hr10']:.4f}"
+    if "ndcg10" in data:
+        found = f"NDCG@10 {data['ndcg10']:.4f}, HR@10 {data['hr10']:.4f}"
+    else:
+        found = f"mean reward {data['reward_mean']:.4f}, pass rate {data['pass_rate']:.4f}"
+    return f"{data['split']} after update {data['update']}: {found}"
 
 
 WORDS: dict[str, Callable[[dict[str, Any]], str]] = {

@@ -16,6 +16,7 @@ from api_schemas import (
     RolloutSettings,
     SelectionCreate,
     Status,
+    TextReward,
     TrainingJob,
     TrainingJobCreate,
 )
@@ -27,6 +28,7 @@ from service.content import content_lock, open_content
 from service.dependencies import DATASET_ID, TRAINING_JOB_ID, Limit, SettingsOf, StoreOf, TrainingJobId
 from service.idempotency import OnceOf
 from service.jobs import Wait, accepted, cancel, check_models_allowed, page_of, retry, wait_for
+from service.kinds import check_rewards, check_trainer
 from service.lookup import dataset_or_404, job_or_404
 from service.problems import ProblemError, invalid, problems
 from service.results import result_of
@@ -49,6 +51,10 @@ EXAMPLES: dict[str, Example] = {
             "args": {"updates": 100, "grpo": {"learning_rate": 0.00001}},
         },
     },
+    "prompts": {
+        "summary": "Up to ten epochs on a selection of prompts, with its model and its rewards",
+        "value": {"selection_id": "sel_01kb3q8x2m5v7n9p4r6t", "trainer": "text_grpo"},
+    },
 }
 
 NewTrainingJob = Annotated[TrainingJobCreate, Body(openapi_examples=EXAMPLES)]
@@ -67,6 +73,8 @@ def _start(store: Store, settings: Settings, body: TrainingJobCreate) -> Respons
     dataset_id, completed = _of_selection(store, body) if body.selection_id else _of_ids(store, body)
     check_models_allowed((completed.model,), settings)
     dataset = dataset_or_404(store, dataset_id)
+    if completed.args.rewards is not None:
+        check_rewards(completed.args.rewards, ("body", "args", "rewards"))
     job_id = new_id("trn")
     prepare = Stage(
         name="preparing",
@@ -89,6 +97,7 @@ def _of_selection(store: Store, body: TrainingJobCreate) -> tuple[str, TrainingJ
     selection_id = body.selection_id or ""
     result_of(store, selection_id)
     selection = SelectionCreate.model_validate_json(job_or_404(store, selection_id).fields["request"])
+    check_trainer(dataset_or_404(store, selection.dataset_id), body.trainer)
     model, rollouts = body.model or selection.model, body.args.rollouts or selection.rollouts
     if model is None:
         raise invalid("model_missing", ("body", "model"), f"is missing, and {selection_id} chose by uploaded signals")
@@ -104,12 +113,23 @@ def _of_selection(store: Store, body: TrainingJobCreate) -> tuple[str, TrainingJ
             ("body", "args", "rollouts"),
             f"is missing, and {selection_id} made one rollout per sample; GRPO needs a group_size of at least 2",
         )
-    return selection.dataset_id, _completed(body, model, rollouts)
+    rewards = body.args.rewards or selection.rewards
+    if body.trainer == "text_grpo" and rewards is None:
+        raise invalid(
+            "rewards_missing", ("body", "args", "rewards"), f"is missing, and {selection_id} chose by uploaded signals"
+        )
+    if body.trainer == "rec_grpo":
+        return selection.dataset_id, _completed(body, model, rollouts, None)
+    # Whatever sampled for the scores, training samples with transformers.
+    return selection.dataset_id, _completed(
+        body, model, rollouts.model_copy(update={"engine": "transformers"}), rewards
+    )
 
 
 def _of_ids(store: Store, body: TrainingJobCreate) -> tuple[str, TrainingJobCreate]:
     """The dataset, and the request with its defaults written out. Raises ProblemError 404 or 422."""
     dataset = dataset_or_404(store, body.dataset_id or "")
+    check_trainer(dataset, body.trainer)
     known = set(open_content(store, dataset.content_hash).ids)
     unknown = [index for index, sample_id in enumerate(body.ids or ()) if sample_id not in known]
     if unknown:
@@ -117,11 +137,14 @@ def _of_ids(store: Store, body: TrainingJobCreate) -> tuple[str, TrainingJobCrea
         errors = [FieldError(loc=["body", "ids", index], msg=msg) for index in unknown[:SHOWN_ERRORS]]
         detail = f"{len(unknown)} of ids are no samples of {dataset.id}"
         raise ProblemError(422, "unknown_sample", detail, errors=errors, total_errors=len(unknown))
-    return dataset.id, _completed(body, body.model, body.args.rollouts or RolloutSettings())
+    return dataset.id, _completed(body, body.model, body.args.rollouts or RolloutSettings(), body.args.rewards)
 
 
-def _completed(body: TrainingJobCreate, model: ModelReference | None, rollouts: RolloutSettings) -> TrainingJobCreate:
-    return body.model_copy(update={"model": model, "args": body.args.model_copy(update={"rollouts": rollouts})})
+def _completed(
+    body: TrainingJobCreate, model: ModelReference | None, rollouts: RolloutSettings, rewards: list[TextReward] | None
+) -> TrainingJobCreate:
+    args = body.args.model_copy(update={"rollouts": rollouts, "rewards": rewards})
+    return body.model_copy(update={"model": model, "args": args})
 
 
 @router.get("")

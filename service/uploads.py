@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,29 +34,54 @@ class Form:
 
     files: dict[str, str]
     """Description of each file."""
-    required: tuple[str, ...]
+    required: tuple[tuple[str, ...], ...]
+    """Sets of files: one of them must be there, all of it; files that are in none are optional."""
     fields: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Schema of each plain field."""
 
     @property
     def request_body(self) -> dict[str, Any]:
         """OpenAPI's description of the body, which is read by hand: after the key was checked, and straight to disk."""
-        files = {name: {"type": "string", "format": "binary", "description": text} for name, text in self.files.items()}
-        schema = {
+        schemas = [self._schema(names) for names in self.required]
+        schema = schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
+        return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+
+    @property
+    def wanted(self) -> str:
+        """What must be sent, in words."""
+        return ", or ".join(_files(names) for names in self.required)
+
+    def _schema(self, required: tuple[str, ...]) -> dict[str, Any]:
+        elsewhere = {name for names in self.required for name in names} - set(required)
+        files = {
+            name: {"type": "string", "format": "binary", "description": text}
+            for name, text in self.files.items()
+            if name not in elsewhere
+        }
+        return {
             "type": "object",
-            "required": list(self.required),
+            "required": list(required),
             "additionalProperties": False,
             "properties": files | self.fields,
         }
-        return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+
+    def chosen(self, given: Collection[str]) -> tuple[str, ...]:
+        """The set of files that a body with these parts has begun, or may have. Raises ProblemError for several."""
+        begun = [names for names in self.required if not set(names).isdisjoint(given)]
+        if len(begun) == 1 or len(self.required) == 1:
+            return (begun or list(self.required))[0]
+        what = " and ".join(f"`{name}`" for names in begun for name in names if name in given)
+        told = f"{what} do not go together; send" if begun else "no file was sent; send"
+        raise invalid("invalid_request", ("body",), f"{told} {self.wanted}")
 
 
 DATASET = Form(
     files={
         "samples": "Samples (`SampleRow`) as JSONL, gzip-compressed JSONL or Parquet",
         "items": "The catalogue (`ItemRow`) as JSONL, gzip-compressed JSONL or Parquet",
+        "prompts": "Prompts to answer in text (`PromptRow`) as JSONL, gzip-compressed JSONL or Parquet",
     },
-    required=("samples", "items"),
+    required=(("samples", "items"), ("prompts",)),
     fields={
         "name": {"type": "string", "maxLength": MAX_NAME},
         "metadata": {"type": "string", "description": 'A JSON object of strings, e.g. `{"source": "ml-100k"}`'},
@@ -69,7 +94,7 @@ SIGNALS = Form(
         "embeddings": "Embeddings `(n, e)`, in the same way",
         "ids": "One sample id per line: which rows `vectors` and `embeddings` have",
     },
-    required=("rewards",),
+    required=(("rewards",),),
 )
 
 
@@ -94,7 +119,7 @@ async def read_form(request: Request, spec: Form) -> FormData:
         raise invalid(
             "invalid_request",
             ("header", "content-type"),
-            f"is {media_type or 'missing'}; send multipart/form-data with {_files(spec.required)}",
+            f"is {media_type or 'missing'}; send multipart/form-data with {spec.wanted}",
         )
     return await request.form(max_files=8, max_fields=8)
 
@@ -111,12 +136,13 @@ def check_form(form: FormData, spec: Form) -> Upload:
     for name in form:
         if len(form.getlist(name)) > 1:
             fault(name, "was sent more than once")
+    required = spec.chosen(set(form))
     files = {}
     for name in spec.files:
         value = form.get(name)
         if isinstance(value, UploadFile):
             files[name] = value
-        elif value is not None or name in spec.required:
+        elif value is not None or name in required:
             fault(name, "is missing" if value is None else "is a plain field; send it as a file, with a filename")
     fields = {}
     for name in spec.fields:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from minirec.policy.catalogue import embed_items
 from minirec.store import Store
 from minirec.store.blobs import BlobStore
+from minirec.store.errors import BlobMissingError, NotFoundError
 from minirec.store.machine import Outcome
 from worker import plan
 from worker.datasets import open_dataset
@@ -38,6 +39,14 @@ def load_catalogue(store: Store, name: str) -> npt.NDArray[np.float32]:
     """The whole catalogue's unit vectors `(M, d)`."""
     units, spec = store.jobs.group(plan.catalogue_group(name))
     return _load(store.blobs, tuple(plan.catalogue_blob(spec, shard) for shard in range(units)))
+
+
+def find_catalogue(store: Store, name: str) -> npt.NDArray[np.float32] | None:
+    """The same where it was embedded for somebody and is still there."""
+    try:
+        return load_catalogue(store, name)
+    except (NotFoundError, BlobMissingError):
+        return None
 
 
 @lru_cache(maxsize=2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 from minirec.store.blobs import BlobStore
@@ -38,12 +40,30 @@ class Checkpoints:
         latest = latest_checkpoint(self._out)
         if latest is None or latest.name == self._stored:
             return
-        for file in sorted(latest.iterdir()):
-            self._blobs.put_file(f"{self._name}/{latest.name}/{file.name}", file)
+        with tempfile.TemporaryDirectory(dir=self._out, prefix=".snapshot-") as folder:
+            snapshot = Path(folder)
+            if not self._link(latest, snapshot):
+                return  # A newer one has taken its place meanwhile; it is stored at the next report.
+            for file in sorted(snapshot.iterdir()):
+                self._blobs.put_file(f"{self._name}/{latest.name}/{file.name}", file)
         self._blobs.put_bytes(f"{self._name}/{latest.name}/{COMPLETE}", b"")
         before, self._stored = self._stored, latest.name
         if before is not None:
             self._blobs.delete_tree(f"{self._name}/{before}")
+
+    def _link(self, checkpoint: Path, snapshot: Path) -> bool:
+        """Hold on to a checkpoint's files, and say whether all were there: training in other processes does not wait.
+
+        What is linked stays, however long it takes to store it.
+        """
+        try:
+            for file in sorted(checkpoint.iterdir()):
+                os.link(file, snapshot / file.name)
+        except FileNotFoundError:
+            if latest_checkpoint(self._out) == checkpoint:
+                raise
+        # A newer checkpoint is there before the files of this one go.
+        return latest_checkpoint(self._out) == checkpoint
 
     def clear(self) -> None:
         """Remove them: the run is over."""

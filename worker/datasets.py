@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 
-from minirec.data.dataset import Dataset
+from minirec.data.dataset import Dataset, PromptDataset
 from minirec.store.blobs import BlobStore
-from minirec.store.names import items_blob, samples_blob
+from minirec.store.names import items_blob, prompts_blob, samples_blob
 
 
 def open_dataset(blobs: BlobStore, content_hash: str) -> Dataset:
     """The dataset with this content. Raises BlobMissingError."""
-    return _open(
-        str(blobs.local_path(samples_blob(content_hash))),
-        str(blobs.local_path(items_blob(content_hash))),
-    )
+    return _open(*dataset_files(blobs, content_hash))
+
+
+def dataset_files(blobs: BlobStore, content_hash: str) -> tuple[Path, Path]:
+    """Samples and items of the dataset with this content, on this machine. Raises BlobMissingError."""
+    return blobs.local_path(samples_blob(content_hash)), blobs.local_path(items_blob(content_hash))
+
+
+def open_prompts(blobs: BlobStore, content_hash: str) -> PromptDataset:
+    """The prompt dataset with this content. Raises BlobMissingError."""
+    return _open_prompts(prompts_file(blobs, content_hash))
+
+
+def prompts_file(blobs: BlobStore, content_hash: str) -> Path:
+    """The prompts of the dataset with this content, on this machine. Raises BlobMissingError."""
+    return blobs.local_path(prompts_blob(content_hash))
 
 
 @lru_cache(maxsize=4)
-def _open(samples: str, items: str) -> Dataset:
+def _open(samples: Path, items: Path) -> Dataset:
     return Dataset.open(samples, items)
+
+
+@lru_cache(maxsize=4)
+def _open_prompts(prompts: Path) -> PromptDataset:
+    return PromptDataset.open(prompts)

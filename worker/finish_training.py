@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from api_schemas import Ranking, TrainingResult
+from api_schemas import TrainingResult
 from minirec.store.machine import Outcome
 from worker import plan
 from worker.training_plan import SUMMARY
@@ -24,9 +24,10 @@ def run(work: Work) -> Outcome:
         samples_seen=summary["samples_seen"],
         stopped_early=summary["stopped_early"],
         best_update=summary["best_update"],
-        valid_ndcg10=best and best["ndcg"]["10"],
-        test_before=rankings.get("before") and Ranking.model_validate(rankings["before"]),
-        test_after=rankings.get("after") and Ranking.model_validate(rankings["after"]),
+        valid_ndcg10=best["ndcg"]["10"] if best and "ndcg" in best else None,
+        valid_reward=best["reward_mean"] if best and "reward_mean" in best else None,
+        test_before=rankings.get("before"),
+        test_after=rankings.get("after"),
     )
     evaluation = {"best_update": result.best_update, "valid": summary["evaluations"], "test": rankings}
     work.store.blobs.put_bytes(plan.evaluation_blob(spec["job_id"]), json.dumps(evaluation, indent=2).encode())

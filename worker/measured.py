@@ -34,7 +34,7 @@ class Measured:
     embeddings: Array | None
     """(N, e)."""
     target_probability: Array | None = None
-    """(N, G) of the target under the softmax over the catalogue."""
+    """(N, G) of the target under the softmax over the catalogue; None for prompts."""
 
 
 def load_scored(store: Store, request: SelectionCreate, scoring: str) -> Measured:
@@ -47,11 +47,11 @@ def load_scored(store: Store, request: SelectionCreate, scoring: str) -> Measure
     return Measured(
         rows=store.blobs.get_arrays(plan.pool_blob(scoring))["rows"],
         rewards=scores["reward"],
-        hits=scores["ndcg"] > 0,
+        hits=scores["hit"].astype(bool) if "hit" in scores else scores["ndcg"] > 0,
         signal=scores["signal"],
         vectors=np.concatenate(vectors),
         embeddings=np.concatenate(embeddings),
-        target_probability=scores["target_probability"],
+        target_probability=scores.get("target_probability"),
     )
 
 

@@ -64,11 +64,13 @@ def names(request: SelectionCreate, basis: Basis) -> Names:
             model=basis.model_fingerprint,
             prompt=basis.prompt,
             rollouts=rollouts,
-            settings=request.proxy.model_dump(mode="json"),
+            settings=request.proxy.identity(),
             version=TRAINING_VERSION,
         )
-    catalogue = fingerprint(content=basis.content_hash, model=basis.model_fingerprint, proxy=proxy, prompt=basis.prompt)
+    catalogue = catalogue_name(basis.content_hash, basis.model_fingerprint, proxy=proxy, prompt=basis.prompt)
+    rewards = {} if request.rewards is None else {"rewards": [reward.model_dump() for reward in request.rewards]}
     scoring = fingerprint(
+        **rewards,
         catalogue=catalogue,
         rows=basis.rows,
         rollouts=rollouts,
@@ -77,6 +79,10 @@ def names(request: SelectionCreate, basis: Basis) -> Names:
         version=SCORING_VERSION,
     )
     return Names(proxy, catalogue, scoring)
+
+
+def catalogue_name(content_hash: str, model_fingerprint: str, *, proxy: str | None, prompt: str) -> str:
+    return fingerprint(content=content_hash, model=model_fingerprint, proxy=proxy, prompt=prompt)
 
 
 def stages(
@@ -92,37 +98,36 @@ def stages(
     """The stages that follow `preparing`."""
     common = {"content_hash": basis.content_hash, "model": basis.model, "proxy": names.proxy}
     rollouts = request.rollouts.model_dump(mode="json")
-    planned = [
-        Stage(
-            name="embedding_catalogue",
-            group=catalogue_group(names.catalogue),
-            queue="gpu",
-            handler="catalogue",
-            units=_shards(items, settings.catalogue_shard_size),
-            total=items,
-            spec=json.dumps(common | {"name": names.catalogue, "shard_size": settings.catalogue_shard_size}),
-        ),
-        Stage(
-            name="scoring",
-            group=scoring_group(names.scoring),
-            queue="gpu",
-            handler="score",
-            units=_shards(samples, settings.shard_size),
-            total=samples,
-            spec=json.dumps(
-                common
-                | {
-                    "name": names.scoring,
-                    "catalogue": names.catalogue,
-                    "rollouts": rollouts,
-                    "profile": request.profile,
-                    "shard_size": settings.shard_size,
-                    "micro_batch": settings.micro_batch,
-                }
-            ),
-        ),
-        selecting(selection_id, scoring=names.scoring),
-    ]
+    score = common | {
+        "name": names.scoring,
+        "rollouts": rollouts,
+        "shard_size": settings.shard_size,
+        "micro_batch": settings.micro_batch,
+    }
+    if request.rewards is None:
+        score |= {"catalogue": names.catalogue, "profile": request.profile}
+    else:
+        score |= {"rewards": [reward.model_dump() for reward in request.rewards]}
+    catalogue = Stage(
+        name="embedding_catalogue",
+        group=catalogue_group(names.catalogue),
+        queue="gpu",
+        handler="catalogue",
+        units=_shards(items, settings.catalogue_shard_size),
+        total=items,
+        spec=json.dumps(common | {"name": names.catalogue, "shard_size": settings.catalogue_shard_size}),
+    )
+    scoring = Stage(
+        name="scoring",
+        group=scoring_group(names.scoring),
+        queue="gpu",
+        handler="score" if request.rewards is None else "score_prompts",
+        units=_shards(samples, settings.shard_size),
+        total=samples,
+        spec=json.dumps(score),
+    )
+    planned = [catalogue, scoring] if request.rewards is None else [scoring]
+    planned.append(selecting(selection_id, scoring=names.scoring))
     if names.proxy is not None and isinstance(request.proxy, ProxySettings):
         proxy = common | {
             "proxy": None,

@@ -28,9 +28,14 @@ def policy_of(work: Work) -> Policy:
 
 
 def load_with(work: Work, adapter: Sequence[str]) -> Policy:
+    """The policy of `resolved_with`; stays loaded for the next unit."""
+    return load_policy(resolved_with(work, adapter))
+
+
+def resolved_with(work: Work, adapter: Sequence[str]) -> ResolvedModel:
     """The model of a unit's spec, and on it the adapter whose files are these blobs of one folder, if there are any."""
     resolved = resolve_model(ModelReference.model_validate(work.claim.spec["model"]), work.settings)
     if adapter:
         files = [work.store.blobs.local_path(blob) for blob in adapter]
         resolved = replace(resolved, adapter_path=files[0].parent, adapter_revision=adapter[0])
-    return load_policy(resolved)
+    return resolved

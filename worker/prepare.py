@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 
 import numpy as np
 import numpy.typing as npt
 
-from api_schemas import AdapterReference, ModelReference, SelectionCreate
+from api_schemas import AdapterReference, ModelReference, SelectionCreate, TextReward
 from minirec import __version__
-from minirec.data.dataset import Dataset
+from minirec.data.dataset import Dataset, PromptDataset
 from minirec.data.prompts import PROMPT_VERSION
 from minirec.policy.reference import ResolvedModel
+from minirec.rewards import Scorer, UnknownRewardError
 from minirec.store.machine import Outcome
 from minirec.store.names import signals_blob
 from worker import plan
-from worker.datasets import open_dataset
+from worker.datasets import open_dataset, open_prompts
 from worker.policies import resolve_model
 from worker.work import UnitError, Work
 
@@ -28,8 +30,10 @@ def run(work: Work) -> Outcome:
     """Draw the pool, pin what it is judged by, and append the stages that follow."""
     selection_id = work.claim.spec["selection_id"]
     request = SelectionCreate.model_validate_json(work.store.jobs.get(selection_id).fields["request"])
-    content_hash = work.store.datasets.get(request.dataset_id).content_hash
-    dataset = open_dataset(work.store.blobs, content_hash)
+    record = work.store.datasets.get(request.dataset_id)
+    content_hash, blobs = record.content_hash, work.store.blobs
+    prompts = open_prompts(blobs, content_hash) if record.kind == "prompts" else None
+    dataset = open_dataset(blobs, content_hash) if prompts is None else prompts
     rows = dataset.pool(split=request.pool.split, max_samples=request.pool.max_samples, seed=request.pool.seed)
     if len(rows) == 0:
         raise UnitError("empty_pool", f"the dataset has no samples in split {request.pool.split!r}")
@@ -37,13 +41,16 @@ def run(work: Work) -> Outcome:
         outcome = _by_signals(work, selection_id, request, rows)
     else:
         subset_size(request.size, len(rows))
-        outcome = _by_model(work, selection_id, request, content_hash, dataset, rows)
+        if prompts is not None:
+            check_rewards(prompts, request.rewards, rows)
+        items = dataset.n_items if isinstance(dataset, Dataset) else 0
+        outcome = _by_model(work, selection_id, request, content_hash, items, rows)
     work.done = 1
     return outcome
 
 
 def _by_model(
-    work: Work, selection_id: str, request: SelectionCreate, content_hash: str, dataset: Dataset, rows: Rows
+    work: Work, selection_id: str, request: SelectionCreate, content_hash: str, items: int, rows: Rows
 ) -> Outcome:
     """Plan to score the pool with a model, after training a proxy where one is asked for."""
     reference = _policy_reference(request)
@@ -66,11 +73,27 @@ def _by_model(
             basis,
             names,
             selection_id=selection_id,
-            items=dataset.n_items,
+            items=items,
             samples=len(rows),
             settings=work.settings,
         ),
     )
+
+
+def check_rewards(prompts: PromptDataset, rewards: Sequence[TextReward] | None, rows: Rows) -> None:
+    """Raises UnitError for rewards that are not known here, or that compare with answers that some rows lack."""
+    try:
+        scorer = Scorer(rewards or [])
+    except UnknownRewardError as error:
+        raise UnitError("unknown_reward", str(error)) from error
+    if not rewards:
+        raise UnitError("rewards_missing", "the dataset has prompts, and no rewards say what an answer earns")
+    if scorer.needs_answer and (missing := prompts.without_answer(rows)):
+        raise UnitError(
+            "answer_missing",
+            f"{len(missing)} of {len(rows)} samples have no answer for {scorer.needs_answer[0]!r} to compare with, "
+            f"the first is {missing[0]!r}",
+        )
 
 
 def _by_signals(work: Work, selection_id: str, request: SelectionCreate, rows: Rows) -> Outcome:

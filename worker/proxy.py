@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from api_schemas import ProxySettings, RolloutSettings
 from minirec.store.machine import Outcome
-from minirec.training.grpo import UpdateMetrics
-from minirec.training.proxy import train_proxy
-from worker import plan
+from minirec.training.proxy import draw_proxy_rows
+from minirec.training.runs import RecGrpoRun
+from worker import plan, training
 from worker.checkpoints import Checkpoints
-from worker.datasets import open_dataset
-from worker.policies import ADAPTER_FILES, policy_of
+from worker.datasets import dataset_files
+from worker.policies import ADAPTER_FILES, resolved_with
 from worker.work import Work
 
 SHOWN = ("update", "loss", "reward_mean", "hit_rate", "ndcg10", "tokens_per_second", "seconds")
@@ -31,22 +31,24 @@ def run(work: Work) -> Outcome:
         checkpoints = Checkpoints(blobs, f"proxies/{spec['name']}/checkpoints", out)
         checkpoints.fetch()
 
-        def on_update(metrics: UpdateMetrics) -> None:
+        def on_update(metrics: dict[str, Any]) -> None:
             checkpoints.store()
-            shown = asdict(metrics)
-            work.tell("metrics", {"stage": "training_proxy"} | {name: shown[name] for name in SHOWN})
-            work.progress(metrics.update)
+            work.tell("metrics", {"stage": "training_proxy"} | {name: metrics[name] for name in SHOWN})
+            work.progress(metrics["update"])
 
-        result = train_proxy(
-            policy_of(work),
-            dataset=open_dataset(blobs, spec["content_hash"]),
-            pool=blobs.get_arrays(plan.pool_blob(spec["name"]))["rows"],
+        samples, items = dataset_files(blobs, spec["content_hash"])
+        pool = blobs.get_arrays(plan.pool_blob(spec["name"]))["rows"]
+        proxy = RecGrpoRun(
+            model=resolved_with(work, []),
+            samples=samples,
+            items=items,
+            rows=draw_proxy_rows(pool, settings.samples, settings.grpo.seed).tolist(),
             rollouts=RolloutSettings.model_validate(spec["rollouts"]),
-            proxy=settings,
+            grpo=settings.grpo,
+            updates=settings.updates,
             out=out,
-            on_update=on_update,
-            on_items=lambda _: work.check(),
         )
+        result = training.train(work, proxy, on_update=on_update)
         for name in ADAPTER_FILES:
             blobs.put_file(plan.proxy_file(spec["name"], name), result.adapter / name)
         checkpoints.clear()

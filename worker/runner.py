@@ -12,7 +12,9 @@ from typing import Any
 
 import structlog
 
+from minirec.policy.errors import InvalidSampleError
 from minirec.policy.reference import ModelRefused
+from minirec.rewards import RewardError, UnknownRewardError
 from minirec.selection import EmptySelectionError
 from minirec.settings import Settings, settings
 from minirec.store import Store, connect
@@ -27,6 +29,7 @@ HANDLERS = {
     "proxy": "worker.proxy",
     "catalogue": "worker.catalogue",
     "score": "worker.score",
+    "score_prompts": "worker.score_prompts",
     "select": "worker.select",
     "prepare_training": "worker.training_plan",
     "train": "worker.train",
@@ -34,6 +37,14 @@ HANDLERS = {
     "finish_training": "worker.finish_training",
 }
 """Module of each handler; its `run(work)` does a unit. Imported when first needed: they bring torch."""
+
+FINAL: dict[type[Exception], str] = {
+    EmptySelectionError: "empty_selection",
+    InvalidSampleError: "invalid_sample",
+    RewardError: "reward_failed",
+    UnknownRewardError: "unknown_reward",
+}
+"""Code of each error that another attempt would end with, too."""
 
 
 class Runner:
@@ -90,14 +101,13 @@ def _handler(name: str) -> Callable[[Work], Outcome]:
 
 def describe(error: Exception) -> tuple[dict[str, Any], bool]:
     """An error for the job's record, and whether another attempt may help."""
-    code, retryable = "internal_error", True
-    message = f"{type(error).__name__}: {error}"
     if isinstance(error, UnitError):
-        code, retryable, message = error.code, error.retryable, str(error)
-    elif isinstance(error, ModelRefused):
-        code, retryable, message = error.code, False, str(error)
-    elif isinstance(error, EmptySelectionError):
-        code, retryable, message = "empty_selection", False, str(error)
-    elif isinstance(error, StoreError):
-        code, message = "storage_error", str(error)
-    return {"code": code, "message": message}, retryable
+        return {"code": error.code, "message": str(error)}, error.retryable
+    if isinstance(error, ModelRefused):
+        return {"code": error.code, "message": str(error)}, False
+    for kind, code in FINAL.items():
+        if isinstance(error, kind):
+            return {"code": code, "message": str(error)}, False
+    if isinstance(error, StoreError):
+        return {"code": "storage_error", "message": str(error)}, True
+    return {"code": "internal_error", "message": f"{type(error).__name__}: {error}"}, True

@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from api_schemas import TrainingJobCreate
-from minirec.data.dataset import Dataset
+from minirec.data.dataset import SampleTable
 from minirec.data.prompts import PROMPT_VERSION
 from minirec.store.machine import Outcome, Stage
 from minirec.store.names import result_columns
 from minirec.training.batches import Schedule
 from worker import plan
-from worker.datasets import open_dataset
+from worker.datasets import open_dataset, open_prompts
 from worker.policies import ADAPTER_FILES, resolve_model
-from worker.prepare import model_facts, pin, provenance
+from worker.prepare import check_rewards, model_facts, pin, provenance
 from worker.work import UnitError, Work
 
 Rows = npt.NDArray[np.int64]
@@ -44,12 +44,13 @@ def run(work: Work) -> Outcome:
     if request.model is None or request.args.rollouts is None:
         raise UnitError("invalid_request", "the job names neither a model nor a selection to take one from")
     content_hash = work.store.datasets.get(job.fields["dataset_id"]).content_hash
-    samples = choose_samples(work, request, open_dataset(work.store.blobs, content_hash))
+    samples, rewards = _samples_of(work, request, content_hash)
     model = resolve_model(request.model, work.settings)
     common = {
         "content_hash": content_hash,
         "model": pin(request.model, model).model_dump(mode="json"),
         "rollouts": request.args.rollouts.model_dump(mode="json"),
+        **rewards,
     }
     basis = common | {"model": model.fingerprint(), "prompt": PROMPT_VERSION, "version": plan.TRAINING_VERSION}
     training = _training(work, request, samples, common, basis)
@@ -75,7 +76,17 @@ def run(work: Work) -> Outcome:
     )
 
 
-def choose_samples(work: Work, request: TrainingJobCreate, dataset: Dataset) -> Samples:
+def _samples_of(work: Work, request: TrainingJobCreate, content_hash: str) -> tuple[Samples, Spec]:
+    """The samples of the job, and for prompts the rewards of answers to them. Raises UnitError."""
+    if request.trainer == "rec_grpo":
+        return choose_samples(work, request, open_dataset(work.store.blobs, content_hash)), {}
+    prompts = open_prompts(work.store.blobs, content_hash)
+    samples = choose_samples(work, request, prompts)
+    check_rewards(prompts, request.args.rewards, np.concatenate([samples.train, samples.valid, samples.test]))
+    return samples, {"rewards": [reward.model_dump() for reward in request.args.rewards or ()]}
+
+
+def choose_samples(work: Work, request: TrainingJobCreate, dataset: SampleTable) -> Samples:
     """The samples to train on, in order, and those to evaluate on, without the former. Raises UnitError."""
     if request.selection_id is not None:
         columns = work.store.columns.read(result_columns(request.selection_id))
@@ -90,7 +101,7 @@ def choose_samples(work: Work, request: TrainingJobCreate, dataset: Dataset) -> 
     )
 
 
-def _rows_of(dataset: Dataset, ids: list[str]) -> Rows:
+def _rows_of(dataset: SampleTable, ids: list[str]) -> Rows:
     row_of = {sample_id: row for row, sample_id in enumerate(dataset.ids)}
     unknown = [sample_id for sample_id in ids if sample_id not in row_of]
     if unknown:
@@ -98,7 +109,7 @@ def _rows_of(dataset: Dataset, ids: list[str]) -> Rows:
     return np.array([row_of[sample_id] for sample_id in ids], dtype=np.int64)
 
 
-def _held_out(dataset: Dataset, split: str, samples: int, seed: int, train: Rows) -> Rows:
+def _held_out(dataset: SampleTable, split: str, samples: int, seed: int, train: Rows) -> Rows:
     """Up to `samples` random rows of a split, sorted, without those that are trained on."""
     if samples == 0:
         return np.array([], dtype=np.int64)
@@ -118,7 +129,7 @@ def _training(work: Work, request: TrainingJobCreate, samples: Samples, common: 
     }
     rows = {"train": samples.train, "valid": samples.valid}
     fingerprints = {name: plan.rows_fingerprint(values) for name, values in rows.items()}
-    name = plan.fingerprint(**basis, **settings, **fingerprints)
+    name = plan.fingerprint(**basis, **settings | {"grpo": args.grpo.identity()}, **fingerprints)
     work.store.blobs.put_arrays(plan.pool_blob(name), rows)
     spec = json.dumps(common | settings | {"name": name})
     return Stage("training", f"train:{name}", "train", "train", 1, updates, spec)
@@ -128,7 +139,11 @@ def _evaluation(work: Work, stage: str, test: Rows, common: Spec, basis: Spec, *
     """Rank held-out targets with the model as it is, or with the adapter of a training run."""
     name = plan.fingerprint(**basis, test=plan.rows_fingerprint(test), training=training)
     work.store.blobs.put_arrays(plan.pool_blob(name), {"rows": test})
-    spec = json.dumps(common | {"name": name, "training": training})
+    catalogue = None
+    if training is None and "rewards" not in common:
+        # A selection on the same model has embedded it.
+        catalogue = plan.catalogue_name(basis["content_hash"], basis["model"], proxy=None, prompt=basis["prompt"])
+    spec = json.dumps(common | {"name": name, "training": training, "catalogue": catalogue})
     return Stage(stage, f"evaluate:{name}", "train", "evaluate", 1, len(test), spec)
 
 

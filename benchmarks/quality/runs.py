@@ -32,7 +32,7 @@ from minirec.selection.compose import Profile
 from minirec.training.batches import Schedule
 from minirec.training.evaluate import Evaluation, evaluate
 from minirec.training.grpo import TrainResult, train
-from minirec.training.proxy import draw_proxy_rows, train_proxy
+from minirec.training.proxy import draw_proxy_rows
 from minirec.training.validation import Validation
 from worker.measured import Measured
 
@@ -139,17 +139,18 @@ def proxy_of(bench: Bench, seed: int) -> tuple[Path, Cost]:
 
     def run() -> dict[str, Any]:
         shutil.rmtree(out, ignore_errors=True)
-        policy, study = bench.policy(), bench.study
+        policy, study, proxy = bench.policy(), bench.study, bench.study.proxy(seed)
+        rows = draw_proxy_rows(bench.parts.pool, proxy.samples, proxy.grpo.seed).tolist()
         with spent.timed():
-            result = train_proxy(
+            result = train(
                 policy,
                 dataset=bench.dataset,
-                pool=bench.parts.pool,
+                rows=rows,
                 rollouts=study.rollouts(seed),
-                proxy=study.proxy(seed),
+                grpo=proxy.grpo,
+                updates=proxy.updates,
                 out=out,
             )
-        rows = draw_proxy_rows(bench.parts.pool, study.proxy(seed).samples, seed).tolist()
         return asdict(spent + _rollouts_of(bench, rows, result))
 
     return out / "adapter", Cost(**kept(bench.folder / f"seed-{seed}" / "proxy.json", run))
@@ -201,4 +202,4 @@ def _rank_test(bench: Bench, policy: Policy) -> Evaluation:
 
 def _shown(evaluation: Evaluation) -> dict[str, Any]:
     """The means, and every sample's rank for paired comparisons."""
-    return evaluation.ranking().model_dump() | {"ranks": list(evaluation.ranks)}
+    return evaluation.summary().model_dump() | {"ranks": list(evaluation.ranks)}

@@ -10,7 +10,7 @@ import typer
 
 from minirec.cli.connection import Connection
 from minirec.cli.follow import upload as upload_shown
-from minirec.cli.options import AsJson, Limit, Metadata, pairs
+from minirec.cli.options import AsJson, Limit, Metadata, dataset_files, pairs
 from minirec.cli.output import dataset_table, print_json, results
 
 app = typer.Typer(no_args_is_help=True, help="Upload, list, show and delete datasets.")
@@ -23,13 +23,20 @@ ArrayFile = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, hel
 @app.command()
 def upload(
     context: typer.Context,
-    samples: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="JSONL, JSONL.gz or Parquet.")],
-    items: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The catalogue, in the same formats.")],
+    samples: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="JSONL, JSONL.gz or Parquet.")
+    ] = None,
+    items: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="The catalogue, in the same formats.")
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Prompts instead, in the same formats.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
     metadata: Metadata = None,
     as_json: AsJson = False,
 ) -> None:
-    """Upload samples and their catalogue; every row is checked, and faults are named by file, line and field.
+    """Upload samples and their catalogue, or prompts; every row is checked, faults are named by file, line and field.
 
     A sample is what a user chose, most recent last, and what came next; an item may have any further fields:
 
@@ -40,11 +47,22 @@ def upload(
 
         minirec datasets upload --samples samples.jsonl --items items.jsonl
 
+    A prompt is a text or a chat, and what a right answer is; it may have any further fields:
+
+        {"id": "p1", "prompt": "What is 12 * 12?", "answer": "144", "level": 3}
+
+    Its file is all that there is:
+
+        minirec datasets upload --prompts prompts.jsonl
+
     The same dataset may be selected from as often as you like.
     """
     connection: Connection = context.obj
+    files = dataset_files(samples, items, prompts)
+    if not files:
+        raise typer.BadParameter("give --samples and --items, or --prompts")
     with connection.client() as client:
-        dataset = upload_shown(client, samples, items, name, pairs(metadata))
+        dataset = upload_shown(client, files, name, pairs(metadata))
     print_json([dataset]) if as_json else results.print(dataset_table([dataset]))
 
 

@@ -87,7 +87,7 @@ def demo(
 
 def run(client: MiniRec, inputs: Inputs, request: dict[str, Any], size: int, output: Path) -> Selection:
     """Upload, select, show and write what was picked; then select again with another size. Returns the first."""
-    dataset = upload(client, inputs.samples, inputs.items, "MovieLens 100K")
+    dataset = upload(client, {"samples": inputs.samples, "items": inputs.items}, "MovieLens 100K")
     say(f"Uploaded {dataset.n_samples:,} samples and {dataset.n_items:,} items as {dataset.id}")
     first, seconds = select(client, dataset.id, size, request)
     results.print(selection_details(first))
@@ -127,11 +127,18 @@ def say_settings(pool: int, size: int, max_new_tokens: int) -> None:
 def settings(inputs: Inputs, pool: int, max_new_tokens: int) -> dict[str, Any]:
     """The selection's request without dataset and size."""
     return {
-        "model": {"source": "local", "id": inputs.model_id, "dtype": "bfloat16"},
+        "model": {"source": "local", "id": inputs.model_id, "dtype": quick_dtype()},
         "pool": {"max_samples": pool},
         "rollouts": {"max_new_tokens": max_new_tokens},
         "curriculum": {"group_size": CURRICULUM_GROUP},
     }
+
+
+def quick_dtype(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The dtype that this processor multiplies fastest: one without instructions for bfloat16 emulates it, slowly."""
+    # torch.cpu.get_capabilities knows as well, and takes seconds to import.
+    flags = cpuinfo.read_text(errors="replace").split() if cpuinfo.exists() else []
+    return "bfloat16" if {"amx_bf16", "avx512_bf16", "bf16"}.intersection(flags) else "float32"
 
 
 def fetch_inputs() -> Inputs:

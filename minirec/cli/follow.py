@@ -25,9 +25,9 @@ from minirec.client import MiniRec
 
 
 def upload(
-    client: MiniRec, samples: Path, items: Path, name: str | None, metadata: Mapping[str, str] | None = None
+    client: MiniRec, files: Mapping[str, Path], name: str | None, metadata: Mapping[str, str] | None = None
 ) -> Dataset:
-    """Upload a dataset under a progress bar."""
+    """Upload a dataset, made of the files of `dataset_files`, under a progress bar."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeElapsedColumn(), console=notes, transient=True) as progress:
         task = progress.add_task("uploading", total=None)
@@ -37,7 +37,7 @@ def upload(
             if sent == total:
                 progress.update(task, description="checking every row")
 
-        return client.datasets.upload(samples=samples, items=items, name=name, metadata=metadata, on_progress=show)
+        return client.datasets.upload(**files, name=name, metadata=metadata, on_progress=show)
 
 
 def follow(client: MiniRec, selection_id: str) -> Selection:

@@ -15,6 +15,7 @@ from minirec.cli.demo import demo
 from minirec.cli.errors import CommandError
 from minirec.cli.exports import export
 from minirec.cli.output import say
+from minirec.cli.rewards import rewards
 from minirec.cli.up import up
 from minirec.client import JobCancelledError, JobFailedError, MiniRecError
 
@@ -82,6 +83,7 @@ app.add_typer(datasets.app, name="datasets")
 app.command()(selections.select)
 app.command("list")(jobs.list_jobs)
 app.command()(jobs.status)
+app.command()(rewards)
 app.command()(selections.scores)
 app.command()(selections.subset)
 app.command()(export)

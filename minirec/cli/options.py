@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +12,14 @@ import typer
 SECTIONS = ("pool", "rollouts", "weights", "curriculum", "proxy", "model")
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line, for scripts.")]
+Rewards = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reward",
+        metavar="NAME[=WEIGHT]",
+        help="What an answer to a prompt earns, see minirec rewards; may be repeated, theirs add up.",
+    ),
+]
 Limit = Annotated[int, typer.Option(min=1, help="How many at most.")]
 Metadata = Annotated[
     list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="Kept with it; may be repeated.")
@@ -18,6 +27,27 @@ Metadata = Annotated[
 Follow = Annotated[bool, typer.Option(help="Show the progress until it is over.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of a selection, sel_..., or of a training job, trn_...")]
 SelectionId = Annotated[str, typer.Argument(metavar="SELECTION", help="Id of the selection, sel_...")]
+
+
+def dataset_files(samples: Path | None, items: Path | None, prompts: Path | None) -> dict[str, Path]:
+    """The files of a new dataset, empty if none was given. Raises `typer.BadParameter` unless they make one."""
+    options = {"samples": samples, "items": items, "prompts": prompts}
+    given = {name: path for name, path in options.items() if path is not None}
+    if set(given) not in (set(), {"samples", "items"}, {"prompts"}):
+        raise typer.BadParameter("give --samples and --items, or --prompts alone")
+    return given
+
+
+def parse_rewards(texts: Sequence[str] | None) -> list[dict[str, Any]] | None:
+    """`NAME` or `NAME=WEIGHT` texts as rewards. Raises `typer.BadParameter`."""
+    found: list[dict[str, Any]] = []
+    for text in texts or ():
+        name, equals, weight = text.partition("=")
+        try:
+            found.append({"name": name, "weight": float(weight)} if equals else {"name": name})
+        except ValueError:
+            raise typer.BadParameter(f"{weight!r} is no weight for {name}; give a number, as in {name}=0.5") from None
+    return found or None
 
 
 def parse_size(text: str) -> int | float:

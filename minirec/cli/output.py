@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from api_schemas import Arm, Dataset, Selection
+from api_schemas import Arm, Dataset, Selection, TextReward
 
 notes = Console(stderr=True)
 results = Console()
@@ -45,11 +45,15 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right
 
 def dataset_table(datasets: Iterable[Dataset]) -> Table:
     rows = (
-        (d.id, d.name or "", f"{d.n_samples:,}", f"{d.n_items:,}", f"{d.n_users:,}", splits(d), ago(d.created_at))
-        for d in datasets
+        (d.id, d.name or "", d.kind, f"{d.n_samples:,}", *catalogue(d), splits(d), ago(d.created_at)) for d in datasets
     )
     counts = ("samples", "items", "users")
-    return table(("id", "name", *counts, "splits", "created"), rows, right=counts)
+    return table(("id", "name", "kind", *counts, "splits", "created"), rows, right=counts)
+
+
+def catalogue(dataset: Dataset) -> tuple[str, str]:
+    """How many items and users there are; prompts have neither."""
+    return ("", "") if dataset.kind == "prompts" else (f"{dataset.n_items:,}", f"{dataset.n_users:,}")
 
 
 def selection_table(selections: Iterable[Selection]) -> Table:
@@ -65,6 +69,7 @@ def selection_details(selection: Selection) -> Table:
         ("status", status_text(selection)),
         ("dataset", selection.dataset_id),
         ("model", model_name(selection)),
+        *([("rewards", rewards_text(request.rewards))] if request.rewards else []),
         ("size", str(request.size)),
         ("created", ago(selection.created_at)),
     ]
@@ -83,6 +88,11 @@ def selection_details(selection: Selection) -> Table:
             *(("warning", warning) for warning in result.warnings),
         ]
     return table(("", ""), rows)
+
+
+def rewards_text(rewards: Iterable[TextReward]) -> str:
+    """Rewards with those weights that are not 1: `exact_title + 0.5 token_f1`."""
+    return " + ".join(reward.name if reward.weight == 1 else f"{reward.weight:g} {reward.name}" for reward in rewards)
 
 
 def compared(arm: Arm) -> str:

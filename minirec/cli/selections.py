@@ -19,7 +19,19 @@ from minirec.cli.connection import Connection
 from minirec.cli.follow import follow as follow_shown
 from minirec.cli.follow import upload
 from minirec.cli.model_option import model_reference
-from minirec.cli.options import AsJson, Follow, Limit, Metadata, SelectionId, pairs, parse_size, put_settings
+from minirec.cli.options import (
+    AsJson,
+    Follow,
+    Limit,
+    Metadata,
+    Rewards,
+    SelectionId,
+    dataset_files,
+    pairs,
+    parse_rewards,
+    parse_size,
+    put_settings,
+)
 from minirec.cli.output import print_json, results, say, selection_details, table
 from minirec.client.selection_calls import Order, SubsetFormat
 
@@ -34,6 +46,8 @@ def select(
     dataset: Annotated[str | None, typer.Option(metavar="DATASET", help="An uploaded dataset, ds_...")] = None,
     samples: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Samples to upload.")] = None,
     items: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Catalogue to upload.")] = None,
+    prompts: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Prompts to upload.")] = None,
+    reward: Rewards = None,
     local: Annotated[
         bool | None, typer.Option("--local/--hub", help="Where the model is; guessed unless given.", show_default=False)
     ] = None,
@@ -66,6 +80,11 @@ def select(
         minirec select --dataset ds_abc --model ./my-model --size 512 --set proxy.updates=30 --baseline random
         minirec select --dataset ds_abc --signals --size 512
 
+    Prompts that are answered in text need to know what an answer earns:
+
+        minirec select --prompts prompts.jsonl --reward exact_answer --model ./my-model --size 10%
+        minirec select --dataset ds_abc --reward exact_title --reward token_f1=0.5 --model ./my-model --size 256
+
     Ctrl-C leaves the job running. A second selection on the same pool and model reuses what the first has scored.
     """
     connection: Connection = context.obj
@@ -74,6 +93,9 @@ def select(
     given["rollouts.max_new_tokens"] = max_new_tokens
     put_settings(body, [f"{path}={value}" for path, value in given.items() if value is not None] + (settings or []))
     count = parse_size(size)
+    files = dataset_files(samples, items, prompts)
+    if (dataset is None) == (not files):
+        raise typer.BadParameter("give --dataset, or files: --samples and --items, or --prompts")
     reference = body.pop("model", {})
     if model is not None:
         reference = model_reference(connection, model, local=local, revision=revision, adapter=adapter) | reference
@@ -81,16 +103,13 @@ def select(
         raise typer.BadParameter("give --model, or --signals to choose by uploaded rewards")
     with connection.client() as client:
         if dataset is None:
-            if samples is None or items is None:
-                raise typer.BadParameter("give --dataset, or --samples and --items")
-            dataset = upload(client, samples, items, samples.name.partition(".")[0]).id
+            dataset = upload(client, files, next(iter(files.values())).name.partition(".")[0]).id
             say(f"dataset {dataset}")
-        elif samples is not None or items is not None:
-            raise typer.BadParameter("give --dataset, or --samples and --items, not both")
-        selection = client.selections.create(
+        selection: Selection = client.selections.create(
             dataset=dataset,
             model=reference or None,
             signals="uploaded" if signals else None,
+            rewards=parse_rewards(reward),
             size=count,
             profile=profile,
             baselines=cast("list[Baseline] | None", baseline),

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from api_schemas import TrainingJob
+from api_schemas.training_jobs import Trainer
 from minirec.cli.connection import Connection
 from minirec.cli.model_option import model_reference
-from minirec.cli.options import AsJson, Follow, Metadata, SelectionId, pairs, put_settings
+from minirec.cli.options import AsJson, Follow, Metadata, Rewards, SelectionId, pairs, parse_rewards, put_settings
 from minirec.cli.output import print_json, results, say
 from minirec.cli.training_view import follow_training, training_details
 from minirec.client import MiniRec
@@ -29,6 +30,11 @@ def train(
     local: Annotated[
         bool | None, typer.Option("--local/--hub", help="Where the model is; guessed unless given.", show_default=False)
     ] = None,
+    trainer: Annotated[
+        Trainer | None,
+        typer.Option(help="rec_grpo for interactions, text_grpo for prompts: by the dataset unless given."),
+    ] = None,
+    reward: Rewards = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="How often to go through the subset, at most.")] = None,
     updates: Annotated[int | None, typer.Option(min=1, help="Stop after so many updates instead.")] = None,
     settings: Annotated[
@@ -50,6 +56,10 @@ def train(
         minirec train sel_abc --epochs 5 -o adapter
         minirec train sel_abc --updates 100 --set grpo.learning_rate=3e-5 --set evaluation.valid_samples=64
 
+    A selection from prompts is trained on with the rewards that it was made with, or with others:
+
+        minirec train sel_abc --reward exact_title --reward token_f1=0.5 -o adapter
+
     Ctrl-C leaves the job running; `minirec download` fetches its files later.
     """
     if output is not None and not follow:
@@ -58,14 +68,15 @@ def train(
     body: dict[str, Any] = {}
     put_settings(body, settings, sections=SECTIONS)
     evaluation = body.pop("evaluation", None)
-    given = {"epochs": epochs, "updates": updates, **body}
+    given = {"epochs": epochs, "updates": updates, "rewards": parse_rewards(reward), **body}
     reference = None
     if model is not None:
         reference = model_reference(connection, model, local=local, revision=None, adapter=None)
     with connection.client() as client:
-        job = client.training_jobs.create(
+        job: TrainingJob = client.training_jobs.create(
             selection=selection_id,
             model=reference,
+            trainer=trainer or trainer_of(client, selection_id),
             args={name: value for name, value in given.items() if value is not None},
             evaluation=evaluation,
             metadata=pairs(metadata),
@@ -76,6 +87,12 @@ def train(
         if output is not None:
             fetch(client, job.id, output)
     show(job, as_json)
+
+
+def trainer_of(client: MiniRec, selection_id: str) -> Trainer:
+    """The trainer for what a selection was made from."""
+    dataset = client.datasets.retrieve(client.selections.retrieve(selection_id).dataset_id)
+    return "text_grpo" if dataset.kind == "prompts" else "rec_grpo"
 
 
 def download(

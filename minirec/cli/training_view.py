@@ -10,9 +10,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from api_schemas import Event, TrainingJob, TrainingResult
+from api_schemas import Event, Ranking, TextScore, TrainingJob, TrainingResult
 from minirec.cli.follow import leaving_it_running
-from minirec.cli.output import ago, duration, notes, say, stage_name, state_text, table
+from minirec.cli.output import ago, duration, notes, rewards_text, say, stage_name, state_text, table
 from minirec.client import MiniRec
 
 
@@ -54,8 +54,7 @@ class TrainingProgress:
         elif event.type == "metrics":
             self._update(data["update"], metrics_text(data))
         elif event.type == "evaluation":
-            numbers = f"NDCG@10 {data['ndcg10']:.4f}, HR@10 {data['hr10']:.4f}"
-            say(f"{data['split']} after {data['update']} updates: {numbers}")
+            say(f"{data['split']} after {data['update']} updates: {evaluation_text(data)}")
         elif event.type == "warning":
             say(f"[yellow]Warning:[/] {escape(data['message'])}")
         elif event.type == "retry":
@@ -82,7 +81,15 @@ class TrainingProgress:
 
 def metrics_text(data: dict[str, float]) -> str:
     """The numbers of an update that a person looks at."""
-    return f"loss {data['loss']:.3f}  reward {data['reward_mean']:.3f}  NDCG@10 {data['ndcg10']:.3f}"
+    ndcg = f"  NDCG@10 {data['ndcg10']:.3f}" if "ndcg10" in data else ""
+    return f"loss {data['loss']:.3f}  reward {data['reward_mean']:.3f}{ndcg}"
+
+
+def evaluation_text(data: dict[str, float]) -> str:
+    """What an evaluation found: a ranking, or the rewards of text."""
+    if "ndcg10" in data:
+        return f"NDCG@10 {data['ndcg10']:.4f}, HR@10 {data['hr10']:.4f}"
+    return f"mean reward {data['reward_mean']:.4f}, pass rate {data['pass_rate']:.4f}"
 
 
 def training_details(job: TrainingJob) -> Table:
@@ -93,6 +100,8 @@ def training_details(job: TrainingJob) -> Table:
         ("id", job.id),
         ("status", state_text(job.status, job.stage, job.updates_done, job.updates_total)),
         ("samples", samples),
+        ("trainer", request.trainer),
+        *([("rewards", rewards_text(request.args.rewards))] if request.args.rewards else []),
         ("model", "" if request.model is None else f"{request.model.id} ({request.model.source})"),
         ("created", ago(job.created_at)),
     ]
@@ -114,9 +123,15 @@ def result_rows(result: TrainingResult) -> list[tuple[str, str | Text]]:
     kept = f"after {result.best_update} updates" if result.best_update else "none was better than the model as it was"
     if result.valid_ndcg10 is not None:
         kept += f", NDCG@10 {result.valid_ndcg10:.4f} on validation samples"
+    if result.valid_reward is not None:
+        kept += f", mean reward {result.valid_reward:.4f} on validation samples"
     rows.append(("adapter", kept))
     before, after = result.test_before, result.test_after
-    if before is not None and after is not None:
+    if isinstance(before, TextScore) and isinstance(after, TextScore):
+        rows.append(("test reward", f"{before.reward_mean:.4f} before, {after.reward_mean:.4f} after"))
+        rows.append(("test pass rate", f"{before.pass_rate:.4f} before, {after.pass_rate:.4f} after"))
+        rows.append(("", f"{after.samples} held-out samples"))
+    if isinstance(before, Ranking) and isinstance(after, Ranking):
         for k in ("10", "50"):
             rows.append((f"test NDCG@{k}", f"{before.ndcg[k]:.4f} before, {after.ndcg[k]:.4f} after"))
         rows.append(("test HR@10", f"{before.hr['10']:.4f} before, {after.hr['10']:.4f} after"))
@@ -130,9 +145,17 @@ def training_table(jobs: Iterable[TrainingJob]) -> Table:
             job.id,
             state_text(job.status, job.stage, job.updates_done, job.updates_total),
             job.request.selection_id or job.dataset_id,
-            "" if job.result is None or job.result.test_after is None else f"{job.result.test_after.ndcg['10']:.4f}",
+            tested(job.result),
             ago(job.created_at),
         )
         for job in jobs
     )
-    return table(("id", "status", "samples", "test NDCG@10", "created"), rows, right=("test NDCG@10",))
+    return table(("id", "status", "samples", "test", "created"), rows, right=("test",))
+
+
+def tested(result: TrainingResult | None) -> str:
+    """The number by which a finished job is judged: NDCG@10, or the mean reward of text."""
+    after = None if result is None else result.test_after
+    if isinstance(after, Ranking):
+        return f"NDCG@10 {after.ndcg['10']:.4f}"
+    return "" if after is None else f"reward {after.reward_mean:.4f}"

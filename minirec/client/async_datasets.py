@@ -1,4 +1,4 @@
-"""`client.datasets`: pools of samples with their catalogues."""
+"""`client.datasets`: pools of samples with their catalogues, and of prompts."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ class AsyncDatasets:
     async def upload(
         self,
         *,
-        samples: Rows,
-        items: Rows,
+        samples: Rows | None = None,
+        items: Rows | None = None,
+        prompts: Rows | None = None,
         name: str | None = None,
         metadata: Mapping[str, str] | None = None,
         on_progress: OnProgress | None = None,
     ) -> Dataset:
         """Upload a dataset; it is checked row by row and stored whole, or not at all.
 
-        `samples` and `items` are paths (JSONL, JSONL.gz, Parquet) or iterables of rows. `on_progress(sent, total)`
-        counts bytes. Raises `UnprocessableError` whose `errors` name file, line and field.
+        Give `samples` and `items`, or `prompts`: paths (JSONL, JSONL.gz, Parquet) or iterables of rows.
+        `on_progress(sent, total)` counts bytes. Raises `UnprocessableError` whose `errors` name file, line and field.
         """
-        with dataset_upload(samples, items, name, metadata, on_progress) as call:
+        parts = {"samples": samples, "items": items, "prompts": prompts}
+        with dataset_upload(parts, name, metadata, on_progress) as call:
             return await self._transport.get(call, Dataset)
 
     async def upload_signals(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
+
+from pydantic import PrivateAttr
 
 from api_schemas import ArmIds, Baseline, Page, SampleScore, Selection, SubsetIds, SubsetRow
 from minirec.client import exports
@@ -14,6 +16,18 @@ from minirec.client import selection_calls as calls
 from minirec.client.async_jobs import AsyncJobs
 from minirec.client.async_transport import AsyncTransport
 from minirec.client.core import SPOOL_BYTES, Call, parse_text
+
+
+class StartedSelection(Selection):
+    """A selection that was just started, and that can be waited for."""
+
+    _jobs: AsyncJobs[Selection] = PrivateAttr()
+
+    async def wait(
+        self, *, timeout: float | None = None, on_update: Callable[[Selection], None] | None = None
+    ) -> Selection:
+        """The finished selection; see `AsyncSelections.wait`."""
+        return await self._jobs.wait(self.id, timeout=timeout, on_update=on_update)
 
 
 class AsyncSelections(AsyncJobs[Selection]):
@@ -30,6 +44,7 @@ class AsyncSelections(AsyncJobs[Selection]):
         model: calls.Model | None = None,
         proxy: calls.Proxy | None = None,
         signals: Literal["uploaded"] | None = None,
+        rewards: calls.TextRewards | None = None,
         profile: Literal["minirec", "paper"] | None = None,
         pool: calls.Pool | None = None,
         rollouts: calls.Rollouts | None = None,
@@ -37,11 +52,12 @@ class AsyncSelections(AsyncJobs[Selection]):
         curriculum: calls.Curriculum | None = None,
         baselines: Sequence[Baseline] | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> Selection:
+    ) -> StartedSelection:
         """Start a selection of `size` samples (an integer), or of a part of the pool (a number below 1).
 
-        `model` is a hub id or a `ModelReference`; uploaded `signals` need none. What is not given keeps the service's
-        defaults. Raises `UnprocessableError` whose `errors` name the settings at fault.
+        `model` is a hub id or a `ModelReference`; uploaded `signals` need none. `rewards` say what answers to a dataset
+        of prompts earn: names, or `{"name", "weight"}`. What is not given keeps the service's defaults. Raises
+        `UnprocessableError` whose `errors` name the settings at fault.
         """
         call = calls.create(
             dataset=dataset,
@@ -50,6 +66,7 @@ class AsyncSelections(AsyncJobs[Selection]):
             metadata=metadata,
             proxy=proxy,
             signals=signals,
+            rewards=calls.named(rewards),
             profile=profile,
             pool=pool,
             rollouts=rollouts,
@@ -57,7 +74,9 @@ class AsyncSelections(AsyncJobs[Selection]):
             curriculum=curriculum,
             baselines=None if baselines is None else list(baselines),
         )
-        return await self._transport.get(call, Selection)
+        job = await self._transport.get(call, StartedSelection)
+        job._jobs = self
+        return job
 
     async def scores(self, selection_id: str, *, order: calls.Order = "pool") -> AsyncIterator[SampleScore]:
         """What was measured of every sample: in the pool's order, or (`rank`) the picked ones first, as picked."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -17,6 +17,8 @@ from api_schemas import (
     PoolSettings,
     ProxySettings,
     RolloutSettings,
+    TextReward,
+    TrainingArgs,
     WeightSettings,
 )
 from minirec.client.core import Call
@@ -27,6 +29,7 @@ Rollouts = RolloutSettings | Mapping[str, Any]
 Weights = WeightSettings | Mapping[str, Any]
 Curriculum = CurriculumSettings | Mapping[str, Any]
 Proxy = ProxySettings | AdapterReference | Mapping[str, Any]
+TextRewards = Sequence[TextReward | Mapping[str, Any] | str]
 Order = Literal["pool", "rank"]
 SubsetFormat = Literal["ids", "jsonl", "parquet"]
 
@@ -48,9 +51,25 @@ def given(*, model: Model | None, metadata: Mapping[str, str] | None, **settings
     return {name: plain(value) for name, value in settings.items() if value is not None}
 
 
+def named(rewards: TextRewards | None) -> list[object] | None:
+    """Rewards as JSON; one given as text is a name. Raises TypeError for a text in place of the list."""
+    if rewards is None:
+        return None
+    if isinstance(rewards, str):
+        raise TypeError(f"rewards is a list, as in rewards=[{rewards!r}]")
+    return [{"name": reward} if isinstance(reward, str) else plain(reward) for reward in rewards]
+
+
 def plain(value: object) -> object:
     """Settings as JSON, without what their author left unset."""
     return value.model_dump(mode="json", exclude_unset=True) if isinstance(value, BaseModel) else value
+
+
+def training_args(args: TrainingArgs | Mapping[str, Any]) -> object:
+    """A trainer's arguments as JSON."""
+    if isinstance(args, TrainingArgs) or args.get("rewards") is None:
+        return plain(args)
+    return {**args, "rewards": named(args["rewards"])}
 
 
 def scores(selection_id: str, after: str | None, order: Order) -> Call:

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from api_schemas import Artifact, Evaluation, Page, RecGrpoArgs, TrainingJob
+from pydantic import PrivateAttr
+
+from api_schemas import Artifact, Evaluation, Page, TrainingArgs, TrainingJob
+from api_schemas.training_jobs import Trainer
 from minirec.client.core import Call
 from minirec.client.jobs import Jobs
-from minirec.client.selection_calls import Model, given, replacing
+from minirec.client.selection_calls import Model, given, replacing, training_args
 from minirec.client.transport import Transport
+
+
+class StartedTrainingJob(TrainingJob):
+    """A training job that was just started, and that can be waited for."""
+
+    _jobs: Jobs[TrainingJob] = PrivateAttr()
+
+    def wait(
+        self, *, timeout: float | None = None, on_update: Callable[[TrainingJob], None] | None = None
+    ) -> TrainingJob:
+        """The finished training job; see `TrainingJobs.wait`."""
+        return self._jobs.wait(self.id, timeout=timeout, on_update=on_update)
 
 
 class TrainingJobs(Jobs[TrainingJob]):
@@ -27,26 +42,30 @@ class TrainingJobs(Jobs[TrainingJob]):
         dataset: str | None = None,
         ids: Sequence[str] | None = None,
         model: Model | None = None,
-        args: RecGrpoArgs | Mapping[str, Any] | None = None,
+        trainer: Trainer | None = None,
+        args: TrainingArgs | Mapping[str, Any] | None = None,
         evaluation: Evaluation | Mapping[str, Any] | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> TrainingJob:
+    ) -> StartedTrainingJob:
         """Start training on a finished selection's subset, or on samples of a dataset by `ids`, in that order.
 
-        `model` is a hub id or a `ModelReference`; a selection's own unless given. What is not given keeps the service's
-        defaults. Raises `ConflictError` for a selection that has no subset yet, and `UnprocessableError` whose `errors`
-        name the settings at fault.
+        `model` is a hub id or a `ModelReference`; a selection's own unless given. `trainer` is `text_grpo` for prompts;
+        `args["rewards"]` may hold names. What is not given keeps the service's defaults. Raises `ConflictError` for a
+        selection that has no subset yet, and `UnprocessableError` whose `errors` name the settings at fault.
         """
         body = given(
             selection_id=selection,
             dataset_id=dataset,
             ids=None if ids is None else list(ids),
             model=model,
-            args=args,
+            trainer=trainer,
+            args=None if args is None else training_args(args),
             evaluation=evaluation,
             metadata=metadata,
         )
-        return self._transport.get(Call("POST", "/v1/training_jobs", json=body), TrainingJob)
+        job = self._transport.get(Call("POST", "/v1/training_jobs", json=body), StartedTrainingJob)
+        job._jobs = self
+        return job
 
     def artifacts(self, job_id: str) -> Sequence[Artifact]:
         """The files that a job has left by now: adapter, metrics, evaluation, log."""

@@ -23,11 +23,19 @@ UPLOAD_SECONDS = 900.0
 
 @contextmanager
 def dataset_upload(
-    samples: Rows, items: Rows, name: str | None, metadata: Mapping[str, str] | None, on_progress: OnProgress | None
+    parts: Mapping[str, Rows | None],
+    name: str | None,
+    metadata: Mapping[str, str] | None,
+    on_progress: OnProgress | None,
 ) -> Iterator[Call]:
-    """The call that uploads a dataset; its files are open as long as the context is."""
+    """The call that uploads a dataset; its files are open as long as the context is. Raises TypeError."""
+    given = {part: rows for part, rows in parts.items() if rows is not None}
+    if set(given) not in ({"samples", "items"}, {"prompts"}):
+        raise TypeError(
+            f"a dataset is made of samples and items, or of prompts; given: {', '.join(given) or 'nothing'}"
+        )
     data = {"name": name, "metadata": json.dumps(dict(metadata)) if metadata else None}
-    with _upload("/v1/datasets", {"samples": samples, "items": items}, data, on_progress) as call:
+    with _upload("/v1/datasets", given, data, on_progress) as call:
         yield call
 
 

@@ -14,6 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from api_schemas.rows import PromptRow
+
 _GROUPS_KEPT = 4
 
 
@@ -32,51 +34,24 @@ class Sample:
     split: str | None
 
 
-class Dataset:
-    """Samples and catalogue of one ingested dataset; not for use by several threads at once."""
+class SampleTable:
+    """The samples of one ingested dataset, of whatever kind; not for use by several threads at once."""
 
-    def __init__(self, samples: pq.ParquetFile, items: pq.ParquetFile) -> None:
+    def __init__(self, samples: pq.ParquetFile) -> None:
         self._samples = samples
-        self._items = items
         self.n_samples: int = samples.metadata.num_rows
-        self.n_items: int = items.metadata.num_rows
         sizes = [samples.metadata.row_group(i).num_rows for i in range(samples.metadata.num_row_groups)]
         self._starts = np.cumsum([0, *sizes])
         self._groups: OrderedDict[int, pa.Table] = OrderedDict()
-
-    @classmethod
-    def open(cls, samples_parquet: str | Path | BinaryIO, items_parquet: str | Path | BinaryIO) -> Dataset:
-        """Open the two files that `ingest` wrote; a file object stays in use as long as the dataset does."""
-        return cls(pq.ParquetFile(samples_parquet), pq.ParquetFile(items_parquet))
 
     @cached_property
     def ids(self) -> list[str]:
         """The sample ids in the order of the rows."""
         return self._samples.read(columns=["id"])["id"].to_pylist()  # type: ignore[no-any-return]
 
-    @cached_property
-    def items(self) -> list[dict[str, Any]]:
-        """The catalogue: `item_id`, `title` and every other field, in the order of the rows."""
-        return [
-            {"item_id": row["item_id"], "title": row["title"], **json.loads(row["extra"])}
-            for batch in self._items.iter_batches()
-            for row in batch.to_pylist()
-        ]
-
-    def sample(self, row: int) -> Sample:
-        """Return one sample. Raises IndexError for a row that is not there."""
-        fields = self._row(row)
-        for name in ("history", "ratings", "history_timestamps"):
-            if fields[name] is not None:
-                fields[name] = tuple(fields[name])
-        return Sample(**fields)
-
     def sample_json(self, row: int) -> dict[str, Any]:
-        """Return one sample as it was uploaded, with item ids. Raises IndexError for a row that is not there."""
-        fields = self._row(row)
-        fields["history"] = [self.items[item]["item_id"] for item in fields["history"]]
-        fields["target"] = self.items[fields["target"]]["item_id"]
-        return {name: value for name, value in fields.items() if value is not None}
+        """Return one sample as it was uploaded. Raises IndexError for a row that is not there."""
+        raise NotImplementedError
 
     def pool(self, *, split: str | None, max_samples: int | None, seed: int) -> npt.NDArray[np.int64]:
         """Return the sorted row numbers to select from.
@@ -106,3 +81,99 @@ class Dataset:
                 self._groups.popitem(last=False)
         self._groups.move_to_end(group)
         return self._groups[group]
+
+
+class Dataset(SampleTable):
+    """Samples and catalogue of one ingested dataset; not for use by several threads at once."""
+
+    def __init__(self, samples: pq.ParquetFile, items: pq.ParquetFile) -> None:
+        super().__init__(samples)
+        self._items = items
+        self.n_items: int = items.metadata.num_rows
+
+    @classmethod
+    def open(cls, samples_parquet: str | Path | BinaryIO, items_parquet: str | Path | BinaryIO) -> Dataset:
+        """Open the two files that `ingest` wrote; a file object stays in use as long as the dataset does."""
+        return cls(pq.ParquetFile(samples_parquet), pq.ParquetFile(items_parquet))
+
+    @cached_property
+    def items(self) -> list[dict[str, Any]]:
+        """The catalogue: `item_id`, `title` and every other field, in the order of the rows."""
+        return [
+            {"item_id": row["item_id"], "title": row["title"], **json.loads(row["extra"])}
+            for batch in self._items.iter_batches()
+            for row in batch.to_pylist()
+        ]
+
+    def sample(self, row: int) -> Sample:
+        """Return one sample. Raises IndexError for a row that is not there."""
+        fields = self._row(row)
+        for name in ("history", "ratings", "history_timestamps"):
+            if fields[name] is not None:
+                fields[name] = tuple(fields[name])
+        return Sample(**fields)
+
+    def sample_json(self, row: int) -> dict[str, Any]:
+        """Return one sample as it was uploaded, with item ids. Raises IndexError for a row that is not there."""
+        fields = self._row(row)
+        fields["history"] = [self.items[item]["item_id"] for item in fields["history"]]
+        fields["target"] = self.items[fields["target"]]["item_id"]
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt to answer in text."""
+
+    id: str
+    messages: tuple[dict[str, str], ...]
+    """The chat, `role` and `content` each; a prompt that came as a text is one user turn."""
+    answer: str | list[str] | None
+    source: str | None
+    split: str | None
+    row: dict[str, Any]
+    """All fields as they were uploaded: what rewards get to see."""
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> Prompt:
+        """The prompt of an uploaded row."""
+        given = row["prompt"]
+        messages = [{"role": "user", "content": given}] if isinstance(given, str) else given
+        about = {name: row.get(name) for name in ("answer", "source", "split")}
+        return cls(id=row["id"], messages=tuple(messages), row=row, **about)
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """The fields that mean nothing to us, and something to rewards or trainers."""
+        return {name: value for name, value in self.row.items() if name not in PromptRow.model_fields}
+
+
+def answer_text(answer: str | list[str] | None) -> str | None:
+    """A prompt's answer for where only a text fits: several as a JSON list."""
+    return json.dumps(answer, ensure_ascii=False) if isinstance(answer, list) else answer
+
+
+class PromptDataset(SampleTable):
+    """The prompts of one ingested dataset; not for use by several threads at once."""
+
+    @classmethod
+    def open(cls, prompts_parquet: str | Path | BinaryIO) -> PromptDataset:
+        """Open the file that `ingest_prompts` wrote; a file object stays in use as long as the dataset does."""
+        return cls(pq.ParquetFile(prompts_parquet))
+
+    def prompt(self, row: int) -> Prompt:
+        """Return one prompt. Raises IndexError for a row that is not there."""
+        return Prompt.of(self.sample_json(row))
+
+    def sample_json(self, row: int) -> dict[str, Any]:
+        """Return one prompt as it was uploaded. Raises IndexError for a row that is not there."""
+        fields = self._row(row)
+        for name in ("prompt", "answer"):
+            fields[name] = None if fields[name] is None else json.loads(fields[name])
+        fields |= json.loads(fields.pop("extra"))
+        return {name: value for name, value in fields.items() if value is not None}
+
+    def without_answer(self, rows: npt.NDArray[np.int64]) -> list[str]:
+        """Ids of those of the rows that have no answer, in the order of the rows."""
+        missing = self._samples.read(columns=["answer"])["answer"].is_null().to_numpy()
+        return [self.ids[row] for row in rows if missing[row]]

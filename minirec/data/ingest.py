@@ -6,7 +6,7 @@ import hashlib
 import json
 import tempfile
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ import orjson
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from api_schemas.rows import ItemRow, SampleRow
+from api_schemas.rows import ItemRow, PromptRow, SampleRow
 from minirec.data.files import DEFAULT_LIMITS, Limits
 from minirec.data.rows import DatasetError, Faults, read_rows, shown
-from minirec.data.tables import ITEMS, SAMPLES, TableWriter
+from minirec.data.tables import ITEMS, PROMPTS, SAMPLES, TableWriter
 
-__all__ = ["DatasetError", "Ingested", "Limits", "ingest"]
+__all__ = ["DatasetError", "Ingested", "IngestedPrompts", "Limits", "ingest", "ingest_prompts"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,37 @@ def ingest(
     )
 
 
+@dataclass(frozen=True)
+class IngestedPrompts:
+    """A prompt dataset on disk, and what is in it."""
+
+    path: Path
+    n_prompts: int
+    splits: dict[str, int]
+    """Prompts per split; `none` counts the prompts without one."""
+    content_hash: str
+    """SHA-256 over the rows in their order, the same for every file format they can come in."""
+
+
+def ingest_prompts(
+    prompts: Path, out_dir: Path, *, limits: Limits = DEFAULT_LIMITS, name: str | None = None
+) -> IngestedPrompts:
+    """Check prompts row by row and write `prompts.parquet` into `out_dir`; files and faults as with `ingest`."""
+    faults = Faults()
+    out_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out_dir, prefix=".ingest-") as folder:
+        scratch = Path(folder) / "prompts.parquet"
+        digest = hashlib.sha256(b"minirec prompts 1\n")
+        pool = _Prompts(name or prompts.name, faults)
+        _write(pool.rows(prompts, limits), scratch, PROMPTS, digest)
+        table = pq.read_table(scratch, columns=["id", "split"])
+        _check_unique(table["id"], pool.lines, faults, pool.name)
+        if faults.total:
+            raise DatasetError(faults.errors, faults.total)
+        scratch.replace(out_dir / "prompts.parquet")
+    return IngestedPrompts(out_dir / "prompts.parquet", len(pool.lines), _splits(table), digest.hexdigest())
+
+
 def _write(rows: Iterator[tuple[bytes, tuple[Any, ...]]], path: Path, schema: Any, digest: Any) -> None:
     """Write rows to a table and hash their canonical form."""
     with TableWriter(path, schema) as table:
@@ -100,23 +131,10 @@ class _Catalogue:
             if (row := self.row_of.get(item.item_id)) is not None:
                 msg = f"{shown(item.item_id)} is on line {lines[row]} already; item ids must be unique"
                 self._faults.add(self._name, line, "item_id", msg)
-            elif (extra := self._extra(line, item.model_extra or {})) is not None:
+            elif (extra := _extra(item, self._name, line, self._faults)) is not None:
                 self.row_of[item.item_id] = len(lines)
                 lines.append(line)
                 yield orjson.dumps([item.item_id, item.title, extra]) + b"\n", (item.item_id, item.title, extra)
-
-    def _extra(self, line: int, fields: dict[str, Any]) -> str | None:
-        """Return the fields as canonical JSON: a null is the same as no field, since Parquet knows no difference."""
-        present = {name: value for name, value in fields.items() if value is not None}
-        try:
-            return _canonical_json(present)
-        except ValueError:
-            for name, value in present.items():
-                try:
-                    _canonical_json(value)
-                except ValueError:
-                    self._faults.add(self._name, line, name, "holds NaN or an infinite number; use null")
-            return None
 
 
 class _Samples:
@@ -156,21 +174,63 @@ class _Samples:
     def count(self, path: Path) -> dict[str, Any]:
         """Count users and splits in the written table, and look there for sample ids that came twice."""
         table = pq.read_table(path, columns=["id", "user_id", "split"])
-        if pc.count_distinct(table["id"]).as_py() < len(table):
-            self._add_duplicates(table["id"])
-        splits = {entry["values"] or "none": entry["counts"] for entry in pc.value_counts(table["split"]).to_pylist()}
-        return {"n_users": pc.count_distinct(table["user_id"], mode="only_valid").as_py(), "splits": splits}
+        _check_unique(table["id"], self.lines, self._faults, self._name)
+        n_users = pc.count_distinct(table["user_id"], mode="only_valid").as_py()
+        return {"n_users": n_users, "splits": _splits(table)}
 
-    def _add_duplicates(self, ids: Any) -> None:
-        counts = pc.value_counts(ids)
-        repeated = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
-        first_line: dict[str, int] = {}
-        for row in pc.indices_nonzero(pc.is_in(ids, repeated)).to_pylist():
-            sample_id = ids[row].as_py()
-            line = self.lines[row]
-            if (first := first_line.setdefault(sample_id, line)) != line:
-                msg = f"{shown(sample_id)} is on line {first} already; sample ids must be unique"
-                self._faults.add(self._name, line, "id", msg)
+
+class _Prompts:
+    """Reads the prompts: whatever has a shape of its own becomes JSON."""
+
+    def __init__(self, name: str, faults: Faults) -> None:
+        self.name = name
+        self._faults = faults
+        self.lines = array("q")
+        """Line of every prompt that was kept."""
+
+    def rows(self, path: Path, limits: Limits) -> Iterator[tuple[bytes, tuple[Any, ...]]]:
+        for line, row in read_rows(path, self.name, PromptRow, self._faults, limits):
+            if (extra := _extra(row, self.name, line, self._faults)) is None:
+                continue
+            self.lines.append(line)
+            given = row.model_dump(include={"prompt", "answer"})
+            answer = None if row.answer is None else _canonical_json(given["answer"])
+            values = (row.id, _canonical_json(given["prompt"]), answer, row.source, row.split, extra)
+            yield orjson.dumps(values) + b"\n", values
+
+
+def _extra(row: ItemRow | PromptRow, name: str, line: int, faults: Faults) -> str | None:
+    """A row's further fields as canonical JSON: a null is the same as no field, since Parquet knows no difference."""
+    present = {field: value for field, value in (row.model_extra or {}).items() if value is not None}
+    try:
+        return _canonical_json(present)
+    except ValueError:
+        for field, value in present.items():
+            try:
+                _canonical_json(value)
+            except ValueError:
+                faults.add(name, line, field, "holds NaN or an infinite number; use null")
+        return None
+
+
+def _splits(table: Any) -> dict[str, int]:
+    """Rows per split; `none` counts those without one."""
+    return {entry["values"] or "none": entry["counts"] for entry in pc.value_counts(table["split"]).to_pylist()}
+
+
+def _check_unique(ids: Any, lines: Sequence[int], faults: Faults, name: str) -> None:
+    """Add a fault for every id that came before; `lines` are those of the rows."""
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return
+    counts = pc.value_counts(ids)
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
+    first_line: dict[str, int] = {}
+    for row in pc.indices_nonzero(pc.is_in(ids, repeated)).to_pylist():
+        sample_id = ids[row].as_py()
+        line = lines[row]
+        if (first := first_line.setdefault(sample_id, line)) != line:
+            msg = f"{shown(sample_id)} is on line {first} already; sample ids must be unique"
+            faults.add(name, line, "id", msg)
 
 
 def _canonical_json(value: object) -> str:

@@ -22,17 +22,24 @@ import pyarrow.parquet as pq
 from pyarrow import types
 from pydantic import BaseModel
 
-from api_schemas.rows import ItemRow, RewardRow, SampleRow
+from api_schemas.rows import ItemRow, PromptRow, RewardRow, SampleRow
 from minirec.data.files import FileFault, Limits
 
 BATCH_ROWS = 1_024
 READ_BYTES = 1 << 20
 _REFUSED = 3
 _MAX_DEPTH = 8
-_MODELS: dict[str, type[BaseModel]] = {"items": ItemRow, "rewards": RewardRow, "samples": SampleRow}
+_MODELS: dict[str, type[BaseModel]] = {
+    "items": ItemRow,
+    "prompts": PromptRow,
+    "rewards": RewardRow,
+    "samples": SampleRow,
+}
 _NUMBERS = {"timestamp", "ratings", "history_timestamps", "reward", "ndcg"}
 _BOOLEANS = {"hit"}
 _LISTS = {"history", "ratings", "history_timestamps", "reward", "ndcg", "hit"}
+_TEXTS_OR_LISTS = {"prompt", "answer"}
+"""A text, or a list of texts or of a chat's turns: the row check says which."""
 
 
 def unpack_parquet(path: Path, model: type[BaseModel], limits: Limits) -> Iterator[bytes]:
@@ -115,6 +122,9 @@ def _check_columns(schema: Any, model: type[BaseModel]) -> None:
 
 def _wanted(name: str, kind: Any) -> str | None:
     """Return the type that a column of a known name should have, or None if it has it (or holds nothing but nulls)."""
+    if name in _TEXTS_OR_LISTS:
+        right = _is_scalar(kind, "string") or (_is_list(kind) and _is_text_or_turn(kind.value_type))
+        return None if right else "string or list of texts or messages"
     wanted = "number" if name in _NUMBERS else "boolean" if name in _BOOLEANS else "string"
     if name in _LISTS:
         right = _is_list(kind) and _is_scalar(kind.value_type, wanted)
@@ -134,6 +144,12 @@ def _is_scalar(kind: Any, wanted: str) -> bool:
     if wanted == "boolean":
         return any(check(kind) for check in (types.is_boolean, types.is_null))
     return any(check(kind) for check in (types.is_integer, types.is_floating, types.is_null))
+
+
+def _is_text_or_turn(kind: Any) -> bool:
+    if types.is_struct(kind):
+        return all(_is_scalar(field.type, "string") for field in kind)
+    return _is_scalar(kind, "string")
 
 
 def _is_list(kind: Any) -> bool:

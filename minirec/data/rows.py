@@ -97,6 +97,8 @@ def _add_row_faults(faults: Faults, name: str, line: int, raw: bytes, error: Val
 def _field(loc: tuple[int | str, ...]) -> str | None:
     if not loc:
         return None
+    if loc[1:2] in (("text",), ("list",)):  # which kind of value it was checked as, and no place
+        loc = (loc[0], *loc[2:])
     return str(loc[0]) + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc[1:])
 
 
@@ -107,6 +109,8 @@ def _message(detail: dict[str, Any], raw: bytes) -> str:
     if kind == "missing":
         return "the field is missing"
     if kind == "extra_forbidden":
+        if len(detail["loc"]) > 1:
+            return "unknown field; a message has role and content"
         return "unknown field; a sample has id, history, target, user_id, timestamp, ratings, history_timestamps, split"
     if kind == "too_short":
         return "must not be empty"

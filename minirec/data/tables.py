@@ -1,4 +1,4 @@
-"""The two Parquet tables of a stored dataset: their schemas, and a writer that holds one row group at a time."""
+"""The Parquet tables of a stored dataset: their schemas, and a writer that holds one row group at a time."""
 
 from __future__ import annotations
 
@@ -34,6 +34,18 @@ ITEMS = pa.schema(
     ]
 )
 """`extra` is a JSON object with every other field, keys sorted."""
+
+PROMPTS = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("answer", pa.string()),
+        pa.field("source", pa.string()),
+        pa.field("split", pa.string()),
+        pa.field("extra", pa.string(), nullable=False),
+    ]
+)
+"""`prompt`, `answer` and `extra` (every other field, keys sorted) are JSON: a text and a list stay apart."""
 
 
 class TableWriter:

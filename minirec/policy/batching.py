@@ -61,9 +61,11 @@ def shared_opening(policy: Policy, prompts: Sequence[Sequence[int]], *, longest:
     `longest` is the length that the longest sequence may reach: padding then lies between the opening and the rest
     of a prompt.
     """
+    if len(prompts) < 2:
+        return None
     length = len(os.path.commonprefix([list(prompt) for prompt in prompts]))
     length = min(length, min(map(len, prompts)) - 1)
-    if len(prompts) < 2 or length < 1 or not may_pad_inside(policy, longest):
+    if length < 1 or not may_pad_inside(policy, longest):
         return None
     tokens = list(prompts[0][:length])
     cache = policy.new_cache()

@@ -10,8 +10,10 @@ import numpy.typing as npt
 import torch
 
 from minirec.policy.batching import in_batches, prefill, shared_opening
+from minirec.policy.errors import InvalidSampleError
 from minirec.policy.policy import Policy
 from minirec.policy.prompts import item_prompt
+from minirec.policy.ranks import ALONE, Ranks
 
 
 @torch.inference_mode()
@@ -21,11 +23,13 @@ def embed_items(
     *,
     batch_size: int = 32,
     on_batch: Callable[[int], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> npt.NDArray[np.float32]:
     """Unit vectors (M, d) of the items, from z at `<answer>` in their prompts (docs/method.md, section 1).
 
     Items that read the same get the same vector, exactly. `on_batch` hears how many items are done after every batch
-    and may raise to stop. Raises ValueError for an item that does not fit into the model's context.
+    and may raise to stop. Of several `ranks` each embeds a part and gets the whole. Raises ValueError for an item that
+    does not fit into the model's context.
     """
     readers: dict[tuple[int, ...], list[int]] = {}
     for row, item in enumerate(items):
@@ -34,8 +38,10 @@ def embed_items(
     longest = max(map(len, prompts), default=0)
     if policy.max_positions is not None and longest > policy.max_positions:
         item = items[next(rows[0] for prompt, rows in readers.items() if len(prompt) == longest)]
-        raise ValueError(f"item {item['item_id']!r} needs {longest} tokens, the model has {policy.max_positions}")
-    vectors = np.empty((len(items), policy.hidden_size), dtype=np.float32)
+        raise InvalidSampleError(
+            f"item {item['item_id']!r} needs {longest} tokens, the model has {policy.max_positions}"
+        )
+    vectors = np.zeros((len(items), policy.hidden_size), dtype=np.float32)
     if not prompts:
         return vectors
     opening = shared_opening(policy, prompts, longest=longest)
@@ -52,5 +58,7 @@ def embed_items(
         if on_batch is not None:
             on_batch(done)
 
-    in_batches(sorted(range(len(prompts)), key=lambda index: len(prompts[index])), batch_size, embed)
-    return vectors
+    by_length = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    in_batches(by_length[ranks.index :: ranks.count], batch_size, embed)
+    # What others embedded is zero here, so that the sum is the whole.
+    return ranks.total(torch.from_numpy(vectors).to(policy.device)).cpu().numpy() if ranks.count > 1 else vectors

@@ -28,13 +28,18 @@ def load_policy(resolved: ResolvedModel, *, device: str | None = None) -> Policy
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     key = (resolved, device)
     if key not in _kept:
-        _kept.clear()
-        vllm_engine.release()
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release_policy()
         _kept[key] = _load(resolved, device)
     return _kept[key]
+
+
+def release_policy() -> None:
+    """Give back the memory of the policy that is kept."""
+    _kept.clear()
+    vllm_engine.release()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _load(resolved: ResolvedModel, device: str) -> Policy:

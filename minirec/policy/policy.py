@@ -24,12 +24,12 @@ CPU_CACHE_BYTES = 2 * 1024**3
 
 @dataclass(frozen=True)
 class Step:
-    """What one forward pass says at the last position of every row."""
+    """What one forward pass says at the last position of every row, or at its last K."""
 
     logits: Tensor
-    """(R, V), the model's own logits."""
+    """(R, V) or (R, K, V), the model's own logits."""
     z: Tensor
-    """(R, d), the hidden state that the output embedding reads: last layer, after the final norm."""
+    """(R, d) or (R, K, d), the hidden state that the output embedding reads: last layer, after the final norm."""
 
 
 class Policy:
@@ -66,13 +66,30 @@ class Policy:
 
     def step(self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor, cache: Cache) -> Step:
         """Feed tokens (R, L) after the cache's, return logits and z at the last one; the cache grows by L."""
-        arguments: dict[str, Any] = {"logits_to_keep": 1, "position_ids": position_ids}
+        read = self.read(input_ids, attention_mask, position_ids, cache, keep=1)
+        return Step(logits=read.logits[:, -1], z=read.z[:, -1])
+
+    def read(self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor, cache: Cache, *, keep: int) -> Step:
+        """The same, with logits and z at the last `keep` tokens."""
+        arguments: dict[str, Any] = {"logits_to_keep": keep, "position_ids": position_ids}
         arguments = {name: value for name, value in arguments.items() if name in self._accepted}
         with self._capture() as captured, torch.inference_mode():
             output = self.model(
                 input_ids=input_ids, attention_mask=attention_mask, past_key_values=cache, use_cache=True, **arguments
             )
-        return Step(logits=output.logits[:, -1], z=captured[-1][:, -1])
+        return Step(logits=output.logits[:, -keep:], z=captured[-1][:, -keep:])
+
+    @property
+    def head_weight(self) -> Tensor:
+        """W (V, d) of the output embedding: logits are W z, capped where `logit_cap` says so."""
+        weight: Tensor = self._head.weight  # type: ignore[assignment]
+        return weight
+
+    @property
+    def logit_cap(self) -> float | None:
+        """Soft cap of the logits, where the model has one."""
+        cap: float | None = getattr(self.config, "final_logit_softcapping", None)
+        return cap
 
     @cached_property
     def closing_ids(self) -> frozenset[int]:

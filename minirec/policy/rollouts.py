@@ -46,6 +46,8 @@ class Rollouts:
     """(B, R) how many of the tokens the policy chose itself; the rest is an `<answer>` appended for it."""
     processed: int
     """Tokens that went through the model, padding included."""
+    prompt_z: Tensor | None = None
+    """(B, d) float32 at the last token of each prompt, where the sampler sees it."""
 
 
 def sampling_noise(sample_id: str, *, seed: int, rollouts: int, length: int) -> npt.NDArray[np.float64]:
@@ -62,11 +64,13 @@ def roll_out(
     noise: npt.NDArray[np.float64],
     sampling: Sampling,
     opening: Opening | None = None,
+    *,
+    ending: type[Transcripts] | None = None,
 ) -> Rollouts:
     """Sample rollouts of B prompts, with noise (B, R, T): at most T tokens each (docs/method.md, section 2).
 
     A rollout ends where its text says `<answer>`; one that ends its turn or reaches T tokens without has it appended.
-    Noise 0 takes the likeliest token: a row of zeros is a greedy rollout.
+    `ending` brings other rules. Noise 0 takes the likeliest token: a row of zeros is a greedy rollout.
     """
     count, repeats, limit = noise.shape
     noise = noise.reshape(count * repeats, limit)
@@ -76,7 +80,7 @@ def roll_out(
     mask = torch.nn.functional.pad(start.attention_mask.repeat_interleave(repeats, 0), (0, room), value=1)
     positions = start.lengths.repeat_interleave(repeats)
     logits = start.last.logits.repeat_interleave(repeats, 0)
-    transcripts = Transcripts(policy, len(noise), limit)
+    transcripts = (ending or Transcripts)(policy, len(noise), limit)
     z = torch.empty(len(noise), policy.hidden_size, device=policy.device)
     rows = np.arange(len(noise))
     """Which rollout each row of the cache belongs to."""
@@ -95,7 +99,13 @@ def roll_out(
             select_rows(cache, index)
             mask, positions, logits = mask[index], positions[index], logits[index]
     shape = (count, repeats)
-    return Rollouts(z.view(*shape, -1), transcripts.by_prompt(repeats), transcripts.sampled().reshape(shape), processed)
+    return Rollouts(
+        z.view(*shape, -1),
+        transcripts.by_prompt(repeats),
+        transcripts.sampled().reshape(shape),
+        processed,
+        start.last.z.float(),
+    )
 
 
 @torch.inference_mode()

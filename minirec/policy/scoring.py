@@ -14,6 +14,7 @@ from torch import Tensor
 from api_schemas.selections import RolloutSettings
 from minirec.data.dataset import Sample
 from minirec.policy.batching import in_batches, shared_opening
+from minirec.policy.errors import InvalidSampleError
 from minirec.policy.gradients import gradient_and_hvp
 from minirec.policy.head import Head, Masked, Softmax, softmax_over_items
 from minirec.policy.policy import Policy
@@ -151,7 +152,7 @@ def _noise(sample: Sample, settings: RolloutSettings, *, greedy_too: bool) -> np
 def _require_finite(z: Tensor, samples: Sequence[Sample]) -> None:
     broken = [sample.id for sample, fine in zip(samples, z.isfinite().all(2).all(1).tolist(), strict=True) if not fine]
     if broken:
-        raise ValueError(
+        raise InvalidSampleError(
             f"the model's hidden states are not finite for sample {broken[0]!r} ({len(broken)} of {len(samples)}); "
             "try dtype float32 or bfloat16, or check the adapter"
         )

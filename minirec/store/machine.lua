@@ -81,6 +81,12 @@ local function open_group(stage)
     end
     state = 'open'
   end
+  -- Who comes to work that nobody else waits for may want it done in another way to the same end: with less memory, say.
+  -- Where there are several units, some may have been done in the old way.
+  local only = stage.units == 1 and redis.call('HGET', key, 'units') == '1'
+  if state == 'open' and only and redis.call('SCARD', key .. ':waiters') + redis.call('ZCARD', key .. ':leased') == 0 then
+    redis.call('HSET', key, 'spec', stage.spec)
+  end
   return state
 end
 

@@ -13,6 +13,11 @@ def items_blob(content_hash: str) -> str:
     return f"datasets/{content_hash}/items.parquet"
 
 
+def prompts_blob(content_hash: str) -> str:
+    """The prompts of a dataset's content."""
+    return f"datasets/{content_hash}/prompts.parquet"
+
+
 def signals_blob(content_hash: str) -> str:
     """Rewards, and perhaps vectors and embeddings, that a client uploaded."""
     return f"signals/{content_hash}.safetensors"

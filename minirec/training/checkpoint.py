@@ -23,7 +23,9 @@ from torch import Tensor
 from minirec.policy.policy import Policy
 from minirec.training.lora import load_adapter, save_adapter
 
-FORMAT = 2
+FORMAT = 3
+WHOLE = f"checkpoint-{'[0-9]' * 6}*"
+"""Names of complete checkpoints: the Hugging Face trainer's own, which it fills in place, have fewer digits."""
 
 
 @dataclass
@@ -50,14 +52,15 @@ class Best:
 
     update: int
     """Updates that made it."""
-    ndcg10: float
+    score: float
+    """Its NDCG@10, or mean reward of text."""
     weights: Mapping[str, Tensor]
     """On the CPU."""
 
 
 def latest_checkpoint(out: Path) -> Path | None:
     """The checkpoint that a run in this folder resumes from."""
-    return max(out.glob("checkpoint-[0-9]*"), default=None)
+    return max(out.glob(WHOLE), default=None)
 
 
 def save_checkpoint(
@@ -72,9 +75,36 @@ def save_checkpoint(
     save_file(_optimizer_tensors(optimizer), scratch / "optimizer.safetensors")
     if progress.catalogue is not None:
         save_file({"catalogue": progress.catalogue.cpu()}, scratch / "catalogue.safetensors")
+    write_progress(scratch, progress, run)
+    shutil.rmtree(target, ignore_errors=True)
+    os.rename(scratch, target)
+    remove_older(target)
+    return target
+
+
+def remove_older(checkpoint: Path) -> None:
+    """Remove the other checkpoints of a run."""
+    for other in checkpoint.parent.glob(WHOLE):
+        if other != checkpoint:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def load_checkpoint(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer, run: Mapping[str, Any]) -> Progress:
+    """Put a run back to where it was saved. Raises ValueError for a checkpoint of another run, naming what differs."""
+    progress = read_progress(folder, run)
+    load_adapter(policy, folder)
+    _load_optimizer(optimizer, load_file(folder / "optimizer.safetensors"))
+    catalogue = folder / "catalogue.safetensors"
+    if catalogue.exists():
+        progress.catalogue = load_file(catalogue)["catalogue"].to(policy.device)
+    return progress
+
+
+def write_progress(folder: Path, progress: Progress, run: Mapping[str, Any]) -> None:
+    """Write how far a run has come, and its best adapter, into a checkpoint's folder."""
     best = progress.best
     if best is not None:
-        save_file(dict(best.weights), scratch / "best.safetensors")
+        save_file(dict(best.weights), folder / "best.safetensors")
     state = {
         "format": FORMAT,
         "run": dict(run),
@@ -82,19 +112,13 @@ def save_checkpoint(
         "refreshed": progress.refreshed,
         "metrics": progress.metrics,
         "evaluations": progress.evaluations,
-        "best": None if best is None else {"update": best.update, "ndcg10": best.ndcg10},
+        "best": None if best is None else {"update": best.update, "score": best.score},
     }
-    (scratch / "state.json").write_text(json.dumps(state))
-    shutil.rmtree(target, ignore_errors=True)
-    os.rename(scratch, target)
-    for older in out.glob("checkpoint-[0-9]*"):
-        if older != target:
-            shutil.rmtree(older, ignore_errors=True)
-    return target
+    (folder / "state.json").write_text(json.dumps(state))
 
 
-def load_checkpoint(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer, run: Mapping[str, Any]) -> Progress:
-    """Put a run back to where it was saved. Raises ValueError for a checkpoint of another run, naming what differs."""
+def read_progress(folder: Path, run: Mapping[str, Any]) -> Progress:
+    """What `write_progress` wrote. Raises ValueError for a checkpoint of another run, naming what differs."""
     state = json.loads((folder / "state.json").read_text())
     if state["format"] != FORMAT:
         raise ValueError(f"{folder.name} has format {state['format']}, this version reads {FORMAT}: train anew")
@@ -104,12 +128,14 @@ def load_checkpoint(folder: Path, policy: Policy, optimizer: torch.optim.Optimiz
             f"{folder.name} belongs to a run with other {', '.join(different)}; resume with the same, or train in an "
             "empty folder"
         )
-    load_adapter(policy, folder)
-    _load_optimizer(optimizer, load_file(folder / "optimizer.safetensors"))
-    catalogue = folder / "catalogue.safetensors"
-    vectors = load_file(catalogue)["catalogue"].to(policy.device) if catalogue.exists() else None
     best = state["best"] and Best(**state["best"], weights=load_file(folder / "best.safetensors"))
-    return Progress(state["update"], vectors, state["refreshed"], state["metrics"], state["evaluations"], best)
+    return Progress(
+        update=state["update"],
+        refreshed=state["refreshed"],
+        metrics=state["metrics"],
+        evaluations=state["evaluations"],
+        best=best,
+    )
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from api_schemas.training_jobs import Ranking
 from minirec.data.dataset import Dataset
 from minirec.policy.catalogue import embed_items
 from minirec.policy.policy import Policy
+from minirec.policy.ranks import ALONE, Ranks
 from minirec.training.experience import earn, ndcg_at, play
 
 CUTOFFS = (5, 10, 20, 50)
@@ -33,7 +34,12 @@ class Evaluation:
     ranks: tuple[int, ...]
     """1-based rank of each sample's target, in the order of the rows: what paired comparisons need."""
 
-    def ranking(self) -> Ranking:
+    @property
+    def score(self) -> float:
+        """What the best adapter is chosen by."""
+        return self.ndcg[10]
+
+    def summary(self) -> Ranking:
         """The same as the API shows it."""
         hr, ndcg = ({str(k): mean for k, mean in means.items()} for means in (self.hit_rate, self.ndcg))
         return Ranking(samples=self.samples, hr=hr, ndcg=ndcg)
@@ -48,27 +54,29 @@ def evaluate(
     on_samples: Callable[[int], None] | None = None,
     on_items: Callable[[int], None] | None = None,
     catalogue: Tensor | None = None,
+    ranks: Ranks = ALONE,
 ) -> Evaluation:
     """Rank each sample's target among all items but its history, with the target never left out itself.
 
     The rollouts are greedy, so no seed plays a part. `on_items` hears how far the catalogue is embedded, `on_samples`
     how many samples are done after that; both may raise to stop. `catalogue` (M, d) are the items' unit vectors under
-    this policy, where they are known. Raises ValueError for no rows.
+    this policy, where they are known. Of several `ranks` each evaluates a part and gets the whole. Raises ValueError
+    for no rows.
     """
     if not len(rows):
         raise ValueError("there are no samples to evaluate on")
     items = dataset.items
     if catalogue is None:
-        catalogue = torch.from_numpy(embed_items(policy, items, on_batch=on_items)).to(policy.device)
-    ranks = []
-    for start in range(0, len(rows), BATCH):
-        samples = [dataset.sample(int(row)) for row in rows[start : start + BATCH]]
+        catalogue = torch.from_numpy(embed_items(policy, items, on_batch=on_items, ranks=ranks)).to(policy.device)
+    own, found = rows[ranks.share(len(rows))], []
+    for start in range(0, len(own), BATCH):
+        samples = [dataset.sample(int(row)) for row in own[start : start + BATCH]]
         greedy = np.zeros((len(samples), 1, rollouts.max_new_tokens))
         z = play(policy, items, samples, greedy, rollouts).z
-        ranks.append(earn(z, catalogue, samples, rollouts).rank[:, 0])
+        found += earn(z, catalogue, samples, rollouts).rank[:, 0].tolist()
         if on_samples is not None:
             on_samples(start + len(samples))
-    rank = torch.cat(ranks)
+    rank = torch.tensor(ranks.gather(found))
     return Evaluation(
         samples=len(rank),
         hit_rate={k: float((rank <= k).double().mean()) for k in CUTOFFS},

@@ -14,6 +14,7 @@ from torch import Tensor
 from api_schemas.selections import RolloutSettings
 from minirec.data.dataset import Sample
 from minirec.policy.batching import in_batches, shared_opening
+from minirec.policy.errors import InvalidSampleError
 from minirec.policy.head import Head, Masked, softmax_over_items
 from minirec.policy.policy import Policy
 from minirec.policy.prompts import user_prompt
@@ -53,7 +54,7 @@ def play(
     count, repeats, length = noise.shape
     room = length + len(policy.answer_ids)
     prompts = [user_prompt(policy, items, sample, window=settings.window, room=room) for sample in samples]
-    longest = max(map(len, prompts)) + room
+    longest = max(map(len, prompts), default=0) + room
     opening = shared_opening(policy, prompts, longest=longest)
     sampled = np.zeros((count, repeats), dtype=np.int32)
     episodes = Episodes(
@@ -71,7 +72,7 @@ def play(
     in_batches(by_length, max(1, policy.rows_that_fit(longest) // repeats), run)
     broken = [sample.id for sample, z in zip(samples, episodes.z, strict=True) if not z.isfinite().all()]
     if broken:
-        raise ValueError(
+        raise InvalidSampleError(
             f"the policy's hidden states are no longer finite for sample {broken[0]!r}: lower learning_rate"
         )
     return episodes
@@ -85,7 +86,8 @@ def earn(z: Tensor, catalogue: Tensor, samples: Sequence[Sample], settings: Roll
     """
     count, repeats, _ = z.shape
     histories = [set(sample.history) - {sample.target} for sample in samples for _ in range(repeats)]
-    targets = torch.tensor([sample.target for sample in samples], device=z.device).repeat_interleave(repeats)
+    targets = torch.tensor([sample.target for sample in samples], dtype=torch.int64, device=z.device)
+    targets = targets.repeat_interleave(repeats)
     # In float64, since dividing by tau magnifies rounding.
     head = Head(z.flatten(0, 1).double(), catalogue, targets, tau=settings.tau, masked=Masked.of(histories, z.device))
     flat = outcomes(head, softmax_over_items(head), ndcg_k=settings.ndcg_k, softmax_weight=settings.softmax_weight)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,10 @@ import torch
 
 from api_schemas.selections import RolloutSettings
 from api_schemas.training import GrpoSettings
-from minirec.data.dataset import Dataset, Sample
+from minirec.data.dataset import Dataset, Sample, SampleTable
 from minirec.policy.catalogue import embed_items
 from minirec.policy.policy import Policy
+from minirec.policy.ranks import ALONE, Ranks
 from minirec.policy.rollouts import sampling_noise
 from minirec.training.batches import Schedule
 from minirec.training.checkpoint import Progress, latest_checkpoint, load_checkpoint, save_checkpoint
@@ -28,6 +29,8 @@ from minirec.training.experience import ndcg_at
 from minirec.training.learner import Learned, Learner
 from minirec.training.lora import save_adapter, set_adapter_tensors, with_lora
 from minirec.training.validation import Validation
+
+M = TypeVar("M")
 
 
 @dataclass(frozen=True)
@@ -64,14 +67,14 @@ class UpdateMetrics:
 
 
 @dataclass(frozen=True)
-class TrainResult:
-    """A finished run."""
+class TrainResult(Generic[M]):
+    """A finished run, whose updates are told of by an M each."""
 
     adapter: Path
     """Folder with `adapter_config.json` and `adapter_model.safetensors`."""
     updates: int
     samples_seen: int
-    metrics: list[UpdateMetrics]
+    metrics: list[M]
     """One per update, those before a resume included."""
     evaluations: list[dict[str, Any]]
     """`Ranking` and `update` of every evaluation on validation samples."""
@@ -96,7 +99,8 @@ def train(
     on_evaluation: Callable[[int, Evaluation], None] | None = None,
     on_items: Callable[[int], None] | None = None,
     resume: bool = True,
-) -> TrainResult:
+    ranks: Ranks = ALONE,
+) -> TrainResult[UpdateMetrics]:
     """Train LoRA weights on the samples in `rows`, in that order in every epoch; the policy itself stays as it was.
 
     Runs for `updates` batches, starting over as often as that takes, or for `epochs` where it is None; `validation` may
@@ -105,6 +109,10 @@ def train(
     `on_evaluation` of what came out after so many; with `resume` the run goes on from the one it finds there, to the
     same result as without the interruption. `on_items` hears how far the catalogue is embedded (anew every
     `catalogue_refresh` updates and at every evaluation) or validated on. All of them may raise to stop.
+
+    Several `ranks` call this with the same arguments and the same `out`, and share every update and evaluation; only
+    the main one writes and calls `on_update` and `on_evaluation`. The adapter is that of one process, up to rounding;
+    with `lora_dropout` other inputs are dropped.
 
     Raises ValueError for no rows, groups of one rollout, a checkpoint of another run, samples that do not fit into
     the model's context, and when the weights diverge.
@@ -117,7 +125,7 @@ def train(
     last = updates if updates is not None else epochs * schedule.per_epoch
     identity = _identity(dataset, rows, rollouts, grpo, validation)
     with with_lora(policy, grpo) as learning:
-        run = _Run(Learner(learning, dataset.items, rollouts, grpo), dataset, schedule, on_items)
+        run = _Run(Learner(learning, dataset.items, rollouts, grpo, ranks), dataset, schedule, on_items)
         checkpoint = latest_checkpoint(out) if resume else None
         if checkpoint is not None:
             run.progress = load_checkpoint(checkpoint, learning, run.learner.optimizer, identity)
@@ -126,7 +134,7 @@ def train(
             if validation is not None and validation.is_due(progress, last):
                 evaluation = run.evaluate(validation)
                 run.save(out, identity)
-                if on_evaluation is not None:
+                if on_evaluation is not None and ranks.is_main:
                     on_evaluation(progress.update, evaluation)
             stopped_early = validation is not None and validation.has_enough(progress) and progress.update < last
             if stopped_early or progress.update >= last:
@@ -134,12 +142,14 @@ def train(
             metrics = run.update()
             if progress.update % checkpoint_every == 0 or progress.update == last:
                 run.save(out, identity)
-            if on_update is not None:
+            if on_update is not None and ranks.is_main:
                 on_update(metrics)
         best = progress.best
         if best is not None:
             set_adapter_tensors(learning, best.weights)
-        adapter = _save_whole(learning, out / "adapter")
+        adapter = out / "adapter"
+        if ranks.is_main:
+            save_whole(learning, adapter)
     return TrainResult(
         adapter=adapter,
         updates=progress.update,
@@ -175,7 +185,7 @@ class _Run:
         noise = np.stack([_noise(sample, number, self.learner.rollouts) for sample in samples])
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             # For dropout. Nothing random outlives an update, so a resumed run needs no generator's state.
-            torch.manual_seed(_seed(self.learner.grpo.seed, number))
+            torch.manual_seed(seed_of(self.learner.grpo.seed, number, self.learner.ranks.index))
             learned = self.learner.update(samples, catalogue, noise)
         metrics = self._metrics(learned, time.perf_counter() - started, catalogue_seconds)
         self.progress.metrics.append(asdict(metrics))
@@ -183,7 +193,8 @@ class _Run:
         return metrics
 
     def save(self, out: Path, identity: Mapping[str, Any]) -> None:
-        save_checkpoint(out, self.learner.policy, self.learner.optimizer, self.progress, identity)
+        if self.learner.ranks.is_main:
+            save_checkpoint(out, self.learner.policy, self.learner.optimizer, self.progress, identity)
 
     def evaluate(self, validation: Validation) -> Evaluation:
         """Evaluate the policy as it is now, and remember what came out."""
@@ -197,6 +208,7 @@ class _Run:
             on_items=self.on_items,
             on_samples=self.on_items,
             catalogue=progress.catalogue if progress.refreshed == progress.update else None,
+            ranks=self.learner.ranks,
         )
         validation.record(progress, evaluation, policy)
         return evaluation
@@ -205,7 +217,7 @@ class _Run:
         """Embed the items anew, once at every update at which that is due."""
         progress, policy = self.progress, self.learner.policy
         if progress.update % self.learner.grpo.catalogue_refresh == 0 and progress.refreshed != progress.update:
-            vectors = embed_items(policy, self.dataset.items, on_batch=self.on_items)
+            vectors = embed_items(policy, self.dataset.items, on_batch=self.on_items, ranks=self.learner.ranks)
             progress.catalogue, progress.refreshed = torch.from_numpy(vectors).to(policy.device), progress.update
 
     def _metrics(self, learned: Learned, seconds: float, catalogue_seconds: float) -> UpdateMetrics:
@@ -232,12 +244,13 @@ class _Run:
 
 def _noise(sample: Sample, update: int, rollouts: RolloutSettings) -> npt.NDArray[np.float64]:
     """Sampling noise (G, T) that depends on the seed, the update and the sample alone."""
-    seed = _seed(rollouts.seed, update)
+    seed = seed_of(rollouts.seed, update)
     return sampling_noise(sample.id, seed=seed, rollouts=rollouts.group_size, length=rollouts.max_new_tokens)
 
 
-def _seed(seed: int, update: int) -> int:
-    return int(np.random.SeedSequence([seed, update]).generate_state(1, np.uint64)[0])
+def seed_of(*parts: int) -> int:
+    """One seed from several numbers. Zeros at the end change nothing: the first process draws as the only one would."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
 def _identity(
@@ -248,21 +261,21 @@ def _identity(
     validation: Validation | None,
 ) -> dict[str, Any]:
     """What must be the same for a checkpoint to belong to a run; how long it goes on may change."""
-    identity = {"samples": _digest(dataset, rows), "rollouts": rollouts.model_dump(), "grpo": grpo.model_dump()}
+    identity = {"samples": digest_of(dataset, rows), "rollouts": rollouts.model_dump(), "grpo": grpo.identity()}
     if validation is not None:
-        identity["validation"] = {"samples": _digest(dataset, validation.rows), "every": validation.every}
+        identity["validation"] = {"samples": digest_of(dataset, validation.rows), "every": validation.every}
     return identity
 
 
-def _digest(dataset: Dataset, rows: Sequence[int]) -> str:
+def digest_of(dataset: SampleTable, rows: Sequence[int]) -> str:
     ids = dataset.ids
     return hashlib.sha256(json.dumps([ids[row] for row in rows]).encode()).hexdigest()
 
 
-def _save_whole(policy: Policy, folder: Path) -> Path:
+def save_whole(policy: Policy, folder: Path) -> None:
     """Write the adapter under its final name only once it is complete."""
     scratch = folder.with_name(f".{folder.name}")
     for stale in (scratch, folder):
         shutil.rmtree(stale, ignore_errors=True)
     save_adapter(policy, scratch)
-    return scratch.rename(folder)
+    scratch.rename(folder)

@@ -11,6 +11,10 @@ A batch is used for one step, so the policy that acted is the policy that learns
 ones, detached, and every ratio is 1. Rollouts without an advantage contribute nothing and are left out of the pass with
 gradients; a batch in which no group has a signal takes no step. Steps are AdamW's at a constant learning rate, without
 weight decay.
+
+Several processes share a batch: each rolls out its samples and computes their part of the gradient. What the losses are
+divided by and the targets of the softmax are the whole batch's, gradients are added up before they are clipped, and so
+all processes take the step that one would have taken.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -30,10 +34,18 @@ from api_schemas.training import GrpoSettings
 from minirec.data.dataset import Sample
 from minirec.policy.batching import in_batches
 from minirec.policy.policy import Policy
+from minirec.policy.ranks import ALONE, Ranks
 from minirec.policy.rewards import Outcomes
 from minirec.selection import advantages
 from minirec.training.experience import Episodes, Items, earn, play, sampling_of
-from minirec.training.forward import embed_with_gradient, plan_trees, run_trees, tokens_that_fit, with_gradients
+from minirec.training.forward import (
+    embed_with_gradient,
+    plan_trees,
+    recomputes_activations,
+    run_trees,
+    tokens_that_fit,
+    with_gradients,
+)
 from minirec.training.losses import ENDED, clipped_objective, item_log_probabilities
 from minirec.training.packing import Branch, Tree
 
@@ -58,11 +70,14 @@ class Learned:
 class Learner:
     """A policy with LoRA weights, the optimizer that moves them, and how to take one step."""
 
-    def __init__(self, policy: Policy, items: Items, rollouts: RolloutSettings, grpo: GrpoSettings) -> None:
+    def __init__(
+        self, policy: Policy, items: Items, rollouts: RolloutSettings, grpo: GrpoSettings, ranks: Ranks = ALONE
+    ) -> None:
         self.policy = policy
         self.items = items
         self.rollouts = rollouts
         self.grpo = grpo
+        self.ranks = ranks
         self.weights = [weight for weight in policy.model.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.AdamW(self.weights, lr=grpo.learning_rate, weight_decay=0.0)
 
@@ -72,38 +87,44 @@ class Learner:
         Raises ValueError when hidden states or gradients stop being finite.
         """
         started = time.perf_counter()
-        episodes = play(self.policy, self.items, samples, noise, self.rollouts)
-        earned = earn(episodes.z, catalogue, samples, self.rollouts)
+        share = self.ranks.share(len(samples))
+        own = samples[share]
+        episodes = play(self.policy, self.items, own, noise[share], self.rollouts)
+        earned = earn(episodes.z, catalogue, own, self.rollouts)
         generation_seconds = time.perf_counter() - started
         branches = _branches(episodes, earned, limit=noise.shape[2])
+        groups, tokens = self._totals(sum(branch.best for branch in branches), int(episodes.sampled.sum()))
         losses, grad_norm = torch.zeros(2), 0.0
-        if branches:
-            gradients, losses = self.gradients(samples, episodes.prompts, branches)
+        if groups:
+            gradients, losses = self.gradients(own, episodes.prompts, branches)
             grad_norm = self.step(gradients)
         return Learned(
-            outcomes=earned,
+            outcomes=_of_all_ranks(earned, self.ranks),
             token_loss=float(losses[0]),
             item_loss=float(losses[1]),
             grad_norm=grad_norm,
-            dead_groups=len(samples) - sum(branch.best for branch in branches),
-            tokens=int(episodes.sampled.sum()),
+            dead_groups=len(samples) - groups,
+            tokens=tokens,
             generation_seconds=generation_seconds,
         )
 
     def gradients(
         self, samples: Sequence[Sample], prompts: Sequence[Sequence[int]], branches: Sequence[Branch]
     ) -> tuple[list[Tensor], Tensor]:
-        """Gradients of the loss, and the two losses (2,), gathered over micro-batches.
+        """Gradients of the loss, and the two losses (2,), gathered over micro-batches and ranks.
 
-        The item vectors' graph is shared by all of them: they work on a copy of the vectors, and what they want of it
-        goes back through the graph once, at the end.
+        `samples` are this rank's part of the batch, with their prompts and the rollouts of them that have an advantage.
+        The item vectors' graph is shared by all micro-batches: they work on a copy of the vectors, and what they want
+        of it goes back through the graph once, at the end.
         """
-        budget = tokens_that_fit(self.policy)
-        trees = plan_trees(self.policy, prompts, branches, budget)
-        drawn, groups = sum(len(branch.drawn) for branch in branches), sum(branch.best for branch in branches)
+        budget = tokens_that_fit(self.policy, self.grpo)
+        trees = plan_trees(self.policy, prompts, branches, budget) if branches else []
+        drawn, groups = self._totals(
+            sum(len(branch.drawn) for branch in branches), sum(branch.best for branch in branches)
+        )
         losses = torch.zeros(2)
-        with with_gradients(self.policy):
-            contrast = Contrast.of(self.policy, self.items, samples)
+        with with_gradients(self.policy, recompute=recomputes_activations(self.policy, self.grpo)):
+            contrast = Contrast.of(self.policy, self.items, samples, self.ranks, budget)
             wanted = [*self.weights, contrast.vectors]
             gradients = [torch.zeros_like(tensor) for tensor in wanted]
 
@@ -115,10 +136,16 @@ class Learner:
                 _add(gradients, torch.autograd.grad(loss, wanted, materialize_grads=True))
                 losses.add_(torch.stack([token_loss, item_loss]).detach().cpu())
 
-            in_batches(range(len(trees)), max(1, budget // max(map(len, trees))), run)
-            of_vectors = gradients.pop()
-            _add(gradients, torch.autograd.grad(contrast.graph, self.weights, of_vectors, materialize_grads=True))
-        return gradients, losses
+            in_batches(range(len(trees)), max(1, budget // max(map(len, trees), default=1)), run)
+            of_vectors = self.ranks.total(gradients.pop())[contrast.own]
+            if len(of_vectors):
+                _add(gradients, torch.autograd.grad(contrast.graph, self.weights, of_vectors, materialize_grads=True))
+        self.ranks.add_up(gradients)
+        return gradients, self.ranks.total(losses.to(self.policy.device)).cpu()
+
+    def _totals(self, *counts: int) -> list[int]:
+        """Counts of this rank, summed over all."""
+        return self.ranks.total(torch.tensor(counts, device=self.policy.device)).tolist()
 
     def _objectives(self, trees: Sequence[Tree], contrast: Contrast) -> tuple[Tensor, Tensor]:
         """Sums of the clipped objectives of tokens and of items over the rollouts of a micro-batch."""
@@ -152,23 +179,28 @@ class Learner:
 class Contrast:
     """The targets of a batch as the items of a softmax (docs/method.md, section 7)."""
 
-    graph: Tensor
-    """(Y, d) unit vectors of the distinct targets, with the graph that made them."""
     vectors: Tensor
-    """The same as a leaf: what micro-batches compute with."""
+    """(Y, d) unit vectors of the distinct targets as a leaf: what micro-batches compute with."""
+    own: slice
+    """Which of them this rank has embedded."""
+    graph: Tensor
+    """Those, with the graph that made them."""
     chosen: Tensor
-    """(B,) which of the targets is each sample's own."""
+    """(B,) which of the targets is each sample's own, for this rank's part of the batch."""
     masked: Tensor
     """(B, Y), true for others' targets in a sample's history."""
 
     @classmethod
-    def of(cls, policy: Policy, items: Items, samples: Sequence[Sample]) -> Contrast:
-        targets = sorted({sample.target for sample in samples})
-        graph = embed_with_gradient(policy, [items[target] for target in targets])
+    def of(cls, policy: Policy, items: Items, samples: Sequence[Sample], ranks: Ranks, budget: int) -> Contrast:
+        targets = sorted(set(ranks.gather([sample.target for sample in samples])))
+        own = ranks.share(len(targets))
+        graph = embed_with_gradient(policy, [items[target] for target in targets[own]], budget)
+        vectors = graph.new_zeros(len(targets), policy.hidden_size)
+        vectors[own] = graph.detach()
         chosen = torch.tensor([targets.index(sample.target) for sample in samples], device=policy.device)
         outside = [[target in sample.history and target != sample.target for target in targets] for sample in samples]
         masked = torch.tensor(outside, device=policy.device)
-        return cls(graph, graph.detach().requires_grad_(), chosen, masked)
+        return cls(ranks.total(vectors).requires_grad_(), own, graph, chosen, masked)
 
     def log_probabilities(self, u: Tensor, owners: Sequence[int], *, tau: float) -> Tensor:
         """Log-probability (S,) of their samples' targets for unit rows u (S, d)."""
@@ -187,6 +219,13 @@ def _branches(episodes: Episodes, earned: Outcomes, *, limit: int) -> list[Branc
         best = rollout == int(reward[sample].argmax())
         branches.append(Branch(sample, tokens, drawn, float(advantage[sample, rollout]), best))
     return branches
+
+
+def _of_all_ranks(outcomes: Outcomes, ranks: Ranks) -> Outcomes:
+    """The whole batch's outcomes from those of each rank's part."""
+    names = [field.name for field in fields(outcomes)]
+    samples = ranks.gather([*zip(*(getattr(outcomes, name).cpu() for name in names), strict=True)])
+    return Outcomes(*map(torch.stack, zip(*samples, strict=True)))
 
 
 def what_was_drawn(tokens: Sequence[int], sampled: int, *, limit: int) -> list[int]:

@@ -9,6 +9,7 @@ from api_schemas.training_jobs import EarlyStopping
 from minirec.policy.policy import Policy
 from minirec.training.checkpoint import Best, Progress
 from minirec.training.evaluate import Evaluation
+from minirec.training.evaluate_text import TextEvaluation
 from minirec.training.lora import adapter_tensors
 
 
@@ -27,15 +28,15 @@ class Validation:
         due = progress.update % self.every == 0 or progress.update == last
         return due and not (progress.evaluations and progress.evaluations[-1]["update"] == progress.update)
 
-    def record(self, progress: Progress, evaluation: Evaluation, policy: Policy) -> None:
+    def record(self, progress: Progress, evaluation: Evaluation | TextEvaluation, policy: Policy) -> None:
         """Add an evaluation to the history, and keep the adapter if it is the best so far."""
-        progress.evaluations.append({"update": progress.update, **evaluation.ranking().model_dump()})
-        ndcg10, best = evaluation.ndcg[10], progress.best
+        progress.evaluations.append({"update": progress.update, **evaluation.summary().model_dump()})
+        score, best = evaluation.score, progress.best
         least = self.stopping.min_delta if self.stopping is not None else 0.0
-        if best is None or ndcg10 > best.ndcg10 + least:
+        if best is None or score > best.score + least:
             # Copied: on a CPU these are the very weights that the next update moves.
             weights = {name: tensor.clone() for name, tensor in adapter_tensors(policy).items()}
-            progress.best = Best(progress.update, ndcg10, weights)
+            progress.best = Best(progress.update, score, weights)
 
     def has_enough(self, progress: Progress) -> bool:
         """Whether the last evaluations brought nothing better."""

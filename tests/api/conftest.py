@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from minirec.settings import Settings
 from minirec.store import Store, connect
 from minirec.store.machine import Doorbell, Ring
 from service.app import create_app
-from tests.builders import write_files
+from tests.builders import write_files, write_mixed_prompts
 
 KEY = "test-key-0123456789"
 
@@ -39,6 +40,26 @@ class Service:
                 "/v1/datasets", files={"samples": first, "items": second}, data=data, headers=headers
             )
         assert response.status_code == 201, response.text
+        return dict(response.json())
+
+    def upload_prompts(self, *, data: dict[str, str] | None = None) -> dict[str, Any]:
+        """Upload the small dataset of prompts and return its record."""
+        with write_mixed_prompts(self.files[0].parent).open("rb") as prompts:
+            response = self.http.post("/v1/datasets", files={"prompts": prompts}, data=data)
+        assert response.status_code == 201, response.text
+        return dict(response.json())
+
+    def select_by_signals(self, dataset_id: str, sample_ids: Sequence[str]) -> dict[str, Any]:
+        """Upload rewards of samples, queue a selection by them, and return its record."""
+        rows = [{"sample_id": sample_id, "reward": [n / 100, 0.0]} for n, sample_id in enumerate(sample_ids)]
+        body = "".join(json.dumps(row) + "\n" for row in rows)
+        uploaded = self.http.post(f"/v1/datasets/{dataset_id}/signals", files={"rewards": ("r.jsonl", body)})
+        assert uploaded.status_code == 201, uploaded.text
+        response = self.http.post(
+            "/v1/selections",
+            json={"dataset_id": dataset_id, "signals": "uploaded", "size": 6, "curriculum": {"group_size": 4}},
+        )
+        assert response.status_code == 202, response.text
         return dict(response.json())
 
     def select(self, dataset_id: str, **changes: Any) -> dict[str, Any]:

@@ -186,3 +186,20 @@ def test_the_command_makes_a_folder_and_tells_the_warnings(
     again = CliRunner().invoke(app, arguments)
     assert again.exit_code == 1
     assert "is no empty folder" in again.stderr
+
+
+def test_prompts_are_exported_as_they_were_sent(service: Service) -> None:
+    dataset_id = service.upload_prompts()["id"]
+    selection_id = service.select_by_signals(dataset_id, [f"p{n:03d}" for n in range(48)])["id"]
+    StandIn(service.store, selection_id).finish()
+    rows = [
+        json.loads(line) for line in exported(service, selection_id, format="jsonl").read("train.jsonl").splitlines()
+    ]
+    assert [row["id"] for row in rows] == [f"p{7 * n:03d}" for n in range(6)][::-1]
+    assert [row["answer"] for row in rows[-2:]] == [["Alien", "Amélie"], "2"]
+    url = f"/v1/selections/{selection_id}/export"
+    problem = assert_problem(service.http.get(url, params={"format": "verl"}), 422, "source_missing")
+    assert "sample 'p035' has no source" in problem.detail
+    archive = exported(service, selection_id, format="verl", source="mine")
+    found = pq.read_table(io.BytesIO(archive.read("train.parquet"))).to_pylist()
+    assert [row["data_source"] for row in found] == ["mine", "films", "openai/gsm8k"] * 2

@@ -108,7 +108,7 @@ def test_file_names_are_only_ever_shown(service: Service, temporary_files: Path,
     [
         ({"items": b"x"}, {}, "samples", "missing"),
         ({"samples": b"x"}, {}, "items", "missing"),
-        ({"samples": b"x", "items": b"x", "more": b"x"}, {}, "more", "samples, items, name, metadata"),
+        ({"samples": b"x", "items": b"x", "more": b"x"}, {}, "more", "samples, items, prompts, name, metadata"),
         ({"samples": b"x", "items": b"x"}, {"colour": "red"}, "colour", "not known"),
         ({"samples": b"x"}, {"items": "x"}, "items", "plain field"),
         ({"samples": b"x", "items": b"x", "name": b"x"}, {}, "name", "plain field"),

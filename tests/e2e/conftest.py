@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import tiny_model, write_files
+from tests.builders import reward_package, tiny_model, write_files, write_prompts
 from tests.e2e.stack import Stack
 
 START_SECONDS = 120
@@ -21,12 +21,15 @@ START_SECONDS = 120
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The embedded stack with the local model `tiny`, small shards and short leases."""
+    """The embedded stack with the local model `tiny`, an installed reward, small shards and short leases."""
     data_dir, files = tmp_path_factory.mktemp("stack"), tmp_path_factory.mktemp("files")
     tiny_model(data_dir / "models")
     write_files(files)
+    write_prompts(files)
     sizes = {"LEASE_SECONDS": "3", "JANITOR_SECONDS": "0.5", "SHARD_SIZE": "16", "MICRO_BATCH": "8"}
     environment = os.environ | {f"MINIREC_{name}": value for name, value in sizes.items()}
+    rewards = reward_package(tmp_path_factory.mktemp("packages"))
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(rewards), os.environ.get("PYTHONPATH"))))
     command = [sys.executable, "-m", "minirec.cli.main", "up", "--data-dir", str(data_dir), "--port", "0"]
     with open(data_dir / "up.log", "wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)

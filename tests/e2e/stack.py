@@ -19,7 +19,7 @@ class Stack:
     """Of `minirec up`."""
     data_dir: Path
     files: Path
-    """Folder with `samples.jsonl` and `items.jsonl`."""
+    """Folder with `samples.jsonl`, `items.jsonl` and `prompts.jsonl`."""
 
     def client(self) -> MiniRec:
         return MiniRec(base_url=self.url)

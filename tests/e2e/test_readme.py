@@ -1,6 +1,7 @@
 """The README's examples, run against a live stack.
 
-Two things differ from what a reader runs: the model is the small local one, and the service's address is the stack's.
+Three things differ from what a reader runs: the model is the small local one, the service's address is the stack's, and
+prompts have a reward that a random model does earn now and then.
 """
 
 from __future__ import annotations
@@ -21,16 +22,21 @@ pytestmark = pytest.mark.slow
 
 README = Path(__file__).parents[2] / "README.md"
 MARKED = re.compile(r"<!-- executed by tests/e2e/test_readme.py -->\n```(\w+)\n(.*?)```", re.DOTALL)
+ON_PROMPTS = re.compile(r"<!-- executed by tests/e2e/test_readme.py on prompts -->\n```sh\n(.*?)```", re.DOTALL)
 MODELS = {
     '{"source": "hub", "id": "HuggingFaceTB/SmolLM2-135M-Instruct"}': '{"source": "local", "id": "tiny"}',
     "--model HuggingFaceTB/SmolLM2-135M-Instruct": "--model tiny --local",
+    "--reward exact_answer": "--reward digits",
 }
 
 
 def example(language: str) -> str:
     blocks = dict(MARKED.findall(README.read_text()))
     assert set(blocks) == {"sh", "bash", "python"}
-    text = blocks[language]
+    return with_the_small_model(blocks[language])
+
+
+def with_the_small_model(text: str) -> str:
     for theirs, ours in MODELS.items():
         text = text.replace(theirs, ours)
     assert "tiny" in text
@@ -38,8 +44,8 @@ def example(language: str) -> str:
 
 
 def run(command: list[str], stack: Stack, folder: Path) -> str:
-    """Run an example beside copies of the two files, and return what it printed."""
-    for name in ("samples.jsonl", "items.jsonl"):
+    """Run an example beside copies of the files, and return what it printed."""
+    for name in ("samples.jsonl", "items.jsonl", "prompts.jsonl"):
         shutil.copy(stack.files / name, folder)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = os.environ | {"MINIREC_BASE_URL": stack.url, "PATH": path}
@@ -54,13 +60,25 @@ def subset_positions(folder: Path) -> list[int]:
     return [json.loads(line)["position"] for line in (folder / "subset.jsonl").read_text().splitlines()]
 
 
+def newest_selection(stack: Stack) -> str:
+    with stack.client() as client:
+        return next(client.selections.list()).id
+
+
 def test_the_command_example_selects(stack: Stack, tmp_path: Path) -> None:
     select, subset = example("sh").split("minirec subset")
     run(["sh", "-euc", select], stack, tmp_path)
-    with stack.client() as client:
-        newest = next(client.selections.list())
-    run(["sh", "-euc", f"minirec subset{subset}".replace("sel_...", newest.id)], stack, tmp_path)
+    run(["sh", "-euc", f"minirec subset{subset}".replace("sel_...", newest_selection(stack))], stack, tmp_path)
     assert subset_positions(tmp_path)
+
+
+def test_the_example_on_prompts_selects_and_exports(stack: Stack, tmp_path: Path) -> None:
+    """Training is a test of its own (test_prompts.py)."""
+    (text,) = ON_PROMPTS.findall(README.read_text())
+    select, export = re.split(r"minirec train .*\n", with_the_small_model(text))
+    run(["sh", "-euc", select], stack, tmp_path)
+    run(["sh", "-euc", export.replace("sel_...", newest_selection(stack))], stack, tmp_path)
+    assert 'TextReward(name="digits", weight=1.0)' in (tmp_path / "for-trl" / "README.md").read_text()
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

@@ -60,10 +60,7 @@ def test_a_killed_worker_costs_no_step_and_changes_no_weight(stack: Stack, selec
         undisturbed = client.training_jobs.wait(other.id, timeout=180)
         assert undisturbed.result == killed.result
         client.training_jobs.download(other.id, tmp_path / "undisturbed")
-    ours, theirs = (load_file(tmp_path / run / "adapter_model.safetensors") for run in ("killed", "undisturbed"))
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        assert ours[name] == pytest.approx(theirs[name], abs=1e-6), name
+    assert_same_adapter(tmp_path / "killed", tmp_path / "undisturbed")
     metrics = (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["update"] for line in metrics] == list(range(1, 13))
     assert "ended: the worker" in (tmp_path / "killed" / "train.log").read_text()
@@ -78,6 +75,13 @@ def test_the_adapter_is_one_that_a_selection_can_start_from(stack: Stack, select
         dataset_id = client.selections.retrieve(selection_id).dataset_id
         second = client.selections.create(dataset=dataset_id, **SELECTION | {"model": model})
         assert client.selections.wait(second.id, timeout=120).status == "succeeded"
+
+
+def assert_same_adapter(ours: Path, theirs: Path) -> None:
+    tensors, expected = (load_file(folder / "adapter_model.safetensors") for folder in (ours, theirs))
+    assert tensors.keys() == expected.keys()
+    for name in tensors:
+        assert tensors[name] == pytest.approx(expected[name], abs=1e-6), name
 
 
 def wait_for_update(client: MiniRec, job_id: str, update: int) -> None:

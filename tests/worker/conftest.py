@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from api_schemas import Dataset
-from minirec.data.ingest import ingest
+from minirec.data.ingest import ingest, ingest_prompts
 from minirec.settings import Settings
 from minirec.store import Store, connect
 from minirec.store.ids import new_id
 from minirec.store.machine import Doorbell
-from tests.builders import tiny_model, with_splits, write_files
+from minirec.store.names import prompts_blob
+from tests.builders import tiny_model, with_splits, write_files, write_prompts
 from tests.worker.bench import Bench
 from worker.runner import Runner
 
@@ -50,6 +51,26 @@ def bench(redis_url: str, models_dir: Path, tmp_path: Path) -> Iterator[Bench]:
 def split_bench(bench: Bench, tmp_path: Path) -> Bench:
     """The bench, with a dataset that has samples to validate and to test with."""
     bench.dataset_id = upload(bench.store, tmp_path, splits=True)
+    return bench
+
+
+@pytest.fixture
+def prompt_bench(bench: Bench, tmp_path: Path) -> Bench:
+    """The bench, with a dataset of prompts."""
+    done = ingest_prompts(write_prompts(tmp_path), tmp_path)
+    bench.store.blobs.put_file(prompts_blob(done.content_hash), done.path)
+    dataset = Dataset(
+        id=new_id("ds"),
+        kind="prompts",
+        created_at=0,
+        n_samples=done.n_prompts,
+        n_items=0,
+        n_users=0,
+        splits=done.splits,
+        content_hash=done.content_hash,
+    )
+    bench.store.datasets.put(dataset)
+    bench.dataset_id = dataset.id
     return bench
 
 

@@ -12,9 +12,10 @@ from safetensors.numpy import load_file
 from api_schemas import ModelReference, ProxySettings, RolloutSettings
 from minirec.policy.load import load_policy
 from minirec.policy.reference import resolve
-from minirec.training.proxy import train_proxy
+from minirec.training.grpo import train
+from minirec.training.proxy import draw_proxy_rows
 from tests.worker.bench import Bench
-from worker import plan, proxy
+from worker import plan, training
 from worker.datasets import open_dataset
 
 ROLLOUTS = {"group_size": 3, "max_new_tokens": 6}
@@ -37,19 +38,19 @@ def test_a_proxy_is_trained_once_and_changes_the_scores(bench: Bench) -> None:
 def test_a_killed_proxy_goes_on_from_its_checkpoint(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    real = proxy.train_proxy
+    real = training.train
     killed: list[int] = []
 
     def dies_after_six(*args: Any, on_update: Any, **settings: Any) -> Any:
         def stops(metrics: Any) -> None:
             on_update(metrics)
-            if metrics.update == 6 and not killed:
+            if metrics["update"] == 6 and not killed:
                 killed.append(6)
                 raise RuntimeError("killed")
 
         return real(*args, on_update=stops, **settings)
 
-    monkeypatch.setattr(proxy, "train_proxy", dies_after_six)
+    monkeypatch.setattr(training, "train", dies_after_six)
     job = bench.create(rollouts=ROLLOUTS, proxy=PROXY)
     bench.hear()
     events = bench.store.events.read(job, limit=1000)
@@ -62,12 +63,14 @@ def test_a_killed_proxy_goes_on_from_its_checkpoint(
         resolve(ModelReference(source="local", id="tiny"), models_root=bench.settings.models_dir), device="cpu"
     )
     content = bench.store.datasets.get(bench.dataset_id).content_hash
-    undisturbed = train_proxy(
+    settings, pool = ProxySettings.model_validate(PROXY), bench.store.blobs.get_arrays(plan.pool_blob(name))["rows"]
+    undisturbed = train(
         policy,
         dataset=open_dataset(bench.store.blobs, content),
-        pool=bench.store.blobs.get_arrays(plan.pool_blob(name))["rows"],
+        rows=draw_proxy_rows(pool, settings.samples, settings.grpo.seed).tolist(),
         rollouts=RolloutSettings.model_validate(ROLLOUTS),
-        proxy=ProxySettings.model_validate(PROXY),
+        grpo=settings.grpo,
+        updates=settings.updates,
         out=tmp_path / "undisturbed",
     )
     expected = load_file(undisturbed.adapter / "adapter_model.safetensors")

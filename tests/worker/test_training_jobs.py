@@ -11,10 +11,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from api_schemas import Event, TrainingResult
-from minirec.training import learner
+from minirec.training import evaluate, learner
 from minirec.training.evaluate import Evaluation
 from tests.worker.bench import Bench
-from worker import plan, train
+from worker import plan, training
 
 IDS = [f"s{n:03d}" for n in (9, 2, 0, 7, 4, 1, 12)]
 ROLLOUTS = {"group_size": 3, "max_new_tokens": 6}
@@ -68,19 +68,19 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], None]:
 
 def die_once(monkeypatch: pytest.MonkeyPatch, *, at_update: int) -> None:
     """Let the worker die after an update, at the first attempt."""
-    real = train.train
+    real = training.train
     killed: list[int] = []
 
     def dies(*arguments: Any, on_update: Any, **settings: Any) -> Any:
         def stops(metrics: Any) -> None:
             on_update(metrics)
-            if metrics.update == at_update and not killed:
+            if metrics["update"] == at_update and not killed:
                 killed.append(at_update)
                 raise RuntimeError("killed")
 
         return real(*arguments, on_update=stops, **settings)
 
-    monkeypatch.setattr(train, "train", dies)
+    monkeypatch.setattr(training, "train", dies)
 
 
 def test_a_job_trains_evaluates_and_leaves_its_files(split_bench: Bench) -> None:
@@ -111,6 +111,31 @@ def test_a_job_trains_evaluates_and_leaves_its_files(split_bench: Bench) -> None
     assert json.loads(artifact(split_bench, job, "adapter_config.json").read_text())["r"] == 4
     name = split_bench.store.jobs.get(job).json("provenance")["training_fingerprint"]
     assert split_bench.store.blobs.folders(plan.training_file(name, "checkpoints")) == []
+
+
+def test_the_catalogue_of_a_selection_serves_the_evaluation_before(
+    split_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded: list[int] = []
+    real = evaluate.embed_items
+
+    def spy(*arguments: Any, **settings: Any) -> Any:
+        embedded.append(1)
+        return real(*arguments, **settings)
+
+    monkeypatch.setattr(evaluate, "embed_items", spy)
+    anew = split_bench.train(**body(args={"updates": 1}, evaluation={"valid_samples": 0}))
+    split_bench.hear()
+    assert len(embedded) == 2, "before and after"
+    for key in split_bench.store.redis.scan_iter(f"{split_bench.store.prefix}group:evaluate:*"):
+        split_bench.store.redis.delete(key)
+    split_bench.create()
+    split_bench.hear()
+    embedded.clear()
+    job = split_bench.train(**body(args={"updates": 2}, evaluation={"valid_samples": 0}))
+    split_bench.hear()
+    assert len(embedded) == 1, "after only"
+    assert result(split_bench, job).test_before == result(split_bench, anew).test_before
 
 
 def test_samples_come_in_the_order_of_the_ids_in_every_epoch(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,17 +233,17 @@ def test_null_early_stopping_trains_to_the_end_and_keeps_the_best(
 
 def test_a_cancelled_job_goes_on_from_its_checkpoint(split_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     job = split_bench.train(**body())
-    real = train.train
+    real = training.train
 
     def cancels(*arguments: Any, on_update: Any, **settings: Any) -> Any:
         def stops(metrics: Any) -> None:
-            if metrics.update == 5:
+            if metrics["update"] == 5:
                 split_bench.store.machine.cancel(job)
             on_update(metrics)
 
         return real(*arguments, on_update=stops, **settings)
 
-    monkeypatch.setattr(train, "train", cancels)
+    monkeypatch.setattr(training, "train", cancels)
     split_bench.hear()
     assert split_bench.store.jobs.get(job).status == "cancelled"
     monkeypatch.undo()

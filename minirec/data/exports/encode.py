@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -32,7 +32,12 @@ def prefixed(fields: Sequence[pa.Field]) -> list[pa.Field]:
 def json_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
     """One JSON object per line."""
     for row in rows:
-        yield orjson.dumps(row) + b"\n"
+        yield json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON, the same for the same value; integers of any size, which faster libraries refuse."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def parquet(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import orjson
 
+from api_schemas.datasets import Kind
 from minirec import __version__
 from minirec.data.exports.readme import CHECKED_WITH, readme
 from minirec.data.exports.rows import Row
@@ -21,35 +22,45 @@ from minirec.data.prompts import PROMPT_VERSION
 README, MANIFEST = "README.md", "manifest.json"
 
 
+class SourceMissingError(ValueError):
+    """A row does not say which data set it is from, and the trainer must know."""
+
+
 def write_export(
     file: IO[bytes],
     format: Format,
     rows: Sequence[Row],
     *,
+    kind: Kind,
     selection: Mapping[str, Any],
     window: int,
     batch_size: int | None,
 ) -> None:
     """Write the zip file of an export to `file`.
 
-    `rows` are in training order. `selection` is what is known of the selection itself, with at least its `id`, and
-    goes into the manifest. `batch_size` is the number of prompts in one batch of the trainer, where it is known; rows
-    that do not fill one are warned about. Raises ValueError for verl where rows have no source.
+    `rows` are in training order, and of a dataset of this `kind`. `selection` is what is known of the selection itself,
+    with at least its `id`, and goes into the manifest. `batch_size` is the number of prompts in one batch of the
+    trainer, where it is known; rows that do not fill one are warned about. Raises SourceMissingError for verl where a
+    row has no source.
     """
-    if format == "verl" and any(row.source is None for row in rows):
-        raise ValueError("verl chooses the reward function by data_source, and the dataset has no name to put there")
+    if format == "verl" and (nameless := next((row for row in rows if row.source is None), None)) is not None:
+        raise SourceMissingError(
+            f"verl chooses the reward function by data_source; sample {nameless.id!r} has no source, and the dataset "
+            f"has no name to take instead: give one for the rows without"
+        )
     stages = [sum(1 for _ in stage) for _, stage in groupby(rows, key=lambda row: row.pick.stage)]
-    warnings = find_warnings(format, stages, batch_size)
+    warnings = find_warnings(format, rows, stages, batch_size)
     with ZipFile(file, "w", ZIP_DEFLATED) as archive:
         folder = _Folder(archive)
-        for data in data_files(format, rows):
+        for data in data_files(format, kind, rows):
             folder.add(data.name, data.content, rows=data.rows)
         text = readme(
             format,
-            selection["id"],
-            stages,
-            list(folder.files),
-            source=rows[0].source if rows else None,
+            kind,
+            rows,
+            selection=selection,
+            stages=stages,
+            files=list(folder.files),
             batch_size=batch_size,
             warnings=warnings,
         )
@@ -59,7 +70,8 @@ def write_export(
             "format": format,
             "checked_with": CHECKED_WITH.get(format),
             "selection": selection,
-            "prompt": {"version": PROMPT_VERSION, "window": window},
+            "kind": kind,
+            "prompt": {"version": PROMPT_VERSION, "window": window} if kind == "interactions" else None,
             "counts": {"rows": len(rows), "stages": stages},
             "batch_size": batch_size,
             "warnings": warnings,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
-from minirec.data.dataset import Dataset
+from minirec.data.dataset import Dataset, PromptDataset
 from minirec.data.prompts import first_shown, title_request, title_text
 
 
@@ -39,12 +40,12 @@ class Row:
     """A selected sample with the text that a trainer needs."""
 
     id: str
-    prompt: str
-    """The user's turn."""
-    answer: str
-    """Title of the target, as titles are written in prompts."""
-    item_id: str
-    """Of the target."""
+    messages: Sequence[dict[str, str]]
+    """The prompt as a chat."""
+    answer: str | list[str] | None
+    """Title of the target, as titles are written in prompts; of a prompt's row its answer."""
+    item_id: str | None
+    """Of the target; None for a prompt."""
     source: str | None
     split: str
     index: int
@@ -52,11 +53,11 @@ class Row:
     position: int
     """0-based place in the training order."""
     pick: Pick
-
-    @property
-    def messages(self) -> list[dict[str, str]]:
-        """The prompt as a chat."""
-        return [{"role": "user", "content": self.prompt}]
+    ability: str
+    uploaded: dict[str, Any] = field(default_factory=dict)
+    """The row of a prompt as it was uploaded."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Its fields beyond those that we know."""
 
     @property
     def places(self) -> dict[str, int]:
@@ -67,22 +68,56 @@ class Row:
         return asdict(self.pick.scores)
 
 
-def build_rows(dataset: Dataset, picks: Sequence[Pick], *, window: int, source: str | None) -> list[Row]:
-    """The rows of `picks`, which are in training order; prompts show the last `window` history items."""
+def build_rows(
+    dataset: Dataset | PromptDataset, picks: Sequence[Pick], *, window: int, source: str | None
+) -> list[Row]:
+    """The rows of `picks`, which are in training order.
+
+    Prompts of interactions show the last `window` history items; others are as they were uploaded. `source` is that of
+    rows that name none of their own.
+    """
     rows: dict[int, Row] = {}
     # Read in the dataset's order: its row groups are unpacked once each.
     for position, pick in sorted(enumerate(picks), key=lambda place: place[1].row):
-        sample = dataset.sample(pick.row)
-        target = dataset.items[sample.target]
-        rows[position] = Row(
-            id=sample.id,
-            prompt=title_request(dataset.items, sample, first=first_shown(sample, window)),
-            answer=title_text(target),
-            item_id=target["item_id"],
-            source=source,
-            split=sample.split or "train",
-            index=pick.row,
-            position=position,
-            pick=pick,
-        )
+        if isinstance(dataset, PromptDataset):
+            rows[position] = _prompt_row(dataset, pick, position, source)
+        else:
+            rows[position] = _sample_row(dataset, pick, position, source, window)
     return [rows[position] for position in range(len(picks))]
+
+
+def _sample_row(dataset: Dataset, pick: Pick, position: int, source: str | None, window: int) -> Row:
+    sample = dataset.sample(pick.row)
+    target = dataset.items[sample.target]
+    request = title_request(dataset.items, sample, first=first_shown(sample, window))
+    return Row(
+        id=sample.id,
+        messages=[{"role": "user", "content": request}],
+        answer=title_text(target),
+        item_id=target["item_id"],
+        source=source,
+        split=sample.split or "train",
+        index=pick.row,
+        position=position,
+        pick=pick,
+        ability="recommendation",
+    )
+
+
+def _prompt_row(dataset: PromptDataset, pick: Pick, position: int, source: str | None) -> Row:
+    prompt = dataset.prompt(pick.row)
+    ability = prompt.extra.get("ability")
+    return Row(
+        id=prompt.id,
+        messages=list(prompt.messages),
+        answer=prompt.answer,
+        item_id=None,
+        source=prompt.source or source,
+        split=prompt.split or "train",
+        index=pick.row,
+        position=position,
+        pick=pick,
+        ability=ability if isinstance(ability, str) else "general",
+        uploaded=prompt.row,
+        extra=prompt.extra,
+    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from minirec.data.exports.columns import Extra, extra_columns
+from minirec.data.exports.rows import Row
 from minirec.data.exports.writers import Format
 
 NEVER_SEEN: Mapping[Format, str] = {
@@ -13,11 +15,26 @@ NEVER_SEEN: Mapping[Format, str] = {
 ELSEWHERE = "a trainer that drops the last partial batch drops the same rows in every epoch"
 
 
-def find_warnings(format: Format, stages: Sequence[int], batch_size: int | None) -> list[str]:
+def find_warnings(format: Format, rows: Sequence[Row], stages: Sequence[int], batch_size: int | None) -> list[str]:
     """Warnings about an export whose curriculum stages have so many rows, in a trainer with `batch_size` prompts."""
     if format == "openrlhf":
         return [_shuffled_stages(), *_partial_rollouts(stages, batch_size)]
-    return [] if batch_size is None else _partial_batch(format, sum(stages), batch_size)
+    columns = _columns(extra_columns(rows)) if format == "trl" else []
+    return columns + ([] if batch_size is None else _partial_batch(format, sum(stages), batch_size))
+
+
+def _columns(extra: Extra) -> list[str]:
+    """Fields of prompts that are not found under their names."""
+    told = []
+    if extra.renamed:
+        names = ", ".join(f"{name!r} is in the column {column!r}" for name, column in extra.renamed.items())
+        told.append(f"TRL or this export use the names of some fields for themselves: {names}.")
+    if extra.left_out:
+        told.append(
+            f"{extra.left_out} fields of the rows have no column of their own, beyond {len(extra.names)} that have; "
+            f"minirec_row has all."
+        )
+    return told
 
 
 def _partial_batch(format: Format, rows: int, batch_size: int) -> list[str]:

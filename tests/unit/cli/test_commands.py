@@ -51,21 +51,6 @@ SCORE = {
 DONE = selection_json("succeeded", result=RESULT, started_at=1.0, finished_at=66.0)
 
 
-@pytest.fixture(autouse=True)
-def _no_stack_and_no_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MINIREC_DATA_DIR", str(tmp_path / "no-stack"))
-    monkeypatch.setenv("COLUMNS", "200")
-    for name in ("MINIREC_BASE_URL", "MINIREC_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> list[str]:
-    (tmp_path / "cds.jsonl").write_text('{"id": "s1", "history": ["a"], "target": "b"}\n')
-    (tmp_path / "items.jsonl").write_text('{"item_id": "a", "title": "A"}\n')
-    return ["--samples", str(tmp_path / "cds.jsonl"), "--items", str(tmp_path / "items.jsonl")]
-
-
 def run(monkeypatch: pytest.MonkeyPatch, arguments: list[str], *answers: Answer) -> tuple[Result, Script]:
     service = Script(*answers)
     monkeypatch.setattr(Connection, "client", lambda self: service.client(max_retries=0))
@@ -158,7 +143,7 @@ def test_an_absent_service_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--size", "8"], "give --dataset, or --samples and --items"),
+        (["--size", "8"], "give --dataset, or files: --samples and --items, or --prompts"),
         (["--size", "lots", "--dataset", "ds_1"], "'lots' is not a number of samples"),
         (["--size", "8", "--dataset", "ds_1", "--set", "alpha=2"], "'alpha' is not SECTION.FIELD"),
         (["--size", "8", "--dataset", "ds_1", "--set", "weight.alpha=2"], "pool, rollouts, weights, curriculum"),
@@ -260,7 +245,7 @@ def test_the_command_is_light_to_start() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["up", "demo", "select", "status", "scores", "subset", "cancel", "retry", "list", "datasets"]
+    "command", ["up", "demo", "select", "status", "scores", "subset", "cancel", "retry", "list", "datasets", "rewards"]
 )
 def test_every_command_explains_itself(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"])

@@ -10,7 +10,8 @@ import httpx2
 import pytest
 
 from tests.unit.cli.test_commands import answer, run
-from tests.unit.client.scripted_service import event_json, sse, training_job_json
+from tests.unit.client.scripted_service import event_json, selection_json, sse, training_job_json
+from tests.unit.client.test_client_resources import DATASET
 
 RANKING = {"samples": 64, "hr": {"5": 0.1, "10": 0.2, "20": 0.3, "50": 0.4}}
 RESULT = {
@@ -23,6 +24,7 @@ RESULT = {
     "test_after": RANKING | {"ndcg": {"5": 0.05, "10": 0.06, "20": 0.07, "50": 0.08}},
 }
 DONE = training_job_json("succeeded", result=RESULT, started_at=1.0, finished_at=66.0)
+TEXT_REWARDS = [{"name": "exact_title"}, {"name": "token_f1", "weight": 0.5}]
 NUMBERS = {"loss": 0.5, "reward_mean": 0.25, "ndcg10": 0.125}
 EVENTS = [
     event_json(1, "stage", stage="training", total=20),
@@ -33,14 +35,6 @@ EVENTS = [
     event_json(6, "retry", attempt=1, reason="the worker was lost"),
     event_json(7, "status", status="succeeded"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _no_stack_and_no_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MINIREC_DATA_DIR", str(tmp_path / "no-stack"))
-    monkeypatch.setenv("COLUMNS", "200")
-    for name in ("MINIREC_BASE_URL", "MINIREC_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def stream(*events: dict[str, Any]) -> httpx2.Response:
@@ -54,6 +48,8 @@ def test_train_follows_the_job_and_says_what_came_out(monkeypatch: pytest.Monkey
     result, service = run(
         monkeypatch,
         arguments,
+        answer(selection_json("succeeded")),
+        answer(DATASET),
         answer(training_job_json(), 202),
         stream(*EVENTS),
         answer(DONE),
@@ -61,8 +57,9 @@ def test_train_follows_the_job_and_says_what_came_out(monkeypatch: pytest.Monkey
         httpx2.Response(200, content=b"done\n"),
     )
     assert result.exit_code == 0, result.output
-    assert json.loads(service.requests[0].content) == {
+    assert json.loads(service.requests[2].content) == {
         "selection_id": "sel_1",
+        "trainer": "rec_grpo",
         "args": {"updates": 20, "grpo": {"learning_rate": 0.001}},
         "evaluation": {"valid_samples": 16},
     }
@@ -78,11 +75,28 @@ def test_train_follows_the_job_and_says_what_came_out(monkeypatch: pytest.Monkey
 
 
 def test_train_can_leave_the_job_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    result, service = run(monkeypatch, ["train", "sel_1", "--no-follow", "--json"], answer(training_job_json(), 202))
+    arguments = ["train", "sel_1", "--trainer", "rec_grpo", "--no-follow", "--json"]
+    result, service = run(monkeypatch, arguments, answer(training_job_json(), 202))
     assert json.loads(result.stdout)["id"] == "trn_1"
-    assert len(service.requests) == 1
+    assert len(service.requests) == 1, "a trainer that was named need not be found"
     refused, _ = run(monkeypatch, ["train", "sel_1", "--no-follow", "-o", "x"], answer({}))
     assert refused.exit_code == 2
+
+
+def test_a_selection_from_prompts_is_trained_on_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = {"selection_id": "sel_1", "trainer": "text_grpo", "args": {"rewards": TEXT_REWARDS}}
+    result, service = run(
+        monkeypatch,
+        ["train", "sel_1", "--reward", "exact_title", "--reward", "token_f1=0.5", "--no-follow"],
+        answer(selection_json("succeeded")),
+        answer(DATASET | {"kind": "prompts"}),
+        answer(training_job_json(request=request), 202),
+    )
+    assert result.exit_code == 0, result.output
+    assert [request.url.path for request in service.requests[:2]] == ["/v1/selections/sel_1", "/v1/datasets/ds_1"]
+    assert json.loads(service.requests[2].content) == request
+    assert "text_grpo" in result.stdout
+    assert "exact_title + 0.5 token_f1" in result.stdout
 
 
 def test_a_setting_of_no_section_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

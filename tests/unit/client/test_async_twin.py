@@ -17,6 +17,7 @@ MODULES = ("client", "datasets", "jobs", "selections", "training_jobs", "transpo
 WORDS = [
     (r"\bself\._transport\.(get|copy|sleep)\(", r"await self._transport.\1("),
     (r"\bself\.(sleep|close|_send|retrieve|artifacts)\(", r"await self.\1("),
+    (r"\bself\._jobs\.wait\(", "await self._jobs.wait("),
     (r"\bself\.http\.send\(", "await self.http.send("),
     (r"\bresponse\.(read|close)\(", r"await response.a\1("),
     (r"\bself\._transport\.http\.close\(", "await self._transport.http.aclose("),

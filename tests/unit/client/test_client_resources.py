@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from api_schemas import RolloutSettings, Selection
+from api_schemas import RolloutSettings, Selection, TextReward
 from minirec.client import (
     APIConnectionError,
     AsyncMiniRec,
@@ -132,6 +132,41 @@ def test_upload_sends_files_by_name_and_counts_their_bytes(tmp_path: Path) -> No
     assert seen[-1] == (total, total)
     assert [sent for sent, _ in seen] == sorted(sent for sent, _ in seen)
     assert len(seen) > 2
+
+
+def test_prompts_are_uploaded_as_one_file(tmp_path: Path) -> None:
+    service = Script(answer(DATASET | {"kind": "prompts"}, 201))
+    dataset = service.client().datasets.upload(prompts=[{"id": "p1", "prompt": "é"}], name="sums")
+    assert dataset.kind == "prompts"
+    assert b'name="prompts"; filename="prompts.jsonl"' in service.requests[0].content
+    assert '{"id": "p1", "prompt": "é"}\n'.encode() in service.requests[0].content
+    assert b'name="samples"' not in service.requests[0].content
+
+
+@pytest.mark.parametrize("parts", [(), ("samples",), ("samples", "items", "prompts")])
+def test_a_dataset_is_of_one_kind(parts: tuple[str, ...]) -> None:
+    service = Script(answer(DATASET))
+    with pytest.raises(TypeError, match="made of samples and items, or of prompts; given: "):
+        service.client().datasets.upload(**dict.fromkeys(parts, []))  # type: ignore[arg-type]
+    assert service.requests == []
+
+
+def test_rewards_may_be_given_by_name() -> None:
+    service = Script(answer(selection_json(), 202))
+    rewards = ["exact_title", {"name": "token_f1", "weight": 0.5}, TextReward(name="mine", weight=2)]
+    service.client().selections.create(dataset="ds_1", model="org/model", size=8, rewards=rewards)
+    assert json.loads(service.requests[0].content)["rewards"] == [
+        {"name": "exact_title"},
+        {"name": "token_f1", "weight": 0.5},
+        {"name": "mine", "weight": 2.0},
+    ]
+
+
+def test_a_name_in_place_of_a_list_of_rewards_is_refused() -> None:
+    service = Script(answer(selection_json(), 202))
+    with pytest.raises(TypeError, match=r"rewards=\['exact_title'\]"):
+        service.client().selections.create(dataset="ds_1", model="org/model", size=8, rewards="exact_title")
+    assert service.requests == []
 
 
 def test_a_missing_file_is_the_callers_own_error(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from api_schemas import Evaluation, RecGrpoArgs
+from api_schemas import Evaluation, TrainingArgs
 from minirec.client import AsyncMiniRec, JobFailedError
 from tests.unit.client.scripted_service import Script, training_job_json
 
@@ -32,7 +32,7 @@ def test_create_sends_what_was_given_and_nothing_else() -> None:
     service = Script(answer(training_job_json(), 202))
     service.client().training_jobs.create(
         selection="sel_1",
-        args=RecGrpoArgs(updates=3),
+        args=TrainingArgs(updates=3),
         evaluation=Evaluation(test_samples=0),
         metadata={"run": "7"},
     )
@@ -53,6 +53,29 @@ def test_a_job_on_ids_keeps_their_order() -> None:
         "ids": ["b", "a"],
         "model": {"source": "hub", "id": "org/model"},
     }
+
+
+def test_a_started_job_can_be_waited_for() -> None:
+    service = Script(
+        answer(training_job_json(status="queued"), 202),
+        answer(training_job_json(status="running")),
+        answer(training_job_json(status="succeeded")),
+    )
+    seen: list[str] = []
+    done = service.client().training_jobs.create(selection="sel_1").wait(on_update=lambda job: seen.append(job.status))
+    assert (done.status, seen) == ("succeeded", ["running", "succeeded"])
+
+
+def test_a_trainer_of_text_has_rewards_by_name() -> None:
+    service = Script(answer(training_job_json(), 202))
+    args = {"updates": 3, "rewards": ["exact_answer", {"name": "token_f1", "weight": 0.5}]}
+    service.client().training_jobs.create(selection="sel_1", trainer="text_grpo", args=args)
+    assert json.loads(service.requests[0].content) == {
+        "selection_id": "sel_1",
+        "trainer": "text_grpo",
+        "args": {"updates": 3, "rewards": [{"name": "exact_answer"}, {"name": "token_f1", "weight": 0.5}]},
+    }
+    assert args["rewards"][0] == "exact_answer", "the caller's own stays as it is"
 
 
 def test_wait_hears_of_every_update() -> None:

@@ -11,13 +11,15 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 
-from minirec.data.dataset import Dataset
+from minirec.data.dataset import Dataset, PromptDataset
 from minirec.data.exports import Format, Pick, Row, Scores, build_rows, write_export
-from minirec.data.ingest import ingest
-from tests.builders import tiny_model, write_files
+from minirec.data.ingest import ingest, ingest_prompts
+from tests.builders import tiny_model, write_files, write_mixed_prompts
 
 SELECTION = {"id": "sel_1", "provenance": {"model": {"id": "tiny", "revision": "abc"}, "dataset_content_hash": "d0"}}
 STAGES = (4, 4, 3)
+DEFAULTS: dict[str, Any] = {"selection": SELECTION, "kind": "interactions", "window": 3, "batch_size": None}
+REWARDS = [{"name": "exact_title", "weight": 1.0}, {"name": "token_f1", "weight": 0.5}]
 Export = Callable[..., Path]
 
 
@@ -46,9 +48,21 @@ def rows(dataset: Dataset, picks: list[Pick]) -> list[Row]:
     return build_rows(dataset, picks, window=3, source="shop/clicks")
 
 
+@pytest.fixture(scope="session")
+def prompt_dataset(tmp_path_factory: pytest.TempPathFactory) -> PromptDataset:
+    folder = tmp_path_factory.mktemp("prompts")
+    return PromptDataset.open(ingest_prompts(write_mixed_prompts(folder), folder / "stored").path)
+
+
+@pytest.fixture(scope="session")
+def prompt_rows(prompt_dataset: PromptDataset, picks: list[Pick]) -> list[Row]:
+    """The same picks of a dataset of prompts."""
+    return build_rows(prompt_dataset, picks, window=3, source="the/rest")
+
+
 def written(rows: list[Row], format: Format, **options: Any) -> bytes:
     file = io.BytesIO()
-    write_export(file, format, rows, selection=SELECTION, **{"window": 3, "batch_size": None, **options})
+    write_export(file, format, rows, **DEFAULTS | options)
     return file.getvalue()
 
 
@@ -59,6 +73,21 @@ def export(rows: list[Row], tmp_path: Path) -> Export:
     def make(format: Format, **options: Any) -> Path:
         folder = tmp_path / format
         with ZipFile(io.BytesIO(written(rows, format, **options))) as archive:
+            archive.extractall(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def prompt_export(prompt_rows: list[Row], tmp_path: Path) -> Export:
+    """Write an export of prompts and unpack it."""
+
+    def make(format: Format, **options: Any) -> Path:
+        folder = tmp_path / format
+        selection = SELECTION | {"request": {"rewards": REWARDS}}
+        content = written(prompt_rows, format, kind="prompts", **{"selection": selection} | options)
+        with ZipFile(io.BytesIO(content)) as archive:
             archive.extractall(folder)
         return folder
 

@@ -40,10 +40,10 @@ def test_the_prompt_asks_for_a_title_and_does_not_give_it_away(dataset: Dataset,
     for row in rows:
         sample = dataset.sample(row.index)
         shown = [dataset.items[item]["title"] for item in sample.history[-3:]]
-        told = [line for line in row.prompt.splitlines() if line.startswith("- ")]
+        told = [line for line in row.messages[0]["content"].splitlines() if line.startswith("- ")]
         assert [line.partition(": ")[2] for line in told] == shown
-        assert "write its title between <answer> and </answer>" in row.prompt
-        assert row.answer not in row.prompt
+        assert "write its title between <answer> and </answer>" in row.messages[0]["content"]
+        assert row.answer not in row.messages[0]["content"]
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -89,7 +89,7 @@ def test_json_lines_and_parquet_say_the_same(export: Export, rows: list[Row]) ->
     for line, row in zip(found, rows, strict=True):
         assert line == {
             "id": row.id,
-            "prompt": [{"role": "user", "content": row.prompt}],
+            "prompt": row.messages,
             "answer": row.answer,
             "item_id": row.item_id,
             "source": "shop/clicks",

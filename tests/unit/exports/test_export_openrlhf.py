@@ -12,6 +12,7 @@ from zipfile import ZipFile
 
 import pytest
 
+from minirec.data.dataset import answer_text
 from minirec.data.exports import Row
 from tests.unit.exports.conftest import STAGES, Export, written
 
@@ -72,7 +73,10 @@ def test_stages_that_fill_no_rollout_batch_are_named(export: Export) -> None:
     assert warning in (folder / "README.md").read_text()
 
 
-def test_openrlhf_reads_every_stage(export: Export, rows: list[Row], tokenizer: Any) -> None:
+@pytest.mark.parametrize("prefix", ["", "prompt_"], ids=["interactions", "prompts"])
+def test_openrlhf_reads_every_stage(prefix: str, tokenizer: Any, request: pytest.FixtureRequest) -> None:
+    export: Export = request.getfixturevalue(f"{prefix}export")
+    rows: list[Row] = request.getfixturevalue(f"{prefix}rows")
     openrlhf = pytest.importorskip("openrlhf.datasets", reason="OpenRLHF is not installed", exc_type=ImportError)
     from openrlhf.datasets.utils import blending_datasets
 
@@ -88,6 +92,12 @@ def test_openrlhf_reads_every_stage(export: Export, rows: list[Row], tokenizer: 
         data = openrlhf.PromptDataset(blending_datasets(str(path), None, strategy), tokenizer, strategy)
         seen += [data[n] for n in range(len(data))]
     assert seen == [
-        ("shop/clicks", f"<|im_start|>user\n{row.prompt}<|im_end|>\n<|im_start|>assistant\n", row.answer, None)
+        (
+            row.source,
+            "".join(f"<|im_start|>{turn['role']}\n{turn['content']}<|im_end|>\n" for turn in row.messages)
+            + "<|im_start|>assistant\n",
+            answer_text(row.answer) or "",
+            None,
+        )
         for row in rows
     ]

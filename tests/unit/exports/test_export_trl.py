@@ -63,6 +63,22 @@ def test_the_readme_shows_options_that_trl_has(export: Export) -> None:
     assert set(options) <= {field.name for field in fields(GRPOConfig)}
 
 
+def small_config(folder: Path, **options: Any) -> GRPOConfig:
+    """A configuration that keeps the order, for a few short steps on a CPU."""
+    return GRPOConfig(
+        output_dir=str(folder / "out"),
+        shuffle_dataset=False,
+        num_generations=2,
+        max_completion_length=4,
+        use_cpu=True,
+        bf16=False,
+        report_to=[],
+        save_strategy="no",
+        disable_tqdm=True,
+        **options,
+    )
+
+
 def test_a_trainer_sees_the_order_and_drops_what_the_warning_said(
     train_dataset: Any, rows: list[Row], model: Path, tmp_path: Path
 ) -> None:
@@ -76,21 +92,8 @@ def test_a_trainer_sees_the_order_and_drops_what_the_warning_said(
         seen.extend(minirec_id)
         return [float(len(completion[0]["content"]) % 7) for completion in completions]
 
-    config = GRPOConfig(
-        output_dir=str(tmp_path / "out"),
-        shuffle_dataset=False,
-        num_generations=2,
-        generation_batch_size=2 * 4,
-        per_device_train_batch_size=8,
-        num_train_epochs=2,
-        max_completion_length=4,
-        learning_rate=1e-3,
-        use_cpu=True,
-        bf16=False,
-        report_to=[],
-        save_strategy="no",
-        disable_tqdm=True,
-    )
+    options = {"generation_batch_size": 2 * 4, "per_device_train_batch_size": 8, "num_train_epochs": 2}
+    config = small_config(tmp_path, learning_rate=1e-3, **options)
     trainer = GRPOTrainer(model=str(model), reward_funcs=[reward], args=config, train_dataset=train_dataset)
     before = [weight.detach().clone() for weight in trainer.model.parameters()]
     trainer.train()

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from minirec.data.dataset import Dataset
+from minirec.data.dataset import Dataset, answer_text
 from minirec.data.exports import Pick, Row, build_rows
 from tests.unit.exports.conftest import Export, written
 
@@ -28,7 +28,7 @@ def test_rows_fit_the_schema_of_verl_0_9_1(export: Export, rows: list[Row]) -> N
     for line, row in zip(found, rows, strict=True):
         assert list(line) == ["data_source", "prompt", "ability", "reward_model", "extra_info"]
         assert line["data_source"] == "shop/clicks"
-        assert line["prompt"] == [{"role": "user", "content": row.prompt}]
+        assert line["prompt"] == row.messages
         assert line["ability"] == "recommendation"
         assert line["reward_model"] == {"style": "rule", "ground_truth": row.answer}
         info = line["extra_info"]
@@ -45,7 +45,10 @@ def test_types_do_not_depend_on_the_rows(export: Export, dataset: Dataset, picks
     assert pq.read_schema(export("verl") / "train.parquet").equals(other)
 
 
-def test_verl_reads_it_in_order(export: Export, rows: list[Row], tokenizer: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefix", ["", "prompt_"], ids=["interactions", "prompts"])
+def test_verl_reads_it_in_order(prefix: str, tokenizer: Any, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    export: Export = request.getfixturevalue(f"{prefix}export")
+    rows: list[Row] = request.getfixturevalue(f"{prefix}rows")
     verl = pytest.importorskip("verl.utils.dataset.rl_dataset", reason="verl is not installed", exc_type=ImportError)
     from omegaconf import OmegaConf
     from torch.utils.data import DataLoader
@@ -68,7 +71,7 @@ def test_verl_reads_it_in_order(export: Export, rows: list[Row], tokenizer: Any,
         sampler=create_rl_sampler(config, data),
     )
     seen = [row for batch in loader for row in zip(batch["raw_prompt"], batch["reward_model"], strict=True)]
-    expected = [(row.messages, {"style": "rule", "ground_truth": row.answer}) for row in [*rows, *rows]]
+    expected = [(row.messages, {"style": "rule", "ground_truth": answer_text(row.answer)}) for row in [*rows, *rows]]
     assert seen == expected[:20]
 
 

@@ -163,6 +163,14 @@ def test_only_the_gpu_worker_asks_for_a_gpu() -> None:
     assert wanted["worker-gpu"]["devices"][0]["capabilities"] == ["gpu"]
 
 
+@pytest.mark.parametrize("processes", [None, 4])
+def test_the_gpu_worker_gets_a_gpu_for_each_process_that_trains(processes: int | None) -> None:
+    variables = {"MINIREC_TRAIN_PROCESSES": str(processes)} if processes else {}
+    worker = configuration(**variables)["services"]["worker-gpu"]
+    assert worker["deploy"]["resources"]["reservations"]["devices"][0]["count"] == (processes or 1)
+    assert worker["environment"]["MINIREC_TRAIN_PROCESSES"] == str(processes or 1)
+
+
 def test_the_example_of_a_second_gpu_is_valid(tmp_path: Path) -> None:
     example = re.search(r"```yaml\n(services:.*?)```", (ROOT / "docs" / "operations.md").read_text(), re.DOTALL)
     assert example

@@ -6,19 +6,25 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import typer
 from pydantic import BaseModel
 
-from api_schemas import ItemRow, SampleRow, SelectionCreate
+from api_schemas import ItemRow, PromptRow, SampleRow, SelectionCreate
 from api_schemas.common import Request
+from minirec.cli.main import app
+from minirec.rewards import GROUP, known_rewards, load_reward
 from minirec.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text()
+REWARDS = (ROOT / "docs" / "rewards.md").read_text()
+EXECUTED = re.compile(r"<!-- executed by tests/unit/house/test_docs.py -->\n```python\n(.*?)```", re.DOTALL)
 
 
 def rows(page: str) -> dict[str, list[str]]:
@@ -76,11 +82,73 @@ def test_the_readme_shows_rows_that_the_service_accepts() -> None:
 
 
 def test_the_library_example_runs() -> None:
-    marked = r"<!-- executed by tests/unit/house/test_docs.py -->\n```python\n(.*?)```"
-    (example,) = re.findall(marked, README, re.DOTALL)
+    (example,) = EXECUTED.findall(README)
     done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     assert len(re.findall(r"\d+", done.stdout)) == 256
+
+
+def test_the_pages_show_prompts_that_the_service_accepts() -> None:
+    for page in (README, REWARDS):
+        (block,) = re.findall(r"```jsonl\n(.*?)```", page, re.DOTALL)
+        for line in block.splitlines():
+            assert PromptRow.model_validate_json(line).messages
+
+
+def reward_examples() -> list[tuple[str, str, str, str]]:
+    """Reward, completion, answer and what it earns, of every example that rewards.md shows."""
+    found = []
+    for section in re.split(r"^### ", REWARDS, flags=re.MULTILINE)[1:]:
+        name = section.partition("\n")[0]
+        found += [
+            (name, *cells) for cells in re.findall(r"^\| `(\S.*)` \| `(.*)` \| `(\S+)` \|$", section, re.MULTILINE)
+        ]
+    return found
+
+
+def test_the_page_has_examples_of_every_built_in_reward() -> None:
+    assert {name for name, *_ in reward_examples()} == set(known_rewards())
+
+
+@pytest.mark.parametrize(("name", "completion", "answer", "earns"), reward_examples())
+def test_rewards_pay_what_the_page_says(name: str, completion: str, answer: str, earns: str) -> None:
+    row = {"id": "q1", "answer": json.loads(answer)}
+    assert load_reward(name)(json.loads(completion), row["answer"], row) == pytest.approx(float(earns), abs=1e-12)
+
+
+def test_the_example_of_a_reward_of_ones_own_is_one() -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", REWARDS, re.DOTALL)
+    ((name, place),) = tomllib.loads(block)["project"]["entry-points"][GROUP].items()
+    names: dict[str, Any] = {}
+    exec(EXECUTED.findall(REWARDS)[0], names)
+    assert place == f"my_rewards:{name}"
+    assert names[name]("Me: AB", None, {"id": "q3", "factor": 2}) == 2 * 3 / 4
+
+
+def test_the_example_for_other_trainers_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    example = EXECUTED.findall(REWARDS)[1]
+    exec(example, {})
+    assert capsys.readouterr().out.strip() == example.rpartition("# ")[2].strip()
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The `minirec` commands in a page's shell blocks, in words."""
+    blocks = "".join(re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)).replace("\\\n", " ")
+    return [line.split() for line in blocks.splitlines() if line.startswith("minirec ")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_options_on_the_pages_are_there(page: Path) -> None:
+    for words in commands(page):
+        command: Any = typer.main.get_command(app)
+        for word in words[1:]:
+            if word.startswith("-"):
+                known = {
+                    option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
+                }
+                assert word in known, " ".join(words)
+            elif word in getattr(command, "commands", {}):
+                command = command.commands[word]
 
 
 def anchors(page: str) -> set[str]:

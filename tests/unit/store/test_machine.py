@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -363,6 +364,22 @@ def test_a_retry_goes_on_with_what_is_left(store: Store, doorbells: list[Doorbel
     assert again.attempt == 1
     store.machine.commit(again, progress=10)
     assert job(store, "j").status == "succeeded"
+
+
+@pytest.mark.parametrize("end", ["failed", "cancelled"])
+def test_work_that_nobody_waits_for_is_done_as_the_next_job_wants_it(store: Store, end: str) -> None:
+    create(store, "first", stage("g"))
+    create(store, "second", replace(stage("g"), spec='{"memory": "less"}'))
+    taken = claim(store, "g")
+    assert "memory" not in taken.spec, "the first job's way holds as long as it waits"
+    if end == "failed":
+        fail(store, taken)
+    else:
+        store.machine.release(taken)
+        for name in ("first", "second"):
+            store.machine.cancel(name)
+    create(store, "third", replace(stage("g"), spec='{"memory": "less"}'))
+    assert claim(store, "g").spec == {"memory": "less"}
 
 
 def test_a_retry_rings_units_whose_doorbells_were_answered_while_nobody_wanted_them(

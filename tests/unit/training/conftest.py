@@ -22,7 +22,7 @@ TITLES = ("Quiet River", "Red Harbour", "Last Orchestra", "Golden Signal", "Brok
 
 
 @pytest.fixture(scope="session")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+def dataset_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Six albums in a ring: whoever has one wants the next. Two samples end on the same target."""
     folder = tmp_path_factory.mktemp("ring")
     items = [{"item_id": f"i{index}", "title": title} for index, title in enumerate(TITLES)]
@@ -31,7 +31,12 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     for name, rows in (("samples", samples), ("items", items)):
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
     stored = ingest(folder / "samples", folder / "items", folder / "dataset")
-    return Dataset.open(stored.samples_path, stored.items_path)
+    return stored.samples_path, stored.items_path
+
+
+@pytest.fixture(scope="session")
+def dataset(dataset_files: tuple[Path, Path]) -> Dataset:
+    return Dataset.open(*dataset_files)
 
 
 @pytest.fixture(scope="session")

@@ -99,16 +99,15 @@ def plain_loss(
     return GRPO.token_loss_weight * token_loss + GRPO.item_loss_weight * item_loss
 
 
-@pytest.mark.parametrize("budget", [1024, 500, 1], ids=["one batch", "several", "rollout by rollout"])
+@pytest.mark.parametrize("budget", [None, 500, 1], ids=["one batch", "several", "rollout by rollout"])
 def test_the_gradient_is_that_of_the_plain_definition(
     learner: Learner,
     samples: list[Sample],
     prompts: list[list[int]],
     branches: list[Branch],
-    budget: int,
-    monkeypatch: pytest.MonkeyPatch,
+    budget: int | None,
 ) -> None:
-    monkeypatch.setattr(forward, "CPU_TOKENS", budget)
+    learner.grpo = GRPO.model_copy(update={"micro_batch_tokens": budget})
     gradients, losses = learner.gradients(samples, prompts, branches)
     expected = plain_loss(learner, samples, prompts, branches)
     for gradient, plain in zip(gradients, torch.autograd.grad(expected, learner.weights), strict=True):
@@ -130,18 +129,44 @@ def test_models_that_cannot_share_prompts_get_the_same_gradient(
     torch.testing.assert_close(shared, apart, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("budget", [None, 1], ids=["one batch", "rollout by rollout"])
 def test_recomputing_activations_changes_no_gradient(
     learner: Learner,
     samples: list[Sample],
     prompts: list[list[int]],
     branches: list[Branch],
-    monkeypatch: pytest.MonkeyPatch,
+    budget: int | None,
 ) -> None:
-    kept, _ = learner.gradients(samples, prompts, branches)
-    monkeypatch.setattr(forward, "recomputes_activations", lambda policy: True)
-    recomputed, _ = learner.gradients(samples, prompts, branches)
+    passes: list[int] = []
+    model = learner.policy.model.get_base_model()
+    model.model.layers[0].self_attn.register_forward_hook(lambda *_: passes.append(1))
+    found = []
+    for recompute in (False, True):
+        learner.grpo = GRPO.model_copy(update={"gradient_checkpointing": recompute, "micro_batch_tokens": budget})
+        passes.clear()
+        found.append((learner.gradients(samples, prompts, branches)[0], len(passes)))
+    (kept, once), (recomputed, again) = found
+    assert again > once
     torch.testing.assert_close(recomputed, kept, rtol=1e-8, atol=1e-12)
     assert not learner.policy.model.training
+    assert not model.get_input_embeddings()._forward_hooks
+
+
+def test_no_pass_has_more_tokens_than_the_bound(
+    learner: Learner,
+    samples: list[Sample],
+    prompts: list[list[int]],
+    branches: list[Branch],
+) -> None:
+    bound = max(len(prompts[branch.sample]) + len(branch.tokens) for branch in branches)
+    learner.grpo = GRPO.model_copy(update={"micro_batch_tokens": bound})
+    sizes: list[int] = []
+    learner.policy.model.get_base_model().register_forward_pre_hook(
+        lambda *hooked: sizes.append(hooked[2]["input_ids"].numel()), with_kwargs=True
+    )
+    learner.gradients(samples, prompts, branches)
+    assert len(sizes) > 4
+    assert max(sizes) <= bound
 
 
 def test_reasoning_tokens_get_a_gradient_of_their_own(

@@ -1,0 +1,20 @@
+"""Named rewards of text: what a prompt's answer earns."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from api_schemas.common import Request
+
+
+class TextReward(Request):
+    """One of the rewards that a completion earns; theirs are added up (docs/rewards.md)."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}$")]
+    """`exact_title`, `token_f1`, `ranked_ndcg`, `exact_answer`, or one that an installed package registers."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+
+
+Rewards = Annotated[list[TextReward], Field(min_length=1, max_length=16)]

@@ -1,0 +1,29 @@
+"""`minirec rewards`: which rewards of text there are."""
+
+from __future__ import annotations
+
+import inspect
+
+from minirec.cli.output import results, table
+from minirec.rewards import UnknownRewardError, known_rewards, load_reward
+
+
+def rewards() -> None:
+    """List the rewards that answers to prompts can earn: those built in, and those of packages installed here.
+
+    Their names go to --reward, with a weight if they shall not all count the same:
+
+        minirec select --dataset ds_abc --model ./my-model --size 256 --reward exact_title --reward token_f1=0.5
+
+    A package that brings its own must be installed where the service and its workers run; docs/rewards.md says how.
+    """
+    results.print(table(("name", ""), [(name, described(name)) for name in known_rewards()]))
+
+
+def described(name: str) -> str:
+    """What a reward pays for, in one line: the first of its function's docstring."""
+    try:
+        lines = (inspect.getdoc(load_reward(name)) or "").splitlines()
+    except UnknownRewardError as error:
+        return str(error)
+    return lines[0] if lines else ""

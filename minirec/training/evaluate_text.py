@@ -1,0 +1,68 @@
+"""What a policy's answers earn on held-out prompts: one greedy answer each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from api_schemas import RolloutSettings, TextScore
+from minirec.data.dataset import PromptDataset
+from minirec.policy.answers import answer
+from minirec.policy.policy import Policy
+from minirec.policy.ranks import ALONE, Ranks
+from minirec.rewards import Scorer
+from minirec.selection.gate import HIT_REWARD
+from minirec.training.experience import sampling_of
+
+BATCH = 64
+"""Prompts between two calls of `on_prompts`."""
+
+
+@dataclass(frozen=True)
+class TextEvaluation:
+    """Means over prompts."""
+
+    samples: int
+    reward_mean: float
+    pass_rate: float
+    """Share of the answers that earn something."""
+
+    @property
+    def score(self) -> float:
+        """What the best adapter is chosen by."""
+        return self.reward_mean
+
+    def summary(self) -> TextScore:
+        """The same as the API shows it."""
+        return TextScore(samples=self.samples, reward_mean=self.reward_mean, pass_rate=self.pass_rate)
+
+
+def evaluate_text(
+    policy: Policy,
+    *,
+    dataset: PromptDataset,
+    rows: Sequence[int],
+    scorer: Scorer,
+    rollouts: RolloutSettings,
+    on_prompts: Callable[[int], None] | None = None,
+    ranks: Ranks = ALONE,
+) -> TextEvaluation:
+    """Answer prompts greedily, so that no seed plays a part, and see what that earns.
+
+    `on_prompts` hears how many are done, and may raise to stop. Of several `ranks` each evaluates a part and gets the
+    whole. Raises ValueError for no rows, RewardError.
+    """
+    if not len(rows):
+        raise ValueError("there are no prompts to evaluate on")
+    own = rows[ranks.share(len(rows))]
+    earned: list[float] = []
+    for start in range(0, len(own), BATCH):
+        prompts = [dataset.prompt(int(row)) for row in own[start : start + BATCH]]
+        greedy = np.zeros((len(prompts), 1, rollouts.max_new_tokens))
+        earned += answer(policy, prompts, greedy, sampling_of(rollouts), scorer).reward[:, 0].tolist()
+        if on_prompts is not None:
+            on_prompts(start + len(prompts))
+    reward = np.array(ranks.gather(earned))
+    return TextEvaluation(len(reward), float(reward.mean()), float((reward >= HIT_REWARD).mean()))

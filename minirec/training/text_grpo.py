@@ -1,0 +1,205 @@
+"""`train_text`: GRPO on prompts with TRL's trainer, in the order given, with checkpoints to resume from.
+
+TRL rolls out, scores and steps. Around it: the order, which its sampler would shuffle and whose end it would drop; the
+best adapter on validation prompts; a checkpoint that is whole or not there; and randomness that follows from the seed
+and the number of the update, so that a resumed run draws what an undisturbed one would have drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import gcd
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from trl import GRPOConfig, GRPOTrainer
+
+from api_schemas.selections import RolloutSettings
+from api_schemas.training import GrpoSettings
+from minirec.data.dataset import PromptDataset
+from minirec.policy.policy import Policy
+from minirec.policy.prompts import FIXED_DATE, plain_text, text_prompt
+from minirec.policy.ranks import ALONE, Ranks
+from minirec.rewards import Scorer
+from minirec.training.batches import Schedule
+from minirec.training.checkpoint import latest_checkpoint, read_progress
+from minirec.training.evaluate_text import TextEvaluation
+from minirec.training.forward import recomputes_activations
+from minirec.training.grpo import TrainResult, digest_of, save_whole
+from minirec.training.lora import set_adapter_tensors, with_lora
+from minirec.training.text_metrics import TextMetrics
+from minirec.training.text_run import ROW, Hooks, TextRun
+from minirec.training.validation import Validation
+
+WORKSHOP = "trl"
+"""Folder, below that of the run, in which TRL writes its own checkpoints before they are complete."""
+
+
+def train_text(
+    policy: Policy,
+    *,
+    dataset: PromptDataset,
+    rows: Sequence[int],
+    scorer: Scorer,
+    rollouts: RolloutSettings,
+    grpo: GrpoSettings,
+    updates: int | None = None,
+    epochs: int = 1,
+    out: Path,
+    checkpoint_every: int = 5,
+    validation: Validation | None = None,
+    on_update: Callable[[TextMetrics], None] | None = None,
+    on_evaluation: Callable[[int, TextEvaluation], None] | None = None,
+    on_prompts: Callable[[int], None] | None = None,
+    resume: bool = True,
+    ranks: Ranks = ALONE,
+) -> TrainResult[TextMetrics]:
+    """Train LoRA weights on the prompts in `rows`, in that order again and again, with TRL's `GRPOTrainer`.
+
+    As `train` for interactions: the same callbacks, checkpoints and early stopping, by the mean reward on validation
+    prompts. Batches follow each other through the order without a break, across the ends of epochs, so that none is
+    smaller: TRL's sampler would drop it. `policy` is TRL's for the time being: hand over one that nobody else uses.
+    Several `ranks` call this with the same arguments; the answers of an update must divide among them.
+
+    Raises ValueError for no rows, groups of one answer, a checkpoint of another run and prompts that do not fit into
+    the model's context; RewardError.
+    """
+    if not len(rows):
+        raise ValueError("there are no prompts to train on")
+    if rollouts.group_size < 2:
+        raise ValueError("GRPO compares the answers to a prompt: group_size must be at least 2")
+    last = updates if updates is not None else epochs * Schedule(rows, grpo.batch_size).per_epoch
+    identity = _identity(dataset, rows, rollouts, grpo, validation)
+    with with_lora(policy, grpo) as learning:
+        hooks = Hooks(on_update, on_evaluation, on_prompts)
+        run = TextRun(learning, dataset, rows, scorer, rollouts, grpo, last, validation, identity, hooks, ranks, out)
+        checkpoint = latest_checkpoint(out) if resume else None
+        if checkpoint is not None:
+            run.progress = read_progress(checkpoint, identity)
+        progress = run.progress
+        trainer = _trainer(run, out / WORKSHOP, checkpoint_every)
+        resumed = None if checkpoint is None or progress.update == 0 else str(checkpoint)
+        if resumed is not None:
+            trainer._load_from_checkpoint(resumed)
+        if validation is not None and validation.is_due(progress, last):
+            run.evaluate()
+            if progress.update == 0:
+                run.keep(out / WORKSHOP / "start")
+            run.tell_evaluation()
+        stopped = validation is not None and validation.has_enough(progress)
+        if not stopped and progress.update < last:
+            _train(trainer, resumed)
+        if progress.best is not None:
+            set_adapter_tensors(learning, progress.best.weights)
+        adapter = out / "adapter"
+        if ranks.is_main:
+            save_whole(learning, adapter)
+    return TrainResult(
+        adapter=adapter,
+        updates=progress.update,
+        samples_seen=progress.update * grpo.batch_size,
+        metrics=[TextMetrics(**entry) for entry in progress.metrics],
+        evaluations=progress.evaluations,
+        best_update=progress.update if progress.best is None else progress.best.update,
+        stopped_early=progress.update < last,
+    )
+
+
+def _train(trainer: Any, resumed: str | None) -> None:
+    try:
+        trainer.train(resume_from_checkpoint=resumed)
+    except RuntimeError as error:
+        if "probability tensor" not in str(error):
+            raise
+        raise ValueError("the policy's probabilities are not finite any more: lower learning_rate") from error
+
+
+def _trainer(run: TextRun, out: Path, checkpoint_every: int) -> Any:
+    """TRL's trainer for the run, which hears of every step."""
+    policy, grpo, rollouts = run.policy, run.grpo, run.rollouts
+    prompts = _prompts(run)
+    sequences, over = divmod(grpo.batch_size * rollouts.group_size, run.ranks.count)
+    if over:
+        raise ValueError(
+            f"{grpo.batch_size} prompts with {rollouts.group_size} answers each do not divide among "
+            f"{run.ranks.count} processes: change batch_size or group_size"
+        )
+    at_once = _sequences_at_once(policy, run, sequences)
+    on_cuda = policy.device.type == "cuda"
+    config = GRPOConfig(
+        output_dir=str(out),
+        max_steps=run.last,
+        per_device_train_batch_size=at_once,
+        gradient_accumulation_steps=sequences // at_once,
+        num_generations=rollouts.group_size,
+        max_completion_length=rollouts.max_new_tokens,
+        temperature=rollouts.temperature,
+        top_k=rollouts.top_k,
+        top_p=rollouts.top_p,
+        chat_template_kwargs={"date_string": FIXED_DATE} if policy.tokenizer.chat_template else None,
+        shuffle_dataset=False,
+        learning_rate=grpo.learning_rate,
+        lr_scheduler_type="constant",
+        weight_decay=0.0,
+        max_grad_norm=grpo.max_grad_norm,
+        epsilon=grpo.clip_low,
+        epsilon_high=grpo.clip_high,
+        beta=0.0,
+        gradient_checkpointing=recomputes_activations(policy, grpo),
+        save_strategy="steps",
+        save_steps=checkpoint_every,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        seed=grpo.seed,
+        use_cpu=not on_cuda,
+        bf16=False,  # The weights' own dtype decides; the adapter's are float32 in any case.
+        report_to="none",
+        disable_tqdm=True,
+    )
+    return GRPOTrainer(
+        model=policy.model,
+        reward_funcs=run.reward,
+        args=config,
+        train_dataset=prompts,
+        processing_class=policy.tokenizer,
+        callbacks=[run],
+    )
+
+
+def _prompts(run: TextRun) -> Dataset:
+    """The prompts of all updates, one after the other. Raises ValueError for one that does not fit."""
+    length = run.last * run.grpo.batch_size
+    order = [int(run.rows[place % len(run.rows)]) for place in range(min(length, len(run.rows)))]
+    chat = run.policy.tokenizer.chat_template is not None
+    entries = []
+    for row in order:
+        prompt = run.dataset.prompt(row)
+        text_prompt(run.policy, prompt, room=run.rollouts.max_new_tokens)
+        messages = [dict(message) for message in prompt.messages]
+        entries.append({"prompt": messages if chat else plain_text(messages), ROW: row})
+    return Dataset.from_list(entries).select([place % len(order) for place in range(length)])
+
+
+def _sequences_at_once(policy: Policy, run: TextRun, sequences: int) -> int:
+    """How many answers go through the pass with gradients together: a group, or what `micro_batch_tokens` allows."""
+    if run.grpo.micro_batch_tokens is None:
+        return gcd(sequences, run.rollouts.group_size)
+    prompts = (run.dataset.prompt(int(row)) for row in run.rows)
+    longest = max(len(text_prompt(policy, prompt, room=0)) for prompt in prompts) + run.rollouts.max_new_tokens
+    most = max(1, run.grpo.micro_batch_tokens // longest)
+    return max(size for size in range(1, sequences + 1) if sequences % size == 0 and size <= most)
+
+
+def _identity(
+    dataset: PromptDataset,
+    rows: Sequence[int],
+    rollouts: RolloutSettings,
+    grpo: GrpoSettings,
+    validation: Validation | None,
+) -> dict[str, Any]:
+    """What must be the same for a checkpoint to belong to a run."""
+    identity = {"prompts": digest_of(dataset, rows), "rollouts": rollouts.model_dump(), "grpo": grpo.identity()}
+    if validation is not None:
+        identity["validation"] = {"prompts": digest_of(dataset, validation.rows), "every": validation.every}
+    return identity

@@ -1,0 +1,109 @@
+"""Training in several processes: started for a unit, listened to, and ended with it whatever happens.
+
+A Celery child is daemonic: it may not have children of `multiprocessing`, but a subprocess. torch's launcher starts
+one process per GPU (`minirec.training.process`) and ends all of them when one fails. This side holds their standard
+input, and they end when it is closed: here when the unit is to be left, by the system when this process is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import structlog
+
+from minirec.training.process import ERROR, specification
+from worker.work import UnitError, Work
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 0.5
+"""Pause between two looks at whether the unit is to be left."""
+END_SECONDS = 15.0
+"""How long the launcher may take to end after its processes."""
+
+Event = dict[str, Any]
+
+
+def run_in_processes(
+    work: Work, trainer: str, told: Mapping[str, Any], scratch: Path, on_event: Callable[[Event], None]
+) -> None:
+    """Run a trainer in `settings.train_processes` processes to its end, and pass on the events that it reports.
+
+    Raises UnitError for what went wrong in one of the processes, and Interrupted when the unit is to be left; what
+    `on_event` raises ends the run, too. No process is left behind.
+    """
+    path = scratch / "specification.json"
+    context = structlog.contextvars.get_contextvars()
+    path.write_text(specification(trainer, told, log_level=work.settings.log_level, log_context=context))
+    with _launched(path, work.settings.train_processes) as launcher:
+        for event in _events(launcher, work):
+            if event["event"] == ERROR:
+                code = event["code"]
+                raise UnitError(code, event["message"], retryable=code == "internal_error")
+            on_event(event)
+    if launcher.returncode:
+        message = f"a training process was lost, and the launcher ended with status {launcher.returncode}"
+        raise UnitError("internal_error", message, retryable=True)
+
+
+def command(specification: Path, processes: int) -> list[str]:
+    """torch's launcher, told to start so many processes on this machine and to let them meet on a free port of it."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
+    return [*launcher, "--nproc-per-node", str(processes), "--module", "minirec.training.process", str(specification)]
+
+
+@contextmanager
+def _launched(specification: Path, processes: int) -> Iterator[subprocess.Popen[bytes]]:
+    """The launcher and its processes, for as long as the block lasts."""
+    launcher = subprocess.Popen(
+        command(specification, processes),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        # A Ctrl-C is for the worker, which then leaves its unit in order.
+        start_new_session=True,
+    )
+    assert launcher.stdin is not None
+    try:
+        yield launcher
+    finally:
+        launcher.stdin.close()
+        try:
+            launcher.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            launcher.kill()
+            launcher.wait()
+
+
+def _events(launcher: subprocess.Popen[bytes], work: Work) -> Iterator[Event]:
+    """What the processes report, until all of them have ended; raises Interrupted when the unit is to be left."""
+    lines: SimpleQueue[bytes] = SimpleQueue()
+
+    def read() -> None:
+        assert launcher.stdout is not None
+        for line in launcher.stdout:
+            lines.put(line)
+        lines.put(b"")
+
+    threading.Thread(target=read, name="training-reports", daemon=True).start()
+    while True:
+        try:
+            line = lines.get(timeout=LOOK_SECONDS)
+        except Empty:
+            work.check()
+            continue
+        if not line:
+            return
+        try:
+            event = json.loads(line)
+        except ValueError:
+            log.warning("training_report_unreadable", line=line[:200].decode(errors="replace"))
+            continue
+        yield event
