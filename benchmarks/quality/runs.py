@@ -31,7 +31,7 @@ from minirec.policy.scoring import score_samples
 from minirec.selection.compose import Profile
 from minirec.training.batches import Schedule
 from minirec.training.evaluate import Evaluation, evaluate
-from minirec.training.grpo import TrainResult, train
+from minirec.training.grpo import TrainResult, UpdateMetrics, train
 from minirec.training.proxy import draw_proxy_rows
 from minirec.training.validation import Validation
 from worker.measured import Measured
@@ -186,7 +186,7 @@ def train_on(bench: Bench, chosen: Rows, seed: int) -> dict[str, Any]:
     }
 
 
-def _rollouts_of(bench: Bench, rows: Sequence[int], result: TrainResult) -> Cost:
+def _rollouts_of(bench: Bench, rows: Sequence[int], result: TrainResult[UpdateMetrics]) -> Cost:
     """Rollouts of a training run, and the tokens that they took."""
     schedule = Schedule(rows, bench.study.grpo(0).batch_size)
     seen = [row for update in range(result.updates) for row in schedule.batch(update)]
