@@ -17,12 +17,12 @@ from minirec.policy.batching import in_batches
 from minirec.policy.cache import for_rollouts
 from minirec.policy.policy import Policy
 from minirec.policy.rollouts import Sampling, sampling_noise
+from minirec.policy.scoring import SIGNAL_NONE
 from minirec.policy.token_gradients import token_gradient, token_hvp
 from minirec.rewards import Scorer
 from minirec.selection.advantage import SIGNAL_POLICY, advantages
 from minirec.selection.gate import HIT_REWARD
 
-SIGNAL_NONE = 2
 CPU_LOGITS, CUDA_LOGITS = 2**26, 2**29
 """Logits that are held at once."""
 
