@@ -10,6 +10,7 @@ from fastapi.openapi.models import Example
 from starlette.responses import Response
 
 from api_schemas import (
+    Dataset,
     FieldError,
     ModelReference,
     Page,
@@ -70,9 +71,8 @@ def create_training_job(body: NewTrainingJob, store: StoreOf, settings: Settings
 
 def _start(store: Store, settings: Settings, body: TrainingJobCreate) -> Response:
     check_models_allowed((body.model,), settings)
-    dataset_id, completed = _of_selection(store, body) if body.selection_id else _of_ids(store, body)
+    dataset, completed = _of_selection(store, body) if body.selection_id else _of_ids(store, body)
     check_models_allowed((completed.model,), settings)
-    dataset = dataset_or_404(store, dataset_id)
     if completed.args.rewards is not None:
         check_rewards(completed.args.rewards, ("body", "args", "rewards"))
     job_id = new_id("trn")
@@ -86,18 +86,19 @@ def _start(store: Store, settings: Settings, body: TrainingJobCreate) -> Respons
         spec=json.dumps({"job_id": job_id}),
     )
     with content_lock(store, dataset.content_hash):
-        dataset_or_404(store, dataset_id)  # It may have been deleted since.
-        fields = {"request": completed.model_dump_json(), "dataset_id": dataset_id}
+        dataset_or_404(store, dataset.id)  # It may have been deleted since.
+        fields = {"request": completed.model_dump_json(), "dataset_id": dataset.id}
         store.machine.create(job_id, KIND, fields, [prepare])
     return accepted(store, job_id, training_job_view)
 
 
-def _of_selection(store: Store, body: TrainingJobCreate) -> tuple[str, TrainingJobCreate]:
+def _of_selection(store: Store, body: TrainingJobCreate) -> tuple[Dataset, TrainingJobCreate]:
     """The dataset, and the request with what it leaves to the selection. Raises ProblemError 404, 409, 410 or 422."""
     selection_id = body.selection_id or ""
     result_of(store, selection_id)
     selection = SelectionCreate.model_validate_json(job_or_404(store, selection_id).fields["request"])
-    check_trainer(dataset_or_404(store, selection.dataset_id), body.trainer)
+    dataset = dataset_or_404(store, selection.dataset_id)
+    check_trainer(dataset, body.trainer)
     model, rollouts = body.model or selection.model, body.args.rollouts or selection.rollouts
     if model is None:
         raise invalid("model_missing", ("body", "model"), f"is missing, and {selection_id} chose by uploaded signals")
@@ -119,14 +120,13 @@ def _of_selection(store: Store, body: TrainingJobCreate) -> tuple[str, TrainingJ
             "rewards_missing", ("body", "args", "rewards"), f"is missing, and {selection_id} chose by uploaded signals"
         )
     if body.trainer == "rec_grpo":
-        return selection.dataset_id, _completed(body, model, rollouts, None)
+        return dataset, _completed(body, model, rollouts, None)
     # Whatever sampled for the scores, training samples with transformers.
-    return selection.dataset_id, _completed(
-        body, model, rollouts.model_copy(update={"engine": "transformers"}), rewards
-    )
+    rollouts = rollouts.model_copy(update={"engine": "transformers"})
+    return dataset, _completed(body, model, rollouts, rewards)
 
 
-def _of_ids(store: Store, body: TrainingJobCreate) -> tuple[str, TrainingJobCreate]:
+def _of_ids(store: Store, body: TrainingJobCreate) -> tuple[Dataset, TrainingJobCreate]:
     """The dataset, and the request with its defaults written out. Raises ProblemError 404 or 422."""
     dataset = dataset_or_404(store, body.dataset_id or "")
     check_trainer(dataset, body.trainer)
@@ -137,7 +137,7 @@ def _of_ids(store: Store, body: TrainingJobCreate) -> tuple[str, TrainingJobCrea
         errors = [FieldError(loc=["body", "ids", index], msg=msg) for index in unknown[:SHOWN_ERRORS]]
         detail = f"{len(unknown)} of ids are no samples of {dataset.id}"
         raise ProblemError(422, "unknown_sample", detail, errors=errors, total_errors=len(unknown))
-    return dataset.id, _completed(body, body.model, body.args.rollouts or RolloutSettings(), body.args.rewards)
+    return dataset, _completed(body, body.model, body.args.rollouts or RolloutSettings(), body.args.rewards)
 
 
 def _completed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
+from api_schemas.datasets import Kind
 from minirec.data.dataset import Dataset, PromptDataset
 from minirec.store.blobs import BlobStore
 from minirec.store.names import items_blob, prompts_blob, samples_blob
@@ -18,6 +19,11 @@ def open_dataset(blobs: BlobStore, content_hash: str) -> Dataset:
 def dataset_files(blobs: BlobStore, content_hash: str) -> tuple[Path, Path]:
     """Samples and items of the dataset with this content, on this machine. Raises BlobMissingError."""
     return blobs.local_path(samples_blob(content_hash)), blobs.local_path(items_blob(content_hash))
+
+
+def open_samples(blobs: BlobStore, content_hash: str, kind: Kind) -> Dataset | PromptDataset:
+    """The dataset of this kind with this content. Raises BlobMissingError."""
+    return open_prompts(blobs, content_hash) if kind == "prompts" else open_dataset(blobs, content_hash)
 
 
 def open_prompts(blobs: BlobStore, content_hash: str) -> PromptDataset:

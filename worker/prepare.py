@@ -11,15 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from api_schemas import AdapterReference, ModelReference, SelectionCreate, TextReward
+from api_schemas import Dataset as DatasetRecord
 from minirec import __version__
-from minirec.data.dataset import Dataset, PromptDataset
+from minirec.data.dataset import PromptDataset
 from minirec.data.prompts import PROMPT_VERSION
 from minirec.policy.reference import ResolvedModel
 from minirec.rewards import Scorer, UnknownRewardError
 from minirec.store.machine import Outcome
 from minirec.store.names import signals_blob
 from worker import plan
-from worker.datasets import open_dataset, open_prompts
+from worker.datasets import open_samples
 from worker.policies import resolve_model
 from worker.work import UnitError, Work
 
@@ -31,9 +32,7 @@ def run(work: Work) -> Outcome:
     selection_id = work.claim.spec["selection_id"]
     request = SelectionCreate.model_validate_json(work.store.jobs.get(selection_id).fields["request"])
     record = work.store.datasets.get(request.dataset_id)
-    content_hash, blobs = record.content_hash, work.store.blobs
-    prompts = open_prompts(blobs, content_hash) if record.kind == "prompts" else None
-    dataset = open_dataset(blobs, content_hash) if prompts is None else prompts
+    dataset = open_samples(work.store.blobs, record.content_hash, record.kind)
     rows = dataset.pool(split=request.pool.split, max_samples=request.pool.max_samples, seed=request.pool.seed)
     if len(rows) == 0:
         raise UnitError("empty_pool", f"the dataset has no samples in split {request.pool.split!r}")
@@ -41,22 +40,19 @@ def run(work: Work) -> Outcome:
         outcome = _by_signals(work, selection_id, request, rows)
     else:
         subset_size(request.size, len(rows))
-        if prompts is not None:
-            check_rewards(prompts, request.rewards, rows)
-        items = dataset.n_items if isinstance(dataset, Dataset) else 0
-        outcome = _by_model(work, selection_id, request, content_hash, items, rows)
+        if isinstance(dataset, PromptDataset):
+            check_rewards(dataset, request.rewards, rows)
+        outcome = _by_model(work, selection_id, request, record, rows)
     work.done = 1
     return outcome
 
 
-def _by_model(
-    work: Work, selection_id: str, request: SelectionCreate, content_hash: str, items: int, rows: Rows
-) -> Outcome:
+def _by_model(work: Work, selection_id: str, request: SelectionCreate, record: DatasetRecord, rows: Rows) -> Outcome:
     """Plan to score the pool with a model, after training a proxy where one is asked for."""
     reference = _policy_reference(request)
     model = resolve_model(reference, work.settings)
     basis = plan.Basis(
-        content_hash=content_hash,
+        content_hash=record.content_hash,
         rows=plan.rows_fingerprint(rows),
         model=pin(reference, model).model_dump(mode="json"),
         model_fingerprint=model.fingerprint(),
@@ -67,13 +63,13 @@ def _by_model(
     if names.proxy is not None:
         work.store.blobs.put_arrays(plan.pool_blob(names.proxy), {"rows": rows})
     return Outcome(
-        job={"provenance": json.dumps(provenance(content_hash) | _model_provenance(model, names))},
+        job={"provenance": json.dumps(provenance(record.content_hash) | _model_provenance(model, names))},
         stages=plan.stages(
             request,
             basis,
             names,
             selection_id=selection_id,
-            items=items,
+            items=record.n_items,
             samples=len(rows),
             settings=work.settings,
         ),

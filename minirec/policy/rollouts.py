@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from api_schemas.selections import RolloutSettings
 from minirec.data.prompts import ANSWER
 from minirec.policy.batching import Opening, may_pad_inside, pad_left, prefill
 from minirec.policy.cache import for_rollouts, select_rows
@@ -32,6 +33,11 @@ class Sampling:
     temperature: float
     top_k: int
     top_p: float
+
+    @classmethod
+    def of(cls, settings: RolloutSettings) -> Sampling:
+        """How these settings draw a token."""
+        return cls(settings.temperature, settings.top_k, settings.top_p)
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def score_samples(
     scored.prompt_tokens[:] = [len(prompt) for prompt in prompts]
     longest = max(map(len, prompts)) + room
     opening = shared_opening(policy, prompts, longest=longest)
-    sampling = Sampling(rollouts.temperature, rollouts.top_k, rollouts.top_p)
+    sampling = Sampling.of(rollouts)
     engine = roll_out_vllm if rollouts.engine == "vllm" else roll_out
     greedy = torch.zeros(len(samples), policy.hidden_size, device=policy.device)
 

@@ -68,7 +68,7 @@ def score_prompts(
             for prompt in prompts
         ]
     )
-    answers = answer(policy, prompts, noise, Sampling(rollouts.temperature, rollouts.top_k, rollouts.top_p), scorer)
+    answers = answer(policy, prompts, noise, Sampling.of(rollouts), scorer)
     hit = answers.reward >= HIT_REWARD
     advantage, signal = advantages(answers.reward, hit)
     gradient, hvp = np.zeros((len(prompts), size), np.float32), np.zeros((len(prompts), size), np.float32)

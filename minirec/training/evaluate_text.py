@@ -12,9 +12,9 @@ from minirec.data.dataset import PromptDataset
 from minirec.policy.answers import answer
 from minirec.policy.policy import Policy
 from minirec.policy.ranks import ALONE, Ranks
+from minirec.policy.rollouts import Sampling
 from minirec.rewards import Scorer
 from minirec.selection.gate import HIT_REWARD
-from minirec.training.experience import sampling_of
 
 BATCH = 64
 """Prompts between two calls of `on_prompts`."""
@@ -61,7 +61,7 @@ def evaluate_text(
     for start in range(0, len(own), BATCH):
         prompts = [dataset.prompt(int(row)) for row in own[start : start + BATCH]]
         greedy = np.zeros((len(prompts), 1, rollouts.max_new_tokens))
-        earned += answer(policy, prompts, greedy, sampling_of(rollouts), scorer).reward[:, 0].tolist()
+        earned += answer(policy, prompts, greedy, Sampling.of(rollouts), scorer).reward[:, 0].tolist()
         if on_prompts is not None:
             on_prompts(start + len(prompts))
     reward = np.array(ranks.gather(earned))

@@ -37,11 +37,6 @@ class Episodes:
     """(B, R, d) float32."""
 
 
-def sampling_of(settings: RolloutSettings) -> Sampling:
-    """How these settings draw a token."""
-    return Sampling(settings.temperature, settings.top_k, settings.top_p)
-
-
 @torch.inference_mode()
 def play(
     policy: Policy, items: Items, samples: Sequence[Sample], noise: npt.NDArray[np.float64], settings: RolloutSettings
@@ -63,7 +58,7 @@ def play(
 
     def run(batch: Sequence[int]) -> None:
         rows = list(batch)
-        rolled = roll_out(policy, [prompts[row] for row in rows], noise[rows], sampling_of(settings), opening)
+        rolled = roll_out(policy, [prompts[row] for row in rows], noise[rows], Sampling.of(settings), opening)
         episodes.z[rows], sampled[rows] = rolled.z, rolled.sampled
         for row, tokens in zip(rows, rolled.tokens, strict=True):
             episodes.tokens[row] = tokens

@@ -123,7 +123,7 @@ def train(
         raise ValueError("GRPO compares the rollouts of a sample: group_size must be at least 2")
     schedule = Schedule(rows, grpo.batch_size)
     last = updates if updates is not None else epochs * schedule.per_epoch
-    identity = _identity(dataset, rows, rollouts, grpo, validation)
+    identity = identity_of("samples", dataset, rows, rollouts, grpo, validation)
     with with_lora(policy, grpo) as learning:
         run = _Run(Learner(learning, dataset.items, rollouts, grpo, ranks), dataset, schedule, on_items)
         checkpoint = latest_checkpoint(out) if resume else None
@@ -253,21 +253,25 @@ def seed_of(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
-def _identity(
-    dataset: Dataset,
+def identity_of(
+    kind: str,
+    dataset: SampleTable,
     rows: Sequence[int],
     rollouts: RolloutSettings,
     grpo: GrpoSettings,
     validation: Validation | None,
 ) -> dict[str, Any]:
-    """What must be the same for a checkpoint to belong to a run; how long it goes on may change."""
-    identity = {"samples": digest_of(dataset, rows), "rollouts": rollouts.model_dump(), "grpo": grpo.identity()}
+    """What must be the same for a checkpoint to belong to a run; how long it goes on may change.
+
+    `kind` is what the rows are called where they differ.
+    """
+    identity = {kind: _digest(dataset, rows), "rollouts": rollouts.model_dump(), "grpo": grpo.identity()}
     if validation is not None:
-        identity["validation"] = {"samples": digest_of(dataset, validation.rows), "every": validation.every}
+        identity["validation"] = {kind: _digest(dataset, validation.rows), "every": validation.every}
     return identity
 
 
-def digest_of(dataset: SampleTable, rows: Sequence[int]) -> str:
+def _digest(dataset: SampleTable, rows: Sequence[int]) -> str:
     ids = dataset.ids
     return hashlib.sha256(json.dumps([ids[row] for row in rows]).encode()).hexdigest()
 

@@ -36,8 +36,9 @@ from minirec.policy.batching import in_batches
 from minirec.policy.policy import Policy
 from minirec.policy.ranks import ALONE, Ranks
 from minirec.policy.rewards import Outcomes
+from minirec.policy.rollouts import Sampling
 from minirec.selection import advantages
-from minirec.training.experience import Episodes, Items, earn, play, sampling_of
+from minirec.training.experience import Episodes, Items, earn, play
 from minirec.training.forward import (
     embed_with_gradient,
     plan_trees,
@@ -150,7 +151,7 @@ class Learner:
     def _objectives(self, trees: Sequence[Tree], contrast: Contrast) -> tuple[Tensor, Tensor]:
         """Sums of the clipped objectives of tokens and of items over the rollouts of a micro-batch."""
         branches = [branch for tree in trees for branch in tree.branches]
-        log_probs, z = run_trees(self.policy, trees, sampling_of(self.rollouts))
+        log_probs, z = run_trees(self.policy, trees, Sampling.of(self.rollouts))
         advantage = z.new_tensor([branch.advantage for branch in branches])
         per_token = advantage.repeat_interleave(torch.tensor([len(branch.drawn) for branch in branches]).to(z.device))
         best = [index for index, branch in enumerate(branches) if branch.best]

@@ -26,7 +26,7 @@ from minirec.training.batches import Schedule
 from minirec.training.checkpoint import latest_checkpoint, read_progress
 from minirec.training.evaluate_text import TextEvaluation
 from minirec.training.forward import recomputes_activations
-from minirec.training.grpo import TrainResult, digest_of, save_whole
+from minirec.training.grpo import TrainResult, identity_of, save_whole
 from minirec.training.lora import set_adapter_tensors, with_lora
 from minirec.training.text_metrics import TextMetrics
 from minirec.training.text_run import ROW, Hooks, TextRun
@@ -70,7 +70,7 @@ def train_text(
     if rollouts.group_size < 2:
         raise ValueError("GRPO compares the answers to a prompt: group_size must be at least 2")
     last = updates if updates is not None else epochs * Schedule(rows, grpo.batch_size).per_epoch
-    identity = _identity(dataset, rows, rollouts, grpo, validation)
+    identity = identity_of("prompts", dataset, rows, rollouts, grpo, validation)
     with with_lora(policy, grpo) as learning:
         hooks = Hooks(on_update, on_evaluation, on_prompts)
         run = TextRun(learning, dataset, rows, scorer, rollouts, grpo, last, validation, identity, hooks, ranks, out)
@@ -118,14 +118,14 @@ def _train(trainer: Any, resumed: str | None) -> None:
 def _trainer(run: TextRun, out: Path, checkpoint_every: int) -> Any:
     """TRL's trainer for the run, which hears of every step."""
     policy, grpo, rollouts = run.policy, run.grpo, run.rollouts
-    prompts = _prompts(run)
+    prompts, longest = _prompts(run)
     sequences, over = divmod(grpo.batch_size * rollouts.group_size, run.ranks.count)
     if over:
         raise ValueError(
             f"{grpo.batch_size} prompts with {rollouts.group_size} answers each do not divide among "
             f"{run.ranks.count} processes: change batch_size or group_size"
         )
-    at_once = _sequences_at_once(policy, run, sequences)
+    at_once = _sequences_at_once(run, sequences, longest)
     on_cuda = policy.device.type == "cuda"
     config = GRPOConfig(
         output_dir=str(out),
@@ -167,39 +167,24 @@ def _trainer(run: TextRun, out: Path, checkpoint_every: int) -> Any:
     )
 
 
-def _prompts(run: TextRun) -> Dataset:
-    """The prompts of all updates, one after the other. Raises ValueError for one that does not fit."""
+def _prompts(run: TextRun) -> tuple[Dataset, int]:
+    """The prompts of all updates, one after the other, and the tokens of the longest. Raises ValueError for one that
+    does not fit."""
     length = run.last * run.grpo.batch_size
     order = [int(run.rows[place % len(run.rows)]) for place in range(min(length, len(run.rows)))]
     chat = run.policy.tokenizer.chat_template is not None
-    entries = []
+    entries, longest = [], 0
     for row in order:
         prompt = run.dataset.prompt(row)
-        text_prompt(run.policy, prompt, room=run.rollouts.max_new_tokens)
+        longest = max(longest, len(text_prompt(run.policy, prompt, room=run.rollouts.max_new_tokens)))
         messages = [dict(message) for message in prompt.messages]
         entries.append({"prompt": messages if chat else plain_text(messages), ROW: row})
-    return Dataset.from_list(entries).select([place % len(order) for place in range(length)])
+    return Dataset.from_list(entries).select([place % len(order) for place in range(length)]), longest
 
 
-def _sequences_at_once(policy: Policy, run: TextRun, sequences: int) -> int:
+def _sequences_at_once(run: TextRun, sequences: int, longest: int) -> int:
     """How many answers go through the pass with gradients together: a group, or what `micro_batch_tokens` allows."""
     if run.grpo.micro_batch_tokens is None:
         return gcd(sequences, run.rollouts.group_size)
-    prompts = (run.dataset.prompt(int(row)) for row in run.rows)
-    longest = max(len(text_prompt(policy, prompt, room=0)) for prompt in prompts) + run.rollouts.max_new_tokens
-    most = max(1, run.grpo.micro_batch_tokens // longest)
+    most = max(1, run.grpo.micro_batch_tokens // (longest + run.rollouts.max_new_tokens))
     return max(size for size in range(1, sequences + 1) if sequences % size == 0 and size <= most)
-
-
-def _identity(
-    dataset: PromptDataset,
-    rows: Sequence[int],
-    rollouts: RolloutSettings,
-    grpo: GrpoSettings,
-    validation: Validation | None,
-) -> dict[str, Any]:
-    """What must be the same for a checkpoint to belong to a run."""
-    identity = {"prompts": digest_of(dataset, rows), "rollouts": rollouts.model_dump(), "grpo": grpo.identity()}
-    if validation is not None:
-        identity["validation"] = {"prompts": digest_of(dataset, validation.rows), "every": validation.every}
-    return identity

@@ -13,9 +13,9 @@ from minirec.data.dataset import Dataset
 from minirec.policy.catalogue import embed_items
 from minirec.policy.policy import Policy
 from minirec.policy.prompts import user_prompt
-from minirec.policy.rollouts import roll_out
+from minirec.policy.rollouts import Sampling, roll_out
 from minirec.training.evaluate import evaluate
-from minirec.training.experience import ndcg_at, sampling_of
+from minirec.training.experience import ndcg_at
 
 
 def test_targets_are_ranked_among_everything_but_the_history(
@@ -27,7 +27,7 @@ def test_targets_are_ranked_among_everything_but_the_history(
     for row in range(7):
         sample = dataset.sample(row)
         prompt = user_prompt(policy, dataset.items, sample, window=rollouts.window, room=rollouts.max_new_tokens + 20)
-        z = roll_out(policy, [prompt], np.zeros((1, 1, rollouts.max_new_tokens)), sampling_of(rollouts)).z[0, 0]
+        z = roll_out(policy, [prompt], np.zeros((1, 1, rollouts.max_new_tokens)), Sampling.of(rollouts)).z[0, 0]
         scores = vectors @ torch.nn.functional.normalize(z, dim=0).cpu().numpy()
         rivals = set(range(6)) - set(sample.history) - {sample.target}
         ranks.append(1 + sum(scores[rival] > scores[sample.target] for rival in rivals))

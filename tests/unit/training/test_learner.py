@@ -17,9 +17,9 @@ from minirec.data.dataset import Dataset, Sample
 from minirec.policy.catalogue import embed_items
 from minirec.policy.policy import Policy
 from minirec.policy.prompts import item_prompt, user_prompt
-from minirec.policy.rollouts import draw
+from minirec.policy.rollouts import Sampling, draw
 from minirec.training import forward
-from minirec.training.experience import play, sampling_of
+from minirec.training.experience import play
 from minirec.training.learner import Learner, what_was_drawn
 from minirec.training.lora import with_lora
 from minirec.training.losses import ENDED
@@ -188,7 +188,7 @@ def test_a_step_makes_good_reasoning_likelier_and_bad_reasoning_less_likely(
         """Sum of advantage times log-probability of what was drawn."""
         trees = forward.plan_trees(learner.policy, prompts, branches, 1024)
         with torch.no_grad():
-            log_probs, _ = forward.run_trees(learner.policy, trees, sampling_of(learner.rollouts))
+            log_probs, _ = forward.run_trees(learner.policy, trees, Sampling.of(learner.rollouts))
         return float(sum(value * each for value, each in zip(per_choice, log_probs.tolist(), strict=True)))
 
     before = worth()
@@ -212,7 +212,7 @@ def test_what_counts_as_drawn_is_what_the_noise_drew(learner: Learner, samples: 
             logits, _ = plain_pass(learner.policy, [*episodes.prompts[sample], *tokens])
         first = len(episodes.prompts[sample]) - 1
         again = draw(
-            logits[first : first + len(drawn)], noise[sample, rollout, : len(drawn)], sampling_of(learner.rollouts)
+            logits[first : first + len(drawn)], noise[sample, rollout, : len(drawn)], Sampling.of(learner.rollouts)
         )
         ends = [token in learner.policy.end_ids for token in again.tolist()]
         assert [ENDED if end else token for token, end in zip(again.tolist(), ends, strict=True)] == drawn
