@@ -98,7 +98,7 @@ class TrainingJobCreate(Request):
             if args.rewards is not None:
                 raise ValueError("args.rewards are text_grpo's; rec_grpo has the reward of its recommendations")
             return
-        for name in ("token_loss_weight", "item_loss_weight", "catalogue_refresh"):
+        for name in ("token_loss_weight", "item_loss_weight", "item_negatives", "catalogue_refresh"):
             if getattr(args.grpo, name) != GrpoSettings.model_fields[name].default:
                 raise ValueError(f"args.grpo.{name} is rec_grpo's: text_grpo has no recommendation head")
         if self.dataset_id is not None and args.rewards is None:

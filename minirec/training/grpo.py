@@ -186,11 +186,21 @@ class _Run:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             # For dropout. Nothing random outlives an update, so a resumed run needs no generator's state.
             torch.manual_seed(seed_of(self.learner.grpo.seed, number, self.learner.ranks.index))
-            learned = self.learner.update(samples, catalogue, noise)
+            learned = self.learner.update(samples, catalogue, noise, self._rivals(number))
         metrics = self._metrics(learned, time.perf_counter() - started, catalogue_seconds)
         self.progress.metrics.append(asdict(metrics))
         self.progress.update += 1
         return metrics
+
+    def _rivals(self, number: int) -> list[int] | None:
+        """The items that an update compares targets with, the same for all ranks; None for the batch's own targets."""
+        grpo, items = self.learner.grpo, len(self.learner.items)
+        if grpo.item_negatives is None:
+            return None
+        drawn = np.random.default_rng(seed_of(grpo.seed, number)).choice(
+            items, min(grpo.item_negatives, items), replace=False
+        )
+        return [int(row) for row in drawn]
 
     def save(self, out: Path, identity: Mapping[str, Any]) -> None:
         if self.learner.ranks.is_main:

@@ -4,8 +4,9 @@ The loss is the weighted sum of
 
 - the token loss: the clipped ratio times the rollout's advantage over everything that the policy drew in it, averaged
   over all tokens of the rollouts that have an advantage (each counts the same, whichever rollout it is from);
-- the item loss: the same over the softmax of the batch's targets (each once, those in a user's history left out) for
-  the best rollout of each group, averaged over the groups that have a signal.
+- the item loss: the same over the softmax of the sample's target and its rivals (each once, those in the user's history
+  left out) for the best rollout of each group, averaged over the groups that have a signal. Rivals are items drawn from
+  the catalogue, or the targets of the batch's other samples.
 
 A batch is used for one step, so the policy that acted is the policy that learns: the old log-probabilities are the new
 ones, detached, and every ratio is 1. Rollouts without an advantage contribute nothing and are left out of the pass with
@@ -13,7 +14,7 @@ gradients; a batch in which no group has a signal takes no step. Steps are AdamW
 weight decay.
 
 Several processes share a batch: each rolls out its samples and computes their part of the gradient. What the losses are
-divided by and the targets of the softmax are the whole batch's, gradients are added up before they are clipped, and so
+divided by and the items of the softmax are the whole batch's, gradients are added up before they are clipped, and so
 all processes take the step that one would have taken.
 """
 
@@ -82,8 +83,16 @@ class Learner:
         self.weights = [weight for weight in policy.model.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.AdamW(self.weights, lr=grpo.learning_rate, weight_decay=0.0)
 
-    def update(self, samples: Sequence[Sample], catalogue: Tensor, noise: npt.NDArray[np.float64]) -> Learned:
+    def update(
+        self,
+        samples: Sequence[Sample],
+        catalogue: Tensor,
+        noise: npt.NDArray[np.float64],
+        rivals: Sequence[int] | None,
+    ) -> Learned:
         """Learn from B samples, with the catalogue's unit vectors (M, d) and sampling noise (B, G, T).
+
+        `rivals` are the items that targets are compared with in the item loss; None are the batch's targets.
 
         Raises ValueError when hidden states or gradients stop being finite.
         """
@@ -97,7 +106,7 @@ class Learner:
         groups, tokens = self._totals(sum(branch.best for branch in branches), int(episodes.sampled.sum()))
         losses, grad_norm = torch.zeros(2), 0.0
         if groups:
-            gradients, losses = self.gradients(own, episodes.prompts, branches)
+            gradients, losses = self.gradients(own, episodes.prompts, branches, rivals)
             grad_norm = self.step(gradients)
         return Learned(
             outcomes=_of_all_ranks(earned, self.ranks),
@@ -110,7 +119,11 @@ class Learner:
         )
 
     def gradients(
-        self, samples: Sequence[Sample], prompts: Sequence[Sequence[int]], branches: Sequence[Branch]
+        self,
+        samples: Sequence[Sample],
+        prompts: Sequence[Sequence[int]],
+        branches: Sequence[Branch],
+        rivals: Sequence[int] | None,
     ) -> tuple[list[Tensor], Tensor]:
         """Gradients of the loss, and the two losses (2,), gathered over micro-batches and ranks.
 
@@ -125,7 +138,7 @@ class Learner:
         )
         losses = torch.zeros(2)
         with with_gradients(self.policy, recompute=recomputes_activations(self.policy, self.grpo)):
-            contrast = Contrast.of(self.policy, self.items, samples, self.ranks, budget)
+            contrast = Contrast.of(self.policy, self.items, samples, self.ranks, budget, rivals)
             wanted = [*self.weights, contrast.vectors]
             gradients = [torch.zeros_like(tensor) for tensor in wanted]
 
@@ -178,29 +191,39 @@ class Learner:
 
 @dataclass(frozen=True)
 class Contrast:
-    """The targets of a batch as the items of a softmax (docs/method.md, section 7)."""
+    """Targets and their rivals as the items of a softmax (docs/method.md, section 7)."""
 
     vectors: Tensor
-    """(Y, d) unit vectors of the distinct targets as a leaf: what micro-batches compute with."""
+    """(Y, d) unit vectors of the distinct items as a leaf: what micro-batches compute with."""
     own: slice
     """Which of them this rank has embedded."""
     graph: Tensor
     """Those, with the graph that made them."""
     chosen: Tensor
-    """(B,) which of the targets is each sample's own, for this rank's part of the batch."""
+    """(B,) which of the items is each sample's target, for this rank's part of the batch."""
     masked: Tensor
-    """(B, Y), true for others' targets in a sample's history."""
+    """(B, Y), true for items that are not compared with a sample's target: no rivals, or in its history."""
 
     @classmethod
-    def of(cls, policy: Policy, items: Items, samples: Sequence[Sample], ranks: Ranks, budget: int) -> Contrast:
-        targets = sorted(set(ranks.gather([sample.target for sample in samples])))
-        own = ranks.share(len(targets))
-        graph = embed_with_gradient(policy, [items[target] for target in targets[own]], budget)
-        vectors = graph.new_zeros(len(targets), policy.hidden_size)
+    def of(
+        cls,
+        policy: Policy,
+        items: Items,
+        samples: Sequence[Sample],
+        ranks: Ranks,
+        budget: int,
+        rivals: Sequence[int] | None,
+    ) -> Contrast:
+        targets = ranks.gather([sample.target for sample in samples])
+        rivals = targets if rivals is None else rivals
+        compared = sorted({*targets, *rivals})
+        own = ranks.share(len(compared))
+        graph = embed_with_gradient(policy, [items[row] for row in compared[own]], budget)
+        vectors = graph.new_zeros(len(compared), policy.hidden_size)
         vectors[own] = graph.detach()
-        chosen = torch.tensor([targets.index(sample.target) for sample in samples], device=policy.device)
-        outside = [[target in sample.history and target != sample.target for target in targets] for sample in samples]
-        masked = torch.tensor(outside, device=policy.device)
+        chosen = torch.tensor([compared.index(sample.target) for sample in samples], device=policy.device)
+        allowed = [set(rivals).difference(sample.history) | {sample.target} for sample in samples]
+        masked = torch.tensor([[row not in rows for row in compared] for rows in allowed], device=policy.device)
         return cls(ranks.total(vectors).requires_grad_(), own, graph, chosen, masked)
 
     def log_probabilities(self, u: Tensor, owners: Sequence[int], *, tau: float) -> Tensor:

@@ -70,14 +70,19 @@ def plain_pass(policy: Policy, tokens: Sequence[int]) -> tuple[Tensor, Tensor]:
 
 
 def plain_loss(
-    learner: Learner, samples: Sequence[Sample], prompts: Sequence[list[int]], branches: Sequence[Branch]
+    learner: Learner,
+    samples: Sequence[Sample],
+    prompts: Sequence[list[int]],
+    branches: Sequence[Branch],
+    rivals: Sequence[int] | None,
 ) -> Tensor:
     policy, settings = learner.policy, learner.rollouts
     targets = {sample.target for sample in samples}
+    compared = targets if rivals is None else set(rivals)
     vectors = {}
-    for target in targets:
-        z = plain_pass(policy, item_prompt(policy, learner.items[target]))[1]
-        vectors[target] = z / z.norm()
+    for item in targets | compared:
+        z = plain_pass(policy, item_prompt(policy, learner.items[item]))[1]
+        vectors[item] = z / z.norm()
     token_terms, item_terms = [], []
     for branch in branches:
         sample, prompt = samples[branch.sample], prompts[branch.sample]
@@ -90,7 +95,7 @@ def plain_loss(
             token_terms.append(branch.advantage * torch.exp(log_probability - log_probability.detach()))
         if branch.best:
             u = z / z.norm()
-            others = targets - set(sample.history) | {sample.target}
+            others = compared - set(sample.history) | {sample.target}
             scores = {item: u @ vectors[item] / settings.tau for item in others}
             log_probability = scores[sample.target] - torch.logsumexp(torch.stack(list(scores.values())), 0)
             item_terms.append(branch.advantage * torch.exp(log_probability - log_probability.detach()))
@@ -99,6 +104,7 @@ def plain_loss(
     return GRPO.token_loss_weight * token_loss + GRPO.item_loss_weight * item_loss
 
 
+@pytest.mark.parametrize("rivals", [None, [0, 3, 5]], ids=["batch", "drawn"])
 @pytest.mark.parametrize("budget", [None, 500, 1], ids=["one batch", "several", "rollout by rollout"])
 def test_the_gradient_is_that_of_the_plain_definition(
     learner: Learner,
@@ -106,10 +112,11 @@ def test_the_gradient_is_that_of_the_plain_definition(
     prompts: list[list[int]],
     branches: list[Branch],
     budget: int | None,
+    rivals: list[int] | None,
 ) -> None:
     learner.grpo = GRPO.model_copy(update={"micro_batch_tokens": budget})
-    gradients, losses = learner.gradients(samples, prompts, branches)
-    expected = plain_loss(learner, samples, prompts, branches)
+    gradients, losses = learner.gradients(samples, prompts, branches, rivals)
+    expected = plain_loss(learner, samples, prompts, branches, rivals)
     for gradient, plain in zip(gradients, torch.autograd.grad(expected, learner.weights), strict=True):
         assert plain.abs().max() > 0
         torch.testing.assert_close(gradient, plain, rtol=1e-5, atol=1e-7)
@@ -123,9 +130,9 @@ def test_models_that_cannot_share_prompts_get_the_same_gradient(
     prompts: list[list[int]],
     branches: list[Branch],
 ) -> None:
-    shared, _ = learner.gradients(samples, prompts, branches)
+    shared, _ = learner.gradients(samples, prompts, branches, None)
     learner.policy.attention_only = False
-    apart, _ = learner.gradients(samples, prompts, branches)
+    apart, _ = learner.gradients(samples, prompts, branches, None)
     torch.testing.assert_close(shared, apart, rtol=1e-5, atol=1e-7)
 
 
@@ -144,7 +151,7 @@ def test_recomputing_activations_changes_no_gradient(
     for recompute in (False, True):
         learner.grpo = GRPO.model_copy(update={"gradient_checkpointing": recompute, "micro_batch_tokens": budget})
         passes.clear()
-        found.append((learner.gradients(samples, prompts, branches)[0], len(passes)))
+        found.append((learner.gradients(samples, prompts, branches, None)[0], len(passes)))
     (kept, once), (recomputed, again) = found
     assert again > once
     torch.testing.assert_close(recomputed, kept, rtol=1e-8, atol=1e-12)
@@ -164,7 +171,7 @@ def test_no_pass_has_more_tokens_than_the_bound(
     learner.policy.model.get_base_model().register_forward_pre_hook(
         lambda *hooked: sizes.append(hooked[2]["input_ids"].numel()), with_kwargs=True
     )
-    learner.gradients(samples, prompts, branches)
+    learner.gradients(samples, prompts, branches, None)
     assert len(sizes) > 4
     assert max(sizes) <= bound
 
@@ -173,7 +180,7 @@ def test_reasoning_tokens_get_a_gradient_of_their_own(
     learner: Learner, samples: list[Sample], prompts: list[list[int]], branches: list[Branch]
 ) -> None:
     learner.grpo = GRPO.model_copy(update={"item_loss_weight": 0.0})
-    gradients, _ = learner.gradients(samples, prompts, branches)
+    gradients, _ = learner.gradients(samples, prompts, branches, None)
     assert all(gradient.abs().max() > 0 for gradient in gradients)
 
 
@@ -192,7 +199,7 @@ def test_a_step_makes_good_reasoning_likelier_and_bad_reasoning_less_likely(
         return float(sum(value * each for value, each in zip(per_choice, log_probs.tolist(), strict=True)))
 
     before = worth()
-    learner.step(learner.gradients(samples, prompts, branches)[0])
+    learner.step(learner.gradients(samples, prompts, branches, None)[0])
     assert worth() > before
 
 
@@ -222,7 +229,7 @@ def test_what_counts_as_drawn_is_what_the_noise_drew(learner: Learner, samples: 
 
 def test_groups_without_a_signal_leave_the_weights_alone(learner: Learner, samples: list[Sample]) -> None:
     before = [weight.clone() for weight in learner.weights]
-    learned = learner.update(samples, ring_catalogue(learner), np.zeros((4, 4, 4)))
+    learned = learner.update(samples, ring_catalogue(learner), np.zeros((4, 4, 4)), None)
     assert learned.dead_groups == 4
     assert learned.grad_norm == learned.token_loss == learned.item_loss == 0
     assert all(torch.equal(weight, old) for weight, old in zip(learner.weights, before, strict=True))
@@ -233,15 +240,15 @@ def test_a_dead_group_takes_no_part_in_the_token_loss(
     learner: Learner, samples: list[Sample], prompts: list[list[int]], branches: list[Branch]
 ) -> None:
     learner.grpo = GRPO.model_copy(update={"item_loss_weight": 0.0})
-    with_dead, _ = learner.gradients(samples, prompts, branches)
+    with_dead, _ = learner.gradients(samples, prompts, branches, None)
     alive = [replace(branch, sample=branch.sample // 2) for branch in branches]
-    without, _ = learner.gradients(samples[::2], prompts[::2], alive)
+    without, _ = learner.gradients(samples[::2], prompts[::2], alive, None)
     torch.testing.assert_close(with_dead, without, rtol=1e-8, atol=1e-12)
 
 
 def test_only_lora_weights_move(learner: Learner, samples: list[Sample]) -> None:
     before = {name: weight.clone() for name, weight in learner.policy.model.named_parameters()}
-    learned = learner.update(samples, ring_catalogue(learner), np.random.default_rng(0).random((4, 4, 4)))
+    learned = learner.update(samples, ring_catalogue(learner), np.random.default_rng(0).random((4, 4, 4)), None)
     assert learned.grad_norm > 0
     moved = {name for name, weight in learner.policy.model.named_parameters() if not torch.equal(weight, before[name])}
     assert moved == {name for name in before if "lora_" in name}
@@ -250,7 +257,7 @@ def test_only_lora_weights_move(learner: Learner, samples: list[Sample]) -> None
 def test_a_batch_of_one_sample_has_no_contrast_but_still_learns_to_reason(
     learner: Learner, samples: list[Sample]
 ) -> None:
-    learned = learner.update(samples[:1], ring_catalogue(learner), np.random.default_rng(0).random((1, 4, 4)))
+    learned = learner.update(samples[:1], ring_catalogue(learner), np.random.default_rng(0).random((1, 4, 4)), None)
     assert learned.dead_groups == 0
     assert learned.grad_norm > 0
 

@@ -125,6 +125,27 @@ def test_half_a_checkpoint_is_not_taken_for_one(
     assert [folder.name for folder in sorted((tmp_path / "run").iterdir())] == ["adapter", "checkpoint-000002"]
 
 
+def test_targets_are_compared_with_other_items_in_every_update_the_same_ones_for_the_same_seed(
+    run: Callable[..., TrainResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[int] | None] = []
+    update = learner.Learner.update
+
+    def spy(self: learner.Learner, *arguments: Any) -> learner.Learned:
+        seen.append(arguments[-1])
+        return update(self, *arguments)
+
+    monkeypatch.setattr(learner.Learner, "update", spy)
+    for negatives in (2, 2, 100, None):
+        run(grpo=GRPO.model_copy(update={"item_negatives": negatives}), updates=4, resume=False)
+    few, again, all_items, none = seen[:4], seen[4:8], seen[8:12], seen[12:]
+    assert few == again
+    assert len({tuple(drawn or ()) for drawn in few}) > 1
+    assert all(drawn is not None and len(set(drawn)) == 2 for drawn in few)
+    assert [sorted(drawn or ()) for drawn in all_items] == 4 * [list(range(6))]
+    assert none == 4 * [None]
+
+
 def test_samples_come_in_the_order_given_in_every_epoch_and_none_is_left_out(
     run: Callable[..., TrainResult], dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
