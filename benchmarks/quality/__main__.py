@@ -14,12 +14,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.quality.arms import ARMS, FREE, KNOWN, MEASURED_BY
+from benchmarks.quality.arms import ARMS, FREE, KNOWN, MEASURED_BY, TRAINED_BY, everything
 from benchmarks.quality.costs import Cost
 from benchmarks.quality.data import divide, open_set
 from benchmarks.quality.pretrain import pretrain
 from benchmarks.quality.report import write_report
-from benchmarks.quality.runs import Bench, kept, measure, start, train_on, unscored
+from benchmarks.quality.runs import Bench, Scoring, kept, measure, start, train_on, unscored
 from benchmarks.quality.study import Study
 from minirec.data.wheels import cache_dir
 
@@ -88,19 +88,17 @@ def run_arm(bench: Bench, arm: str, seed: int) -> dict[str, Any]:
     def run() -> dict[str, Any]:
         measured, spent = unscored(bench), Cost()
         if arm not in FREE:
-            profile, vector = MEASURED_BY.get(arm, ("minirec", "gradient"))
-            measured, spent = measure(bench, seed, profile, vector)
+            measured, spent = measure(bench, seed, MEASURED_BY.get(arm, Scoring()))
         with spent.timed():
-            chosen = KNOWN[arm](measured, bench.study.size, seed)
+            rows = measured.rows[KNOWN[arm](measured, bench.study.size, seed)].tolist()
         selection = Cost(**asdict(spent))
-        done = train_on(bench, chosen, seed)
+        done = train_on(bench, rows, seed, **TRAINED_BY.get(arm, {}))
         total = selection + Cost(**done["cost"])
-        ids = bench.dataset.ids
-        picks = [ids[int(row)] for row in bench.parts.pool[chosen]]
+        picks = [bench.dataset.ids[row] for row in rows]
         bench.say(f"seed {seed}, {arm}: NDCG@10 {done['test']['ndcg']['10']:.4f}, {done['updates']} updates")
         return done | {"cost": asdict(total), "selection_cost": asdict(selection), "picks": picks}
 
-    budget = "" if arm == "full data" else f"-{bench.study.size}"
+    budget = "" if KNOWN[arm] is everything else f"-{bench.study.size}"
     return kept(bench.folder / f"seed-{seed}" / f"{arm.replace(' ', '-').replace(',', '')}{budget}.json", run)
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from api_schemas import SelectionCreate
 from api_schemas.selections import Baseline
 from benchmarks.quality.data import Rows
-from benchmarks.quality.proposals import PROPOSALS, TEACHER
-from minirec.selection.compose import Profile
+from benchmarks.quality.proposals import PROPOSALS
+from benchmarks.quality.runs import Scoring
 from worker.measured import Measured
 from worker.select import choose, choose_arms
 
@@ -44,18 +44,25 @@ def from_baseline(arm: Baseline) -> Choice:
 
 
 def request(size: int, seed: int, **settings: Any) -> SelectionCreate:
-    """A selection with these settings of `POST /v1/selections`."""
+    """A selection with these settings of `POST /v1/selections`: L and R alike where they say nothing else."""
     curriculum = {"seed": seed} | settings.get("curriculum", {})
-    body = settings | {"curriculum": curriculum, "size": size, "dataset_id": "ds_quality", "signals": "uploaded"}
+    weights = {"alpha": 1.0} | settings.get("weights", {})
+    body = settings | {
+        "curriculum": curriculum,
+        "weights": weights,
+        "size": size,
+        "dataset_id": "ds_quality",
+        "signals": "uploaded",
+    }
     return SelectionCreate.model_validate(body)
 
 
 def effort_with_coverage(measured: Measured, size: int, seed: int) -> Rows:
     """DEALRec's selection as far as it applies here: effort scores, and picks spread over their whole range.
 
-    Effort is the length of a sample's gradient. The range of the scores is cut into `STRATA` equal parts; starting
-    with the part that has the fewest samples, each gives its share of what is left of the budget, at random. DEALRec
-    adds an influence score of a small recommender trained beside it, which is left out here.
+    Effort is the length of a sample's teacher-forced gradient. The range of the scores is cut into `STRATA` equal
+    parts; starting with the part that has the fewest samples, each gives its share of what is left of the budget, at
+    random. DEALRec adds an influence score of a small recommender trained beside it, which is left out here.
     """
     vectors = measured.vectors
     if vectors is None:
@@ -100,17 +107,32 @@ ARMS: Final[dict[str, Choice]] = {
     "MiniRec": minirec(),
     "MiniRec without gate": minirec(weights={"gate": {"enabled": False}}),
     "MiniRec without R": minirec(without_vectors),
+    "MiniRec without L": minirec(weights={"alpha": 0.0}),
     "MiniRec without diversity": minirec(without_embeddings),
     "MiniRec without curriculum": minirec(curriculum={"group_size": 1}),
     "MiniRec paper profile": minirec(profile="paper"),
 }
 """In the order of the table. All but the first choose a budget's worth of samples."""
-KNOWN: Final = ARMS | PROPOSALS
-"""All that can be asked for by name."""
-FREE: Final = ("full data", "random")
-"""Arms that need no proxy and no scores."""
-MEASURED_BY: Final[dict[str, tuple[Profile, str]]] = {
-    "MiniRec paper profile": ("paper", "hvp"),
-    **dict.fromkeys(TEACHER, ("minirec", "teacher")),
+OTHERWISE: Final[dict[str, Choice]] = {
+    "MiniRec, R from advantages": minirec(),
+    "MiniRec without L, without proxy": minirec(weights={"alpha": 0.0}),
+    "MiniRec without L, half scored without proxy": minirec(weights={"alpha": 0.0}),
+    "full data, published loss over items": everything,
+    "random, published loss over items": from_baseline("random"),
 }
-"""Profile of the scoring and vector behind R of the arms that do not take MiniRec's."""
+"""Arms that score or train in another way."""
+KNOWN: Final = ARMS | PROPOSALS | OTHERWISE
+"""All that can be asked for by name."""
+FREE: Final = tuple(arm for arm in KNOWN if arm.startswith(("full data", "random")))
+"""Arms that need no proxy and no scores."""
+MEASURED_BY: Final = {
+    "MiniRec paper profile": Scoring("paper", "hvp"),
+    "MiniRec, R from advantages": Scoring(vector="gradient"),
+    "MiniRec without L, without proxy": Scoring(proxied=False),
+    "MiniRec without L, half scored without proxy": Scoring(proxied=False, part=0.5),
+}
+"""How the pool is scored for the arms that do not take MiniRec's way."""
+TRAINED_BY: Final[dict[str, dict[str, Any]]] = {
+    arm: {"item_negatives": None} for arm in KNOWN if arm.endswith("published loss over items")
+}
+"""Settings of GRPO in which the training of an arm differs."""

@@ -46,7 +46,7 @@ def find_set(folder: Path) -> DataFiles:
     return DataFiles(samples[0], items[0])
 
 
-def divide(dataset: Dataset, *, pool: int, valid: int, test: int, seed: int = 0) -> Parts:
+def divide(dataset: Dataset, *, pool: int, valid: int, test: int | None, seed: int = 0) -> Parts:
     """A random pool out of the training split and random parts of the other two, the same for the same seed."""
     train = dataset.pool(split="train", max_samples=None, seed=seed)
     chosen = dataset.pool(split="train", max_samples=pool, seed=seed)

@@ -1,7 +1,4 @@
-"""Other ways to make MiniRec's score, to find out which parts of the method hold it back.
-
-Each differs from the arm "MiniRec" in the one point that its name says.
-"""
+"""Other ways to make MiniRec's score, to find out which parts of the method hold it back."""
 
 from __future__ import annotations
 
@@ -21,8 +18,8 @@ GROUP_SIZE: Final = 64
 Score = Callable[[Measured], FloatArray]
 
 
-def scored_by(score: Score, *, diverse: bool = True, easy_first: bool = True) -> Callable[[Measured, int, int], Rows]:
-    """The gate, a choice by a score of its own (a diverse one, or the best), and the curriculum or a random order."""
+def scored_by(score: Score, *, diverse: bool = True) -> Callable[[Measured, int, int], Rows]:
+    """The gate, a choice by a score of its own (a diverse one, or the best), and the curriculum."""
 
     def pick(measured: Measured, size: int, seed: int) -> Rows:
         is_open = gate(measured.rewards, measured.hits) == OPEN
@@ -31,8 +28,6 @@ def scored_by(score: Score, *, diverse: bool = True, easy_first: bool = True) ->
             chosen = select_diverse(measured.embeddings, scores, size, eligible=is_open).indices
         else:
             chosen = np.lexsort((-scores, ~is_open))[:size]
-        if not easy_first:
-            return np.random.default_rng(seed).permutation(chosen)
         return curriculum(measured.rewards.mean(axis=1), chosen, groups=ceil(size / GROUP_SIZE), seed=seed)
 
     return pick
@@ -54,19 +49,16 @@ def product(measured: Measured) -> FloatArray:
     return learnability(measured.rewards) * representativeness(measured.vectors)
 
 
-def total(measured: Measured) -> FloatArray:
-    """L plus R, as MiniRec has it."""
-    return learnability(measured.rewards) + representativeness(measured.vectors)
-
-
 def agreement(measured: Measured) -> FloatArray:
     """R alone."""
     return representativeness(measured.vectors)
 
 
-def even(measured: Measured) -> FloatArray:
-    """No score: diversity alone."""
-    return np.ones(len(measured.rewards))
+def outcome_variance(measured: Measured) -> FloatArray:
+    """L as p(1 - p) of the rollouts' outcomes: zero where all hit or none does."""
+    assert measured.hits is not None
+    solved = measured.hits.mean(axis=1)
+    return min_max(solved * (1 - solved)) + representativeness(measured.vectors)
 
 
 def shortfall(measured: Measured) -> FloatArray:
@@ -75,18 +67,10 @@ def shortfall(measured: Measured) -> FloatArray:
 
 
 PROPOSALS: Final = {
-    "MiniRec, R teacher-forced": scored_by(total),
-    "MiniRec, R teacher-forced, mu at the pool's mean": scored_by(pool_mean),
-    "MiniRec, R teacher-forced and alone": scored_by(agreement),
-    "MiniRec, mu at the pool's mean": scored_by(pool_mean),
+    "MiniRec, L around the pool's mean": scored_by(pool_mean),
     "MiniRec, L from the group's spread": scored_by(spread),
-    "MiniRec, L times R": scored_by(product),
-    "MiniRec, R alone": scored_by(agreement),
-    "MiniRec, R alone, without curriculum": scored_by(agreement, easy_first=False),
-    "MiniRec, R alone, without diversity and curriculum": scored_by(agreement, diverse=False, easy_first=False),
-    "MiniRec, L + R, without diversity and curriculum": scored_by(total, diverse=False, easy_first=False),
-    "MiniRec, diversity alone": scored_by(even),
+    "MiniRec, L from outcome variance": scored_by(outcome_variance),
     "MiniRec, L as missing reward": scored_by(shortfall),
+    "MiniRec, L times R": scored_by(product),
+    "MiniRec, best by R": scored_by(agreement, diverse=False),
 }
-TEACHER: Final = tuple(name for name in PROPOSALS if "teacher-forced" in name)
-"""Those whose vectors are the gradients with A = 1 for every rollout."""

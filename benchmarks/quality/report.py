@@ -15,10 +15,10 @@ from benchmarks.quality.intervals import Bootstrap, FloatArray, Interval, ndcg_o
 Results = Mapping[str, Sequence[Mapping[str, Any]]]
 """Runs by arm, in the order of the seeds."""
 WIDE = 1000
-"""K of the reward: less is decided by what happens among the first ranks."""
+"""Cutoff of a second NDCG that sees more than the first ranks."""
 FULL, RANDOM = "full data", "random"
 COUNTS = ("updates", "best_update", "dead_groups")
-COLUMNS = ("arm", "seed", "ndcg5", "ndcg10", "ndcg20", "hr10", *COUNTS, "rollouts", "tokens", "seconds")
+COLUMNS = ("arm", "seed", "ndcg5", "ndcg10", "ndcg20", "ndcg1000", "hr10", *COUNTS, "rollouts", "tokens", "seconds")
 
 
 def write_report(start: Mapping[str, Any], results: Results, out: Path) -> str:
@@ -36,26 +36,28 @@ def write_report(start: Mapping[str, Any], results: Results, out: Path) -> str:
 def quality_table(start: Mapping[str, Any], results: Results) -> str:
     """One line per arm: quality with its interval, against full data and random, and what it cost."""
     ndcg = {arm: per_sample(runs) for arm, runs in results.items()}
+    wide = {arm: per_sample(runs, WIDE) for arm, runs in results.items()}
     boot = Bootstrap(*next(iter(ndcg.values())).shape)
     lines = [
-        "| arm | NDCG@10 | HR@10 | NDCG@1000 | of full data | against random | updates | rollouts | tokens (M) "
-        "| seconds | seconds, of full data |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| arm | NDCG@10 | of full data | against random | HR@10 | NDCG@1000 | NDCG@1000 against random | updates "
+        "| rollouts | tokens (M) | seconds | seconds, of full data |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     before = start["test"]
     whole = ndcg_of(before["ranks"], WIDE).mean()
-    shown_before = f"{before['ndcg']['10']:.4f} | {before['hr']['10']:.3f} | {whole:.4f}"
-    lines.append(f"| no training | {shown_before} | | | 0 | 0 | 0 | 0 | |")
+    shown_before = f"{before['ndcg']['10']:.4f} | | | {before['hr']['10']:.3f} | {whole:.4f}"
+    lines.append(f"| no training | {shown_before} | | 0 | 0 | 0 | 0 | |")
     for arm, runs in results.items():
         costs = [run["cost"] for run in runs]
         seconds = average(costs, "seconds")
         cells = [
             arm,
             shown(boot.mean(ndcg[arm]), "{:.4f}"),
-            f"{np.mean([run['test']['hr']['10'] for run in runs]):.3f}",
-            shown(boot.mean(per_sample(runs, WIDE)), "{:.4f}"),
             shown(boot.ratio(ndcg[arm], ndcg[FULL]), "{:.0%}") if FULL in ndcg and arm != FULL else "",
-            shown(boot.difference(ndcg[arm], ndcg[RANDOM]), "{:+.4f}") if RANDOM in ndcg and arm != RANDOM else "",
+            against_random(boot, arm, ndcg),
+            f"{np.mean([run['test']['hr']['10'] for run in runs]):.3f}",
+            shown(boot.mean(wide[arm]), "{:.4f}"),
+            against_random(boot, arm, wide),
             f"{np.mean([run['updates'] for run in runs]):.0f}",
             f"{average(costs, 'rollouts'):,.0f}",
             f"{average(costs, 'tokens') / 1e6:.2f}",
@@ -64,6 +66,13 @@ def quality_table(start: Mapping[str, Any], results: Results) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def against_random(boot: Bootstrap, arm: str, values: Mapping[str, FloatArray]) -> str:
+    """How much better an arm is than the random one, where there is one."""
+    if arm == RANDOM or RANDOM not in values:
+        return ""
+    return shown(boot.difference(values[arm], values[RANDOM]), "{:+.4f}")
 
 
 def per_sample(runs: Sequence[Mapping[str, Any]], k: int = 10) -> FloatArray:
@@ -87,7 +96,8 @@ def write_runs(results: Results, path: Path) -> None:
         for arm, runs in results.items():
             for run in runs:
                 ndcg, hr, cost = run["test"]["ndcg"], run["test"]["hr"], run["cost"]
-                quality = [f"{value:.6f}" for value in (ndcg["5"], ndcg["10"], ndcg["20"], hr["10"])]
+                wide = float(ndcg_of(run["test"]["ranks"], WIDE).mean())
+                quality = [f"{value:.6f}" for value in (ndcg["5"], ndcg["10"], ndcg["20"], wide, hr["10"])]
                 counts = [run[name] for name in COUNTS]
                 writer.writerow(
                     [arm, run["seed"], *quality, *counts, cost["rollouts"], cost["tokens"], f"{cost['seconds']:.1f}"]

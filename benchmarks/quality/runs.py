@@ -1,7 +1,7 @@
 """Proxy, scoring and training, with the functions that the workers call, and what each of them cost.
 
-Whatever is done is written down whole, under a name made of all that it depends on: a run that was killed goes on where
-it was, arm by arm and seed by seed.
+Whatever is done is written down whole, under a name made of the settings that it depends on: a run that was killed goes
+on where it was, arm by arm and seed by seed. One process at a time works on a seed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
 import numpy as np
 
@@ -35,6 +36,24 @@ from minirec.training.grpo import TrainResult, UpdateMetrics, train
 from minirec.training.proxy import draw_proxy_rows
 from minirec.training.validation import Validation
 from worker.measured import Measured
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How the pool is measured for an arm."""
+
+    profile: Profile = "minirec"
+    vector: Literal["gradient", "hvp", "teacher"] = "teacher"
+    """The one behind R, and behind the arms that look at the length of gradients."""
+    proxied: bool = True
+    """False: rolled out by the model as it is."""
+    part: float = 1.0
+    """A random part of the pool is scored; the rest cannot be chosen."""
+
+    @property
+    def name(self) -> str:
+        """Of what is measured, whichever of the vectors is looked at."""
+        return f"{self.profile}{'' if self.proxied else '-unproxied'}{'' if self.part == 1 else f'-{self.part}'}"
 
 
 @dataclass(frozen=True)
@@ -96,15 +115,18 @@ def unscored(bench: Bench) -> Measured:
     return Measured(bench.parts.pool, np.zeros((size, 1)), None, np.zeros(size, np.int8), None, None)
 
 
-def measure(bench: Bench, seed: int, profile: Profile, vector: str) -> tuple[Measured, Cost]:
-    """Score the pool under a proxy, and what the two cost together; `vector` is the one behind R."""
-    proxy, cost = proxy_of(bench, seed)
-    folder = bench.folder / f"seed-{seed}"
-    arrays = folder / f"scores-{profile}.npz"
+def measure(bench: Bench, seed: int, scoring: Scoring) -> tuple[Measured, Cost]:
+    """Score the pool, or a part of it, and what that cost, the proxy included."""
+    proxy, cost = proxy_of(bench, seed) if scoring.proxied else (None, Cost())
+    profile, arrays = scoring.profile, bench.folder / f"seed-{seed}" / f"scores-{scoring.name}.npz"
+    size = len(bench.parts.pool)
+    # Not the stream of the proxy's samples and of the random picks.
+    part = np.sort(np.random.default_rng([seed, 1]).permutation(size)[: round(scoring.part * size)])
+    rows = bench.parts.pool[part]
 
     def run() -> dict[str, Any]:
         study, spent = bench.study, Cost()
-        samples = bench.samples(bench.parts.pool)
+        samples = bench.samples(rows)
         with spent.timed():
             policy = bench.policy(proxy)
             catalogue = embed_items(policy, bench.dataset.items)
@@ -114,6 +136,7 @@ def measure(bench: Bench, seed: int, profile: Profile, vector: str) -> tuple[Mea
         greedy = len(samples) if profile == "paper" else 0
         spent.rollouts = scored.reward.size + greedy
         spent.tokens = int(scored.prompt_tokens.sum() + scored.generated_tokens.sum()) + greedy * study.new_tokens
+        arrays.parent.mkdir(parents=True, exist_ok=True)
         np.savez(
             arrays,
             rewards=scored.reward,
@@ -127,10 +150,10 @@ def measure(bench: Bench, seed: int, profile: Profile, vector: str) -> tuple[Mea
         )
         return asdict(spent)
 
-    cost = cost + Cost(**kept(folder / f"scores-{profile}.json", run))
+    cost = cost + Cost(**kept(arrays.with_suffix(".json"), run))
     with np.load(arrays) as found:
         names = ("rewards", "hits", "signal", "embeddings", "target_probability")
-        return Measured(bench.parts.pool, vectors=found[vector], **{name: found[name] for name in names}), cost
+        return Measured(rows, vectors=found[scoring.vector], **{name: found[name] for name in names}), cost
 
 
 def proxy_of(bench: Bench, seed: int) -> tuple[Path, Cost]:
@@ -156,24 +179,23 @@ def proxy_of(bench: Bench, seed: int) -> tuple[Path, Cost]:
     return out / "adapter", Cost(**kept(bench.folder / f"seed-{seed}" / "proxy.json", run))
 
 
-def train_on(bench: Bench, chosen: Rows, seed: int) -> dict[str, Any]:
-    """Train on samples at these positions of the pool, in their order, and rank the test targets."""
+def train_on(bench: Bench, rows: Sequence[int], seed: int, **settings: Any) -> dict[str, Any]:
+    """Train on these samples in their order, and rank the test targets; `settings` are those of GRPO that differ."""
     study, spent = bench.study, Cost()
-    rows = bench.parts.pool[chosen].tolist()
-    scratch = bench.folder / f"seed-{seed}" / "training"
-    shutil.rmtree(scratch, ignore_errors=True)
-    policy = bench.policy()
-    with spent.timed():
-        result = train(
-            policy,
-            dataset=bench.dataset,
-            rows=rows,
-            rollouts=study.rollouts(seed),
-            grpo=study.grpo(seed),
-            epochs=study.epochs,
-            out=scratch,
-            validation=Validation(bench.parts.valid.tolist(), study.every, study.stopping),
-        )
+    with TemporaryDirectory() as scratch:
+        policy = bench.policy()
+        with spent.timed():
+            result = train(
+                policy,
+                dataset=bench.dataset,
+                rows=rows,
+                rollouts=study.rollouts(seed),
+                grpo=study.grpo(seed).model_copy(update=settings),
+                epochs=study.epochs,
+                out=Path(scratch),
+                validation=Validation(bench.parts.valid.tolist(), study.every(len(rows)), study.stopping),
+            )
+        tested = _rank_test(bench, bench.policy(result.adapter))
     return {
         "updates": result.updates,
         "best_update": result.best_update,
@@ -182,7 +204,7 @@ def train_on(bench: Bench, chosen: Rows, seed: int) -> dict[str, Any]:
         "rewards": [metrics.reward_mean for metrics in result.metrics],
         "dead_groups": sum(metrics.dead_groups for metrics in result.metrics),
         "cost": asdict(spent + _rollouts_of(bench, rows, result)),
-        "test": _shown(_rank_test(bench, bench.policy(result.adapter))),
+        "test": _shown(tested),
     }
 
 

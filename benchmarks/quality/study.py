@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from api_schemas.selections import RolloutSettings
+from api_schemas.selections import RolloutSettings, SelectionCreate
 from api_schemas.training import GrpoSettings, ProxyGrpoSettings, ProxySettings
 from api_schemas.training_jobs import EarlyStopping
 
@@ -21,16 +22,20 @@ class Study:
     """Part of the pool that an arm may train on."""
     pool: int = 1000
     valid: int = 512
-    test: int = 1245
+    test: int | None = None
+    """None: all."""
     epochs: int = 8
-    every: int = 20
-    """Updates between two evaluations on validation samples."""
-    patience: int = 3
+    epochs_between: int = 2
+    """Epochs of an arm's own samples between two evaluations on validation samples."""
+    patience: int = 2
     """Evaluations without a rise after which training ends."""
-    pretraining_steps: int = 15
-    learning_rate: float = 3e-5
+    pretraining_steps: int = 150
+    learning_rate: float = 1e-4
     proxy_updates: int = 30
     new_tokens: int = 8
+    ndcg_k: int = 150
+    """Beyond this rank a rollout earns nothing. In a catalogue of 1,681 items about as many samples then never earn
+    anything as in the paper's pool."""
 
     @property
     def size(self) -> int:
@@ -43,18 +48,26 @@ class Study:
 
     def rollouts(self, seed: int) -> RolloutSettings:
         """Groups of four, short ones."""
-        return RolloutSettings(max_new_tokens=self.new_tokens, seed=seed)
+        return RolloutSettings(max_new_tokens=self.new_tokens, ndcg_k=self.ndcg_k, seed=seed)
 
     def grpo(self, seed: int) -> GrpoSettings:
         """The training that every arm gets."""
         return GrpoSettings(learning_rate=self.learning_rate, seed=seed)
 
+    def every(self, samples: int) -> int:
+        """Updates between two evaluations of an arm with so many samples."""
+        return self.epochs_between * -(-samples // self.grpo(0).batch_size)
+
     def proxy(self, seed: int) -> ProxySettings:
-        """A short run of the same training on a random part of the pool."""
-        grpo = ProxyGrpoSettings(learning_rate=self.learning_rate, seed=seed)
+        """A short run of the same training, at the service's rate for it, on a random part of the pool."""
+        grpo = ProxyGrpoSettings(seed=seed)
         return ProxySettings(samples=self.proxy_updates * grpo.batch_size, updates=self.proxy_updates, grpo=grpo)
 
     def fingerprint(self, *without: str) -> str:
-        """A short name for the setting, leaving these fields out."""
-        shown = {name: value for name, value in asdict(self).items() if name not in without}
+        """A short name for the setting and the service's defaults that it takes over, leaving these fields out."""
+        chosen_by = SelectionCreate(dataset_id="ds_quality", signals="uploaded", size=1)
+        shown: dict[str, Any] = {name: value for name, value in asdict(self).items() if name not in without}
+        shown |= {"selection": chosen_by.model_dump(mode="json", include={"weights", "curriculum"})}
+        shown |= {"rollouts": self.rollouts(0).model_dump(mode="json")}
+        shown |= {"training": self.grpo(0).identity(), "proxy": self.proxy(0).identity()}
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:10]

@@ -24,7 +24,8 @@ from tests.builders import tiny_model, with_splits, write_files
 from worker.measured import Measured
 
 PAPER = "MiniRec paper profile"
-TEACHER = "MiniRec, R teacher-forced"
+UNPROXIED = "MiniRec without L, without proxy"
+HALF = "MiniRec without L, half scored without proxy"
 
 
 def measured(n: int = 60, *, seed: int = 0) -> Measured:
@@ -56,7 +57,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture
 def bench(dataset: Dataset, tmp_path: Path) -> Bench:
-    study = Study("tiny", pool=24, valid=6, test=6, epochs=1, every=2, proxy_updates=1, new_tokens=3, budget=0.25)
+    study = Study("tiny", pool=24, valid=6, test=6, epochs=1, proxy_updates=1, new_tokens=3, budget=0.25)
     parts = divide(dataset, pool=study.pool, valid=study.valid, test=study.test)
     return Bench(study, dataset, parts, tiny_model(tmp_path), tmp_path / "results", lambda _: None)
 
@@ -153,7 +154,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
 
 
 def test_arms_run_to_a_table_and_a_second_run_trains_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    arms = ("full data", "random", "MiniRec", PAPER, TEACHER)
+    arms = ("full data", "random", "MiniRec", PAPER, HALF, UNPROXIED)
     results = {arm: [quality.run_arm(bench, arm, 0) | {"seed": 0}] for arm in arms}
     by_arm = {arm: found[0] for arm, found in results.items()}
     group = bench.study.rollouts(0).group_size
@@ -161,7 +162,8 @@ def test_arms_run_to_a_table_and_a_second_run_trains_nothing(bench: Bench, monke
     assert by_arm["full data"]["cost"]["rollouts"] == 24 * group
     assert by_arm["MiniRec"]["cost"]["rollouts"] == (8 + 24 + 6) * group
     assert by_arm[PAPER]["cost"]["rollouts"] == (8 + 24 + 6) * group + 24
-    assert by_arm[TEACHER]["cost"]["rollouts"] == by_arm["MiniRec"]["cost"]["rollouts"]
+    assert by_arm[HALF]["cost"]["rollouts"] == (12 + 6) * group
+    assert by_arm[UNPROXIED]["cost"]["rollouts"] == (24 + 6) * group
     assert len(by_arm["MiniRec"]["picks"]) == 6
 
     out = bench.folder / "report"
@@ -176,6 +178,23 @@ def test_arms_run_to_a_table_and_a_second_run_trains_nothing(bench: Bench, monke
 def test_another_seed_is_another_run(bench: Bench) -> None:
     first, second = (quality.run_arm(bench, "random", seed) for seed in (0, 1))
     assert first["picks"] != second["picks"]
+
+
+def test_only_the_scored_part_of_the_pool_can_be_chosen_from(bench: Bench) -> None:
+    whole, _ = runs.measure(bench, 0, runs.Scoring())
+    half, cost = runs.measure(bench, 0, runs.Scoring(part=0.5))
+    assert cost.rollouts == (8 + 12) * bench.study.rollouts(0).group_size
+    assert len(half.rows) == 12
+    at = np.searchsorted(whole.rows, half.rows)
+    assert whole.rows[at].tolist() == half.rows.tolist()
+    for name in ("rewards", "hits", "vectors", "embeddings"):
+        of_whole, of_half = (np.asarray(found, float) for found in (getattr(whole, name)[at], getattr(half, name)))
+        np.testing.assert_allclose(of_half, of_whole, rtol=1e-4, atol=1e-5)
+
+
+def test_arms_are_validated_after_as_many_epochs_of_their_own() -> None:
+    study = Study("movielens", epochs_between=2)
+    assert (study.every(1000), study.every(100)) == (250, 26)
 
 
 def test_a_setting_has_its_own_results() -> None:
