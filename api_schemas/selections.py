@@ -79,15 +79,16 @@ class GateSettings(Request):
 class WeightSettings(Request):
     """How learnability and representativeness make a score (docs/method.md, sections 3 to 5)."""
 
-    alpha: Annotated[float, Field(ge=0)] = 1.0
-    """score = alpha * L + R."""
+    alpha: Annotated[float, Field(ge=0)] | None = None
+    """score = alpha * L + R. Null: 0 beside teacher-forced vectors, where the gate is all that L has to say; else 1."""
     mu: float = 0.5
     """Mean reward at which a sample is most learnable."""
     sigma: Annotated[float, Field(gt=0)] | None = None
     """Width of the learnability bell; null takes the pool's standard deviation, floored."""
     vector: Literal["gradient", "hvp", "teacher"] | None = None
-    """Vector behind R: the policy gradient (default of `minirec`), the Hessian-vector product (`paper`), or the
-    gradient towards the target whatever the rollouts earned (`teacher`)."""
+    """Vector behind R: the gradient towards the target whatever the rollouts earned (`teacher`, default of `minirec`),
+    the policy gradient with the rollouts' advantages (`gradient`, default for prompts), or the Hessian-vector product
+    (`hvp`, default of `paper`)."""
     gate: GateSettings = GateSettings()
 
 
@@ -199,7 +200,8 @@ class SelectionResult(Response):
     backfilled: int
     """Selected although gated, because the open samples ran out."""
     signal: dict[str, int]
-    """Where the representativeness vectors came from: `policy`, `teacher` or `none`."""
+    """Samples by what their representativeness vector is made of: the rollouts' advantages (`policy`), the target
+    whatever they earned (`teacher`), or nothing (`none`)."""
     reward_mean: float
     reward_std: float
     selected_reward_mean: float

@@ -43,14 +43,18 @@ def load_scored(store: Store, request: SelectionCreate, scoring: str) -> Measure
     units, spec = store.jobs.group(plan.scoring_group(scoring))
     name = vector_name(request)
     shards = (store.blobs.get_arrays(plan.shard_blob(spec, shard)) for shard in range(units))
-    vectors, embeddings = zip(*((arrays[name], arrays["embedding"]) for arrays in shards), strict=True)
+    of_shards = [(arrays[name], arrays["embedding"]) for arrays in shards]
+    vectors, embeddings = (np.concatenate(parts) for parts in zip(*of_shards, strict=True))
+    signal = scores["signal"]
+    if name == "teacher":
+        signal = np.where(vectors.any(axis=1), SIGNALS.index("teacher"), SIGNALS.index("none")).astype(signal.dtype)
     return Measured(
         rows=store.blobs.get_arrays(plan.pool_blob(scoring))["rows"],
         rewards=scores["reward"],
         hits=scores["hit"].astype(bool) if "hit" in scores else scores["ndcg"] > 0,
-        signal=scores["signal"],
-        vectors=np.concatenate(vectors),
-        embeddings=np.concatenate(embeddings),
+        signal=signal,
+        vectors=vectors,
+        embeddings=embeddings,
         target_probability=scores.get("target_probability"),
     )
 
@@ -75,5 +79,9 @@ def load_uploaded(store: Store, signals: str, pool: str) -> Measured:
 
 
 def vector_name(request: SelectionCreate) -> str:
-    """The vector behind representativeness: as asked, else the profile's own."""
-    return request.weights.vector or ("hvp" if request.profile == "paper" else "gradient")
+    """The vector behind representativeness: as asked, else the profile's own. Prompts have no teacher-forced ones."""
+    if request.weights.vector is not None:
+        return request.weights.vector
+    if request.profile == "paper":
+        return "hvp"
+    return "teacher" if request.rewards is None else "gradient"

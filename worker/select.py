@@ -14,7 +14,7 @@ from minirec.selection.gate import HIT_REWARD
 from minirec.store import names
 from minirec.store.columns import Columns
 from minirec.store.machine import Outcome
-from worker.measured import Measured, load_scored, load_uploaded
+from worker.measured import Measured, load_scored, load_uploaded, vector_name
 from worker.prepare import subset_size
 from worker.work import UnitError, Work
 
@@ -50,7 +50,7 @@ def choose(request: SelectionCreate, measured: Measured) -> Selection:
         embeddings=measured.embeddings,
         k=subset_size(request.size, len(measured.rows)),
         profile=request.profile,
-        alpha=weights.alpha,
+        alpha=alpha_of(request),
         mu=weights.mu,
         sigma=weights.sigma,
         gated=gate.enabled,
@@ -59,6 +59,17 @@ def choose(request: SelectionCreate, measured: Measured) -> Selection:
         group_size=request.curriculum.group_size,
         seed=request.curriculum.seed,
     )
+
+
+def alpha_of(request: SelectionCreate) -> float:
+    """Weight of L beside R: as asked, else 0 beside teacher-forced gradients and 1 beside any other R, or none.
+
+    Why: docs/results.md, "What came out".
+    """
+    if request.weights.alpha is not None:
+        return request.weights.alpha
+    scored_here = request.signals is None and request.profile == "minirec"
+    return 0.0 if scored_here and vector_name(request) == "teacher" else 1.0
 
 
 def choose_arms(request: SelectionCreate, measured: Measured, size: int) -> dict[str, Any]:

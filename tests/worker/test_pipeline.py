@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from api_schemas.selections import SIGNALS, SelectionCreate
 from tests.worker.bench import Bench
 from worker import score
+from worker.select import alpha_of
 
 
 def test_a_selection_runs_through_its_stages(bench: Bench) -> None:
@@ -44,6 +46,34 @@ def test_another_size_does_not_touch_the_model(bench: Bench, monkeypatch: pytest
     assert (bench.result(second)["picked_rank"] >= 0).sum() == 20
     np.testing.assert_array_equal(bench.result(first)["rewards"], bench.result(second)["rewards"])
     assert bench.store.jobs.get(second).fields["cached:scoring"] == "48"
+
+
+def test_representativeness_is_of_teacher_forced_gradients_unless_another_vector_is_asked_for(bench: Bench) -> None:
+    jobs = {name: bench.create(weights={"vector": name}) for name in (None, "teacher", "gradient")}
+    bench.hear()
+    default, teacher, advantages = (bench.result(job) for job in jobs.values())
+    np.testing.assert_array_equal(default["representativeness"], teacher["representativeness"])
+    assert not np.allclose(default["representativeness"], advantages["representativeness"])
+    assert set(default["signal"]) == {SIGNALS.index("teacher")}
+    assert SIGNALS.index("policy") in advantages["signal"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "alpha"),
+    [
+        ({}, 0.0),
+        ({"weights": {"alpha": 0.5}}, 0.5),
+        ({"weights": {"vector": "gradient"}}, 1.0),
+        ({"profile": "paper"}, 1.0),
+        ({"profile": "paper", "weights": {"vector": "teacher"}}, 1.0),
+        ({"rewards": [{"name": "exact_answer"}]}, 1.0),
+        ({"signals": "uploaded", "model": None}, 1.0),
+    ],
+)
+def test_learnability_counts_where_nothing_steadier_does(settings: dict[str, Any], alpha: float) -> None:
+    model = {"source": "local", "id": "tiny"}
+    request = SelectionCreate.model_validate({"dataset_id": "ds_1", "size": 4, "model": model} | settings)
+    assert alpha_of(request) == alpha
 
 
 def test_selections_that_run_together_share_their_shards(bench: Bench) -> None:
