@@ -86,12 +86,11 @@ def run_arm(bench: Bench, arm: str, seed: int) -> dict[str, Any]:
     """One arm under one seed: choose, train, rank; what it cost includes proxy, scoring and choice."""
 
     def run() -> dict[str, Any]:
-        measured, spent = unscored(bench), Cost()
+        measured, selection = unscored(bench), Cost()
         if arm not in FREE:
-            measured, spent = measure(bench, seed, MEASURED_BY.get(arm, Scoring()))
-        with spent.timed():
+            measured, selection = measure(bench, seed, MEASURED_BY.get(arm, Scoring()))
+        with selection.timed():
             rows = measured.rows[KNOWN[arm](measured, bench.study.size, seed)].tolist()
-        selection = Cost(**asdict(spent))
         done = train_on(bench, rows, seed, **TRAINED_BY.get(arm, {}))
         total = selection + Cost(**done["cost"])
         picks = [bench.dataset.ids[row] for row in rows]

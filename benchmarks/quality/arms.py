@@ -115,12 +115,13 @@ ARMS: Final[dict[str, Choice]] = {
 """In the order of the table. All but the first choose a budget's worth of samples."""
 OTHERWISE: Final[dict[str, Choice]] = {
     "MiniRec, R from advantages": minirec(),
+    "MiniRec, best by R": minirec(without_embeddings, weights={"alpha": 0.0}),
     "MiniRec without L, without proxy": minirec(weights={"alpha": 0.0}),
     "MiniRec without L, half scored without proxy": minirec(weights={"alpha": 0.0}),
     "full data, published loss over items": everything,
     "random, published loss over items": from_baseline("random"),
 }
-"""Arms that score or train in another way."""
+"""Arms beside the table's that leave more out, or score or train in another way."""
 KNOWN: Final = ARMS | PROPOSALS | OTHERWISE
 """All that can be asked for by name."""
 FREE: Final = tuple(arm for arm in KNOWN if arm.startswith(("full data", "random")))
@@ -133,6 +134,7 @@ MEASURED_BY: Final = {
 }
 """How the pool is scored for the arms that do not take MiniRec's way."""
 TRAINED_BY: Final[dict[str, dict[str, Any]]] = {
-    arm: {"item_negatives": None} for arm in KNOWN if arm.endswith("published loss over items")
+    "full data, published loss over items": {"item_negatives": None},
+    "random, published loss over items": {"item_negatives": None},
 }
 """Settings of GRPO in which the training of an arm differs."""

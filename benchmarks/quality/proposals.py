@@ -6,8 +6,6 @@ from collections.abc import Callable
 from math import ceil
 from typing import Final
 
-import numpy as np
-
 from benchmarks.quality.data import Rows
 from minirec.selection import curriculum, gate, learnability, representativeness, select_diverse
 from minirec.selection.checks import FloatArray, min_max
@@ -18,16 +16,12 @@ GROUP_SIZE: Final = 64
 Score = Callable[[Measured], FloatArray]
 
 
-def scored_by(score: Score, *, diverse: bool = True) -> Callable[[Measured, int, int], Rows]:
-    """The gate, a choice by a score of its own (a diverse one, or the best), and the curriculum."""
+def scored_by(score: Score) -> Callable[[Measured, int, int], Rows]:
+    """The gate, a diverse choice by a score of its own, and the curriculum."""
 
     def pick(measured: Measured, size: int, seed: int) -> Rows:
         is_open = gate(measured.rewards, measured.hits) == OPEN
-        scores = score(measured)
-        if diverse:
-            chosen = select_diverse(measured.embeddings, scores, size, eligible=is_open).indices
-        else:
-            chosen = np.lexsort((-scores, ~is_open))[:size]
+        chosen = select_diverse(measured.embeddings, score(measured), size, eligible=is_open).indices
         return curriculum(measured.rewards.mean(axis=1), chosen, groups=ceil(size / GROUP_SIZE), seed=seed)
 
     return pick
@@ -49,11 +43,6 @@ def product(measured: Measured) -> FloatArray:
     return learnability(measured.rewards) * representativeness(measured.vectors)
 
 
-def agreement(measured: Measured) -> FloatArray:
-    """R alone."""
-    return representativeness(measured.vectors)
-
-
 def outcome_variance(measured: Measured) -> FloatArray:
     """L as p(1 - p) of the rollouts' outcomes: zero where all hit or none does."""
     assert measured.hits is not None
@@ -72,5 +61,4 @@ PROPOSALS: Final = {
     "MiniRec, L from outcome variance": scored_by(outcome_variance),
     "MiniRec, L as missing reward": scored_by(shortfall),
     "MiniRec, L times R": scored_by(product),
-    "MiniRec, best by R": scored_by(agreement, diverse=False),
 }
