@@ -39,6 +39,9 @@ class Stage:
     """What the units hold together, in samples or items: the denominator of progress."""
     spec: str
     """JSON that the handler reads; the first job to open the group decides it."""
+    outputs: tuple[str, ...] = ()
+    """Everything that the group's units write: blob names and prefixes (`scorings/x/`, ending in a slash), and columns
+    (`columns:scores:x`). They are deleted when no job names the group any more."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
