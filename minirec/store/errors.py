@@ -27,3 +27,11 @@ class ColumnsCorruptError(StoreError):
 
 class NotFoundError(StoreError):
     """No such record."""
+
+
+class InUseError(StoreError):
+    """A job cannot be deleted: it has not ended, or a job that has not ended needs it."""
+
+    def __init__(self, job: str, *, by: str) -> None:
+        super().__init__(f"{job} has not ended" if by == job else f"{by} needs {job} and has not ended")
+        self.by = by
