@@ -23,11 +23,12 @@ test: lint ## Everything that CI runs: lint, then all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
 
 .PHONY: lint
-lint: $(VENV)/.dev ## Style, types, import rules
+lint: $(VENV)/.dev ## Style, types, import rules, generated code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/unasync.py --check
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Print the benchmarks' tables

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -15,6 +15,7 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 
 from minirec import __version__
+from minirec.client.bodies import AsyncBody, Body
 from minirec.client.errors import (
     APIConnectionError,
     APIResponseError,
@@ -53,6 +54,8 @@ class Call:
     files: Mapping[str, Any] | None = None
     read_timeout: float | None = None
     """Seconds to wait for the answer where that is longer than the client's own."""
+    on_chunk: Callable[[], None] | None = None
+    """Called after each part of `files` that was sent."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +102,11 @@ class Config:
     def request(
         self, http: httpx2.Client | httpx2.AsyncClient, call: Call, headers: Mapping[str, str]
     ) -> httpx2.Request:
-        """One attempt's request. Files are read from their start, so it can be built again."""
+        """Build one attempt's request. Files are read from their start, so it can be built again."""
         timeout = self.timeout.as_dict()
         if call.read_timeout is not None and timeout["read"] is not None:
             timeout["read"] = max(call.read_timeout, timeout["read"])
-        return http.build_request(
+        request = http.build_request(
             call.method,
             self.base_url + call.path,
             params={name: value for name, value in call.params.items() if value is not None},
@@ -113,6 +116,11 @@ class Config:
             files=call.files,
             timeout=httpx2.Timeout(**timeout),
         )
+        if call.on_chunk is not None:
+            assert isinstance(request.stream, Iterable), "a form with files is read in a thread, by both clients"
+            kind = AsyncBody if isinstance(http, httpx2.AsyncClient) else Body
+            request.stream = kind(request.stream, call.on_chunk)
+        return request
 
 
 def timeout_of(seconds: float | httpx2.Timeout) -> httpx2.Timeout:

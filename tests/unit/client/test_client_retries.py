@@ -11,6 +11,8 @@ import pytest
 from minirec.client import APIConnectionError, APIStatusError, APITimeoutError, ConflictError, MiniRec
 from tests.unit.client.scripted_service import Script, problem, selection_json
 
+pytestmark = pytest.mark.usefixtures("both_clients")
+
 OK = httpx2.Response(200, json=selection_json())
 
 

@@ -9,10 +9,10 @@ from typing import Self
 import httpx2
 
 from api_schemas import Version
-from minirec.client.async_datasets import AsyncDatasets
-from minirec.client.async_selections import AsyncSelections
-from minirec.client.async_training_jobs import AsyncTrainingJobs
-from minirec.client.async_transport import AsyncTransport
+from minirec.client._async.datasets import AsyncDatasets
+from minirec.client._async.selections import AsyncSelections
+from minirec.client._async.training_jobs import AsyncTrainingJobs
+from minirec.client._async.transport import AsyncTransport
 from minirec.client.core import DEFAULT_RETRIES, DEFAULT_TIMEOUT, Call, Config
 
 

@@ -1,3 +1,4 @@
+# Generated from ../_async by scripts/unasync.py. Do not edit.
 """`MiniRec`, the client: reaches a MiniRec service over HTTP."""
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from typing import Self
 import httpx2
 
 from api_schemas import Version
+from minirec.client._sync.datasets import Datasets
+from minirec.client._sync.selections import Selections
+from minirec.client._sync.training_jobs import TrainingJobs
+from minirec.client._sync.transport import Transport
 from minirec.client.core import DEFAULT_RETRIES, DEFAULT_TIMEOUT, Call, Config
-from minirec.client.datasets import Datasets
-from minirec.client.selections import Selections
-from minirec.client.training_jobs import TrainingJobs
-from minirec.client.transport import Transport
 
 
 class MiniRec:
