@@ -29,13 +29,13 @@ class AsyncTransport:
 
     async def get(self, call: Call, model: type[M], retries: int | None = None) -> M:
         """Return the answer to a call as `model`; `retries` replaces the client's own limit."""
-        response = await self._send(call, Retries(self.config.max_retries if retries is None else retries))
+        response = await self._send(call, self.config.retries(call, retries))
         return parse(response, model)
 
     @asynccontextmanager
     async def stream(self, call: Call, retries: Retries | None = None) -> AsyncIterator[httpx2.Response]:
         """Open an answer whose body has not been read yet."""
-        response = await self._send(call, retries or Retries(self.config.max_retries), stream=True)
+        response = await self._send(call, retries or self.config.retries(call), stream=True)
         try:
             yield response
         finally:
@@ -43,7 +43,7 @@ class AsyncTransport:
 
     async def copy(self, call: Call, file: IO[bytes]) -> httpx2.Response:
         """Write an answer's body to `file`, from its start again where the connection breaks; return the answer."""
-        retries = Retries(self.config.max_retries)
+        retries = self.config.retries(call)
         while True:
             try:
                 async with self.stream(call, retries) as response:

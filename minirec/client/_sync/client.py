@@ -21,7 +21,8 @@ class MiniRec:
     """A MiniRec service.
 
     `api_key` and `base_url` come from `MINIREC_API_KEY` and `MINIREC_BASE_URL` unless given. `timeout` is in seconds,
-    per attempt; after connection errors, timeouts, 408, 429 and 5xx a call is sent again up to `max_retries` times.
+    per attempt; after connection errors, timeouts, 408, 429, 5xx and answers with `Retry-After` a call is sent again
+    up to `max_retries` times. Work of an earlier attempt or of another client on the same dataset is waited for.
     A given `http_client` is closed with this client.
     """
 
