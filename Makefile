@@ -31,11 +31,12 @@ images-test: $(VENV)/.dev ## Build the images and run the compose file on a cont
 	MINIREC_IMAGES_TEST=1 BASE="$(BASE)" TORCH_INDEX="$(TORCH_INDEX)" $(BIN)/python -m pytest tests/images -x --timeout 1800 $(PYTEST)
 
 .PHONY: lint
-lint: $(VENV)/.dev ## Style, types, import rules
+lint: $(VENV)/.dev ## Style, types, import rules, generated code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/unasync.py --check
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Print the benchmarks' tables
