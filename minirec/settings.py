@@ -37,6 +37,11 @@ class Settings(BaseSettings):
     """How long a worker may be silent before its shard is given to another."""
     janitor_seconds: float = 5.0
     """Pause between two sweeps of the janitor."""
+    retention_days: Annotated[float, Field(gt=0)] | None = None
+    """Days after which a finished job is deleted, with all that only it needs; null keeps jobs until a client deletes
+    them."""
+    blob_cache_bytes: Annotated[int, Field(gt=0)] = 20 * 1024**3
+    """How much of a remote blob store is copied to this machine; the longest unused copies go first."""
     max_attempts: int = 3
     """How often a shard may be lost or fail before its job fails."""
     shard_size: Annotated[int, Field(ge=8, multiple_of=8)] = 64

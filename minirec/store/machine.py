@@ -206,6 +206,10 @@ class Machine:
         """Keep blobs no longer; those that nobody keeps become garbage."""
         self._call("drop", owner, *outputs)
 
+    def discard(self, owner: str, outputs: Iterable[str]) -> None:
+        """Keep blobs of a dataset no longer, for it or for groups; for another dataset that has them they stay."""
+        self._call("discard", owner, *outputs)
+
     def take_garbage(self, *, limit: int) -> list[str]:
         """Names of blobs, and prefixes ending in a slash, to delete now; nobody writes there until `end_garbage`."""
         return [name.decode() for name in self._call("take_garbage", limit)]
