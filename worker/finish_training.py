@@ -8,7 +8,8 @@ from typing import Any
 from api_schemas import TrainingResult
 from minirec.store.machine import Outcome
 from worker import plan
-from worker.training_plan import SUMMARY
+from worker.policies import ADAPTER_FILES
+from worker.training_plan import METRICS, SUMMARY
 from worker.work import Work
 
 
@@ -19,6 +20,8 @@ def run(work: Work) -> Outcome:
     rankings = {when: _read(work, plan.ranking_blob(name)) for when, name in spec["rankings"].items()}
     valid = {entry["update"]: entry for entry in summary["evaluations"]}
     best = valid.get(summary["best_update"])
+    for file in (*ADAPTER_FILES, METRICS):
+        work.store.blobs.local_path(plan.training_file(spec["training"], file))  # Raises LostError.
     result = TrainingResult(
         updates=summary["updates"],
         samples_seen=summary["samples_seen"],

@@ -16,6 +16,8 @@ from worker import plan
 
 Array = npt.NDArray[Any]
 
+MEASURED = ("reward", "hit", "ndcg", "signal", "target_probability")
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -39,13 +41,15 @@ class Measured:
 
 def load_scored(store: Store, request: SelectionCreate, scoring: str) -> Measured:
     """What the scoring stage measured. Raises StoreError when parts of it are gone."""
-    scores = store.columns.read(plan.scores_columns(scoring))
     units, spec = store.jobs.group(plan.scoring_group(scoring))
+    # Results show them from there: what is lost of them is noticed now.
+    store.columns.read(plan.scores_columns(scoring), shards=units)
     name = vector_name(request)
-    shards = (store.blobs.get_arrays(plan.shard_blob(spec, shard)) for shard in range(units))
-    of_shards = [(arrays[name], arrays["embedding"]) for arrays in shards]
-    vectors, embeddings = (np.concatenate(parts) for parts in zip(*of_shards, strict=True))
-    signal = scores["signal"]
+    wanted = {name, "embedding", *MEASURED}
+    shards = store.blobs.get_all_arrays(plan.shard_blob(spec, shard) for shard in range(units))
+    parts = [{key: values for key, values in arrays.items() if key in wanted} for arrays in shards]
+    scores = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    vectors, embeddings, signal = scores[name], scores["embedding"], scores["signal"]
     if name == "teacher":
         signal = np.where(vectors.any(axis=1), SIGNALS.index("teacher"), SIGNALS.index("none")).astype(signal.dtype)
     return Measured(

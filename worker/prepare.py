@@ -64,6 +64,7 @@ def _by_model(work: Work, selection_id: str, request: SelectionCreate, record: D
         work.store.blobs.put_arrays(plan.pool_blob(names.proxy), {"rows": rows})
     return Outcome(
         job={"provenance": json.dumps(provenance(record.content_hash) | _model_provenance(model, names))},
+        outputs=[plan.pool_blob(name) for name in (names.scoring, names.proxy) if name is not None],
         stages=plan.stages(
             request,
             basis,
@@ -107,6 +108,7 @@ def _by_signals(work: Work, selection_id: str, request: SelectionCreate, rows: R
     return Outcome(
         job={"provenance": json.dumps(provenance(signals.dataset_content_hash) | {"signals": signals.content_hash})},
         stages=[plan.selecting(selection_id, signals=signals.content_hash, pool=selection_id)],
+        outputs=[plan.pool_blob(selection_id), signals_blob(signals.content_hash)],  # Kept as long as the job.
         warnings=[f"{missing} of the pool's {len(rows)} samples have no uploaded rewards and were left out"]
         if missing
         else [],

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from minirec.store.blobs import Arrays
-from minirec.store.columns import pack, shard_field
+from minirec.store.columns import as_shown, pack, shard_field
 from minirec.store.machine import Outcome
 from worker import plan
 from worker.work import Work
 
-VECTORS = ("gradient", "hvp", "teacher", "embedding")
 Measure = Callable[[list[int]], Arrays]
 """What is measured of the samples in some rows of the dataset."""
 
@@ -35,8 +34,13 @@ def score_shard(work: Work, ids: list[str], measure: Measure) -> Outcome:
         for index in range(-(-len(rows) // spec["micro_batch"])):
             blobs.delete(plan.part_blob(spec, work.claim.unit, index))
     key = work.store.columns.key(plan.scores_columns(spec["name"]))
-    scores = {name: values for name, values in shard.items() if name not in VECTORS}
-    return Outcome(writes=[(key, shard_field(work.claim.unit), pack(scores))])
+    return Outcome(writes=[(key, shard_field(work.claim.unit), pack(shown_columns(shard)))])
+
+
+def shown_columns(shard: Arrays) -> Arrays:
+    """Return what results show of a shard; all that was measured is in its blob."""
+    hits = shard["hit"] if "hit" in shard else shard["ndcg"] > 0
+    return {"rewards": as_shown(shard["reward"]), "hit": hits.astype(np.uint8)}
 
 
 def shard_rows(pool: np.ndarray[Any, Any], work: Work) -> list[int]:

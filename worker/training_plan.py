@@ -72,6 +72,7 @@ def run(work: Work) -> Outcome:
             "artifacts": json.dumps(_artifacts(job.id, name)),
         },
         stages=stages,
+        outputs=[plan.pool_blob(made) for made in (name, *rankings.values())],
         warnings=_warnings(request, samples),
     )
 

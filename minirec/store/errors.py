@@ -16,6 +16,10 @@ class LostError(StoreError):
     """Names of blobs; `columns:<name>`, or `columns:<name>#<shard>` where it is one shard of columns."""
 
 
+class NotFoundError(StoreError):
+    """No such record."""
+
+
 class BlobMissingError(LostError):
     """A blob is not there: deleted, or the processes do not share one blob URL."""
 
@@ -41,7 +45,7 @@ class BlobsLostError(LostError):
         super().__init__(f"{errors[0]}{more}")
 
 
-class ColumnsMissingError(LostError):
+class ColumnsMissingError(LostError, NotFoundError):
     """Columns in Redis are not there, or some of their shards are not."""
 
     def __init__(self, name: str, shards: Sequence[int] = ()) -> None:
@@ -56,10 +60,6 @@ class ColumnsCorruptError(LostError):
     def __init__(self, reason: str, lost: Sequence[str] = ()) -> None:
         self.lost = tuple(lost)
         super().__init__(reason)
-
-
-class NotFoundError(StoreError):
-    """No such record."""
 
 
 class InUseError(StoreError):

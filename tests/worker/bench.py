@@ -10,6 +10,7 @@ from minirec.settings import Settings
 from minirec.store import Store
 from minirec.store.ids import new_id
 from minirec.store.machine import Doorbell, Stage
+from minirec.store.results import read_result
 from worker.runner import Runner
 
 
@@ -77,4 +78,4 @@ class Bench:
         """The finished selection's columns."""
         record = self.store.jobs.get(job)
         assert record.status == "succeeded", record.fields.get("error")
-        return self.store.columns.read(f"selection:{job}")
+        return read_result(self.store, record)
