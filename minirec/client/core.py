@@ -16,16 +16,11 @@ from pydantic import BaseModel, ValidationError
 
 from minirec import __version__
 from minirec.client.bodies import AsyncBody, Body
-from minirec.client.errors import (
-    APIConnectionError,
-    APIResponseError,
-    APITimeoutError,
-    status_error,
-)
+from minirec.client.endpoint import DEFAULT_BASE_URL, checked_base_url, checked_key, connection_error
+from minirec.client.errors import APIResponseError, status_error
 
 M = TypeVar("M", bound=BaseModel)
 
-DEFAULT_BASE_URL = "http://127.0.0.1:8000"
 DEFAULT_SECONDS = 60.0
 DEFAULT_TIMEOUT = httpx2.Timeout(DEFAULT_SECONDS, connect=5.0)
 DEFAULT_RETRIES = 2
@@ -66,7 +61,7 @@ class Config:
     """How a client reaches its service."""
 
     base_url: str
-    api_key: str | None
+    api_key: str | None = field(repr=False)
     timeout: httpx2.Timeout
     max_retries: int
 
@@ -74,13 +69,13 @@ class Config:
     def create(
         cls, *, base_url: str | None, api_key: str | None, timeout: float | httpx2.Timeout, max_retries: int
     ) -> Config:
-        """The arguments, else `MINIREC_BASE_URL` and `MINIREC_API_KEY`, else the defaults."""
-        url = base_url or os.environ.get("MINIREC_BASE_URL") or DEFAULT_BASE_URL
-        if not url.startswith(("http://", "https://")):
-            raise ValueError(f"base_url is {url!r}; give the service's address, e.g. {DEFAULT_BASE_URL}")
+        """Take the arguments, else `MINIREC_BASE_URL` and `MINIREC_API_KEY`, else the defaults.
+
+        Raise ConfigurationError.
+        """
         return cls(
-            base_url=url.rstrip("/"),
-            api_key=api_key or os.environ.get("MINIREC_API_KEY") or None,
+            base_url=checked_base_url(base_url or os.environ.get("MINIREC_BASE_URL") or DEFAULT_BASE_URL),
+            api_key=checked_key(api_key or os.environ.get("MINIREC_API_KEY")),
             timeout=timeout_of(timeout),
             max_retries=max_retries,
         )
@@ -208,17 +203,6 @@ def retry_after(response: httpx2.Response) -> float | None:
         except (ValueError, TypeError):
             return None
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
-
-
-def connection_error(error: httpx2.TransportError) -> APIConnectionError:
-    """The SDK's error for a transport's, saying which address did not answer."""
-    url = error.request.url
-    if isinstance(error, httpx2.TimeoutException):
-        return APITimeoutError(f"{url} did not answer in time ({type(error).__name__})")
-    return APIConnectionError(
-        f"{url} cannot be reached ({error or type(error).__name__}). Is the service running? "
-        "`minirec up` starts one; MINIREC_BASE_URL or base_url= names another."
-    )
 
 
 def parse(response: httpx2.Response, model: type[M]) -> M:

@@ -1,6 +1,7 @@
 """What can go wrong, as one tree; every error says what was wrong, where, and what to do.
 
 MiniRecError
+  ConfigurationError              base URL, key or proxy cannot be used; nothing was sent; a ValueError, too
   APIError                        the service was asked; carries `request_id` where there was an answer
     APIConnectionError            no answer: refused, broken off, wrong address
       APITimeoutError             no answer in time
@@ -32,6 +33,10 @@ SHOWN_IDS = 5
 
 class MiniRecError(Exception):
     """Base of every error of this package."""
+
+
+class ConfigurationError(MiniRecError, ValueError):
+    """The base URL, the key or a proxy cannot be used; nothing was sent."""
 
 
 class APIError(MiniRecError):
@@ -170,6 +175,8 @@ def read_problem(response: httpx2.Response) -> Problem:
         problem = Problem.model_validate_json(response.content)
     except ValidationError:
         text = " ".join(response.text.split())[:200]
+        if response.has_redirect_location:
+            text = f"the answer points to {response.headers['location']}; use the service's own address as base URL"
         return Problem(
             title=response.reason_phrase,
             status=response.status_code,

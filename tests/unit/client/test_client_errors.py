@@ -94,9 +94,3 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
     for name in set(sdk.__all__) - {"MiniRec", "AsyncMiniRec"}:
         assert issubclass(getattr(sdk, name), sdk.MiniRecError)
         assert name in sdk.errors.__doc__
-
-
-@pytest.mark.parametrize("url", ["service.test", "ftp://x"])
-def test_a_base_url_without_scheme_is_refused_with_an_example(url: str) -> None:
-    with pytest.raises(ValueError, match=r"http://127\.0\.0\.1:8000"):
-        sdk.MiniRec(base_url=url)
