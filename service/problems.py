@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from api_schemas import FieldError, Problem, RowError
+from api_schemas.messages import located
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = {"store_unavailable": 2, "dataset_busy": 2, "idempotency_in_progress": 1}
@@ -114,7 +115,9 @@ def _detail(request: Request, error: HTTPException) -> str:
 
 async def _invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    faults = [FieldError(loc=list(e["loc"]), msg=e["msg"], type=e["type"]) for e in error.errors()]
+    faults = [
+        FieldError(loc=list(loc), msg=words, type=kind) for loc, words, kind in located(error.errors(), error.body)
+    ]
     first = faults[0]
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     detail = f"{'.'.join(str(part) for part in first.loc)}: {first.msg}{more}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +21,8 @@ from rich.progress import (
 )
 
 from api_schemas import Counts, Dataset, Selection
-from minirec.cli.output import notes, say, stage_name
-from minirec.client import MiniRec
+from minirec.cli.output import note, note_warnings, notes, stage_name
+from minirec.client import DatasetWarning, MiniRec
 
 
 def upload(
@@ -37,7 +38,11 @@ def upload(
             if sent == total:
                 progress.update(task, description="checking every row")
 
-        return client.datasets.upload(**files, name=name, metadata=metadata, on_progress=show)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DatasetWarning)
+            dataset = client.datasets.upload(**files, name=name, metadata=metadata, on_progress=show)
+    note_warnings(dataset)
+    return dataset
 
 
 def follow(client: MiniRec, selection_id: str) -> Selection:
@@ -55,7 +60,7 @@ def leaving_it_running(job_id: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say(
+        note(
             f"\n[bold]{job_id}[/] goes on running.\n"
             f"  Follow it again:  minirec status {job_id} --follow\n"
             f"  Stop it:          minirec cancel {job_id}"
@@ -105,4 +110,4 @@ class SelectionProgress:
         tenth = 10 * counts.scored // counts.total if counts.total else 0
         if not notes.is_terminal and (stage, tenth) != self._logged:
             self._logged = stage, tenth
-            say(f"{stage_name(stage)} {counts.scored}/{counts.total}" if counts.total else stage_name(stage))
+            note(f"{stage_name(stage)} {counts.scored}/{counts.total}" if counts.total else stage_name(stage))

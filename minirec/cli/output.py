@@ -1,4 +1,4 @@
-"""How the command speaks: results on standard output, notes and progress on standard error, JSON where asked for."""
+"""Output of the commands: results on standard output, notes and progress on standard error, JSON where asked for."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from typing import Literal
 
 from pydantic import BaseModel
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from api_schemas import Arm, Dataset, Selection, TextReward
+from minirec.client.warnings import dataset_warnings
 
 notes = Console(stderr=True)
 results = Console()
 STATUS_STYLE = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "cancelling": "yellow", "running": "cyan"}
 
 
-def say(text: str) -> None:
-    """A note, as it is: lines are not broken, numbers not coloured."""
+def note(text: str) -> None:
+    """Print a note on standard error as it is: lines are not broken, numbers not coloured."""
     notes.print(text, highlight=False, soft_wrap=True)
 
 
@@ -49,6 +51,12 @@ def dataset_table(datasets: Iterable[Dataset]) -> Table:
     )
     counts = ("samples", "items", "users")
     return table(("id", "name", "kind", *counts, "splits", "created"), rows, right=counts)
+
+
+def note_warnings(dataset: Dataset) -> None:
+    """Print what looks odd in a dataset."""
+    for warning in dataset_warnings(dataset):
+        note(f"[yellow]Warning:[/] {escape(warning)}")
 
 
 def catalogue(dataset: Dataset) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from api_schemas import Event, Ranking, TextScore, TrainingJob, TrainingResult
 from minirec.cli.follow import leaving_it_running
-from minirec.cli.output import ago, duration, notes, rewards_text, say, stage_name, state_text, table
+from minirec.cli.output import ago, duration, note, notes, rewards_text, stage_name, state_text, table
 from minirec.client import MiniRec
 
 
@@ -54,11 +54,11 @@ class TrainingProgress:
         elif event.type == "metrics":
             self._update(data["update"], metrics_text(data))
         elif event.type == "evaluation":
-            say(f"{data['split']} after {data['update']} updates: {evaluation_text(data)}")
+            note(f"{data['split']} after {data['update']} updates: {evaluation_text(data)}")
         elif event.type == "warning":
-            say(f"[yellow]Warning:[/] {escape(data['message'])}")
+            note(f"[yellow]Warning:[/] {escape(data['message'])}")
         elif event.type == "retry":
-            say(f"attempt {data['attempt']} ended ({escape(data['reason'])}); going on from the last checkpoint")
+            note(f"attempt {data['attempt']} ended ({escape(data['reason'])}); going on from the last checkpoint")
 
     def _enter(self, stage: str, total: int) -> None:
         for bar in self._bars.values():
@@ -67,7 +67,7 @@ class TrainingProgress:
             self._bars[stage] = self._progress.add_task(stage_name(stage), total=total, numbers="")
             self._totals[stage] = total
         if not notes.is_terminal:
-            say(stage_name(stage))
+            note(stage_name(stage))
 
     def _update(self, update: int, numbers: str) -> None:
         total = self._totals.get("training", 0)
@@ -76,7 +76,7 @@ class TrainingProgress:
         tenth = max(1, total // 10)
         if not notes.is_terminal and (update % tenth == 0 or update == total):
             # Where there is no screen: a line for every tenth.
-            say(f"update {update}/{total}: {numbers}")
+            note(f"update {update}/{total}: {numbers}")
 
 
 def metrics_text(data: dict[str, float]) -> str:

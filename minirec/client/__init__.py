@@ -24,6 +24,7 @@ from minirec.client.errors import (
     UnprocessableError,
     WaitTimeoutError,
 )
+from minirec.client.warnings import DatasetWarning
 
 __all__ = [
     "APIConnectionError",
@@ -36,6 +37,7 @@ __all__ = [
     "BadRequestError",
     "ConfigurationError",
     "ConflictError",
+    "DatasetWarning",
     "InternalServerError",
     "JobCancelledError",
     "JobFailedError",

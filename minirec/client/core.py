@@ -10,10 +10,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx2
 from pydantic import BaseModel, ValidationError
 
+from api_schemas.messages import explained
 from minirec import __version__
 from minirec.client.bodies import AsyncBody, Body
 from minirec.client.endpoint import DEFAULT_BASE_URL, checked_base_url, checked_key, connection_error
@@ -114,7 +116,7 @@ class Config:
             timeout["read"] = max(call.read_timeout, timeout["read"])
         request = http.build_request(
             call.method,
-            self.base_url + call.path,
+            self.base_url + quote(call.path),
             params={name: value for name, value in call.params.items() if value is not None},
             headers=headers,
             json=call.json,
@@ -217,4 +219,4 @@ def parse_text(response: httpx2.Response, text: str | bytes, model: type[M]) -> 
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise APIResponseError(response, f"{model.__name__} {place}: {first['msg']}") from error
+        raise APIResponseError(response, f"{model.__name__} {place}: {explained(first)}") from error

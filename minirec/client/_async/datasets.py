@@ -10,6 +10,7 @@ from minirec.client._async.transport import AsyncTransport
 from minirec.client.core import PAGE, Call
 from minirec.client.threads import in_thread
 from minirec.client.uploads import OnProgress, Rows, dataset_upload, signals_upload
+from minirec.client.warnings import warn_of
 
 
 class AsyncDatasets:
@@ -31,12 +32,13 @@ class AsyncDatasets:
         """Upload a dataset; it is checked row by row and stored whole, or not at all.
 
         Give `samples` and `items`, or `prompts`: paths (JSONL, JSONL.gz, Parquet) or iterables of rows.
-        `on_progress(sent, total)` counts bytes. Raises `UnprocessableError` whose `errors` name file, line and field.
+        `on_progress(sent, total)` counts bytes. What looks odd is in `warnings` of the dataset, and a `DatasetWarning`.
+        Raises `UnprocessableError` whose `errors` name file, line and field.
         """
         parts = {"samples": samples, "items": items, "prompts": prompts}
         upload = await in_thread(dataset_upload, parts, name, metadata, on_progress)
         try:
-            return await self._transport.get(upload.call, Dataset)
+            return warn_of(await self._transport.get(upload.call, Dataset))
         finally:
             await in_thread(upload.close)
 

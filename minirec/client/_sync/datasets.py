@@ -10,6 +10,7 @@ from api_schemas import Dataset, DatasetDeleted, Page, Signals
 from minirec.client._sync.transport import Transport
 from minirec.client.core import PAGE, Call
 from minirec.client.uploads import OnProgress, Rows, dataset_upload, signals_upload
+from minirec.client.warnings import warn_of
 
 
 class Datasets:
@@ -31,12 +32,13 @@ class Datasets:
         """Upload a dataset; it is checked row by row and stored whole, or not at all.
 
         Give `samples` and `items`, or `prompts`: paths (JSONL, JSONL.gz, Parquet) or iterables of rows.
-        `on_progress(sent, total)` counts bytes. Raises `UnprocessableError` whose `errors` name file, line and field.
+        `on_progress(sent, total)` counts bytes. What looks odd is in `warnings` of the dataset, and a `DatasetWarning`.
+        Raises `UnprocessableError` whose `errors` name file, line and field.
         """
         parts = {"samples": samples, "items": items, "prompts": prompts}
         upload = dataset_upload(parts, name, metadata, on_progress)
         try:
-            return self._transport.get(upload.call, Dataset)
+            return warn_of(self._transport.get(upload.call, Dataset))
         finally:
             upload.close()
 
