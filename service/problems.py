@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -16,6 +17,8 @@ from starlette.routing import Match
 
 from api_schemas import FieldError, Problem, RowError
 from api_schemas.messages import located
+
+log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = {"store_unavailable": 2, "dataset_busy": 2, "idempotency_in_progress": 1}
@@ -125,6 +128,7 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
 
 
 async def _store_unavailable(request: Request, error: Exception) -> Response:
+    log.warning("Redis does not answer: %s", error)
     return problem_response(
         request,
         ProblemError(503, "store_unavailable", "Redis does not answer; nothing was lost, send the request again"),
