@@ -13,7 +13,7 @@ from minirec import redis_url
 
 
 def data_home() -> Path:
-    """Where the embedded stack keeps everything unless told otherwise."""
+    """Return the folder in which the embedded stack keeps everything by default."""
     return Path.home() / ".local" / "share" / "minirec"
 
 
@@ -72,5 +72,5 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """The process's settings, read at the first call."""
+    """Return the process's settings, read at the first call."""
     return Settings()

@@ -44,5 +44,5 @@ def export(
     manifest = json.loads((folder / "manifest.json").read_bytes())
     for warning in manifest["warnings"]:
         note(f"[yellow]Warning:[/] {escape(warning)}")
-    told = escape(str(folder / "README.md"))
-    note(f"{manifest['counts']['rows']} samples written; {told} says how to keep their order")
+    readme = escape(str(folder / "README.md"))
+    note(f"{manifest['counts']['rows']} samples written; {readme} says how to keep their order")

@@ -56,7 +56,7 @@ def follow(client: MiniRec, selection_id: str) -> Selection:
 
 @contextmanager
 def leaving_it_running(job_id: str) -> Iterator[None]:
-    """On Ctrl-C say how to come back to the job, and end the command."""
+    """Print on Ctrl-C how to come back to the job, and end the command."""
     try:
         yield
     except KeyboardInterrupt:
@@ -70,7 +70,7 @@ def leaving_it_running(job_id: str) -> Iterator[None]:
 
 @contextmanager
 def selection_progress() -> Iterator[SelectionProgress]:
-    """A display with one bar per stage of a selection."""
+    """Show one bar per stage of a selection."""
     columns = (SpinnerColumn(), TextColumn("{task.description:<20}"), BarColumn(), TextColumn("{task.fields[counts]}"))
     times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
     with Progress(*columns, *times, console=notes, disable=not notes.is_terminal) as progress:
@@ -106,7 +106,7 @@ class SelectionProgress:
         self._progress.update(self._bars[stage], total=total, completed=counts.scored, counts=text)
 
     def _log(self, stage: str, counts: Counts) -> None:
-        """Where there is no screen: a line for every stage and every tenth of it."""
+        """Print a line for every stage and every tenth of it, where there is no screen."""
         tenth = 10 * counts.scored // counts.total if counts.total else 0
         if not notes.is_terminal and (stage, tenth) != self._logged:
             self._logged = stage, tenth

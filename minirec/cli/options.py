@@ -95,7 +95,7 @@ def put_settings(body: dict[str, Any], texts: Sequence[str] | None, *, sections:
         except ValueError:
             value = text
         if section not in sections:
-            raise typer.BadParameter(f"{section!r} is none of the settings' sections: {', '.join(sections)}")
+            raise typer.BadParameter(f"{section!r} is not a section of the settings: {', '.join(sections)}")
         target = body.setdefault(section, {})
         *parents, last = field.split(".")
         for parent in parents:

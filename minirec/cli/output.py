@@ -28,13 +28,13 @@ def note(text: str) -> None:
 
 
 def print_json(models: Iterable[BaseModel]) -> None:
-    """One JSON object per line, for scripts."""
+    """Print one JSON object per line, for scripts."""
     for model in models:
         sys.stdout.write(model.model_dump_json(exclude_none=True) + "\n")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Sequence[str] = ()) -> Table:
-    """A plain table; the columns named in `right` hold numbers. Text is taken as it is, brackets included."""
+    """Build a plain table; the columns named in `right` hold numbers. Brackets in cells are text."""
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
         number = column in right
@@ -60,7 +60,7 @@ def note_warnings(dataset: Dataset) -> None:
 
 
 def catalogue(dataset: Dataset) -> tuple[str, str]:
-    """How many items and users there are; prompts have neither."""
+    """Return the numbers of items and users; prompts have neither."""
     return ("", "") if dataset.kind == "prompts" else (f"{dataset.n_items:,}", f"{dataset.n_users:,}")
 
 
@@ -70,7 +70,7 @@ def selection_table(selections: Iterable[Selection]) -> Table:
 
 
 def selection_details(selection: Selection) -> Table:
-    """A selection, one property a line."""
+    """Build a table of a selection, one property a line."""
     request, result, error = selection.request, selection.result, selection.error
     rows: list[tuple[str, str | Text]] = [
         ("id", selection.id),
@@ -99,12 +99,12 @@ def selection_details(selection: Selection) -> Table:
 
 
 def rewards_text(rewards: Iterable[TextReward]) -> str:
-    """Rewards with those weights that are not 1: `exact_title + 0.5 token_f1`."""
+    """Return rewards with those weights that are not 1: `exact_title + 0.5 token_f1`."""
     return " + ".join(reward.name if reward.weight == 1 else f"{reward.weight:g} {reward.name}" for reward in rewards)
 
 
 def compared(arm: Arm) -> str:
-    """A baseline beside the selection."""
+    """Return how a baseline compares with the selection."""
     return (
         f"{arm.overlap:.0%} of its picks are the same; mean reward {arm.reward_mean:.4f}, "
         f"hit rate {arm.pass_rate:.2f}, {arm.dead} never solved"
@@ -112,12 +112,12 @@ def compared(arm: Arm) -> str:
 
 
 def status_text(selection: Selection) -> Text:
-    """The state, and of a running job stage and counts: `running: scoring 12/128`."""
+    """Return the state, and of a running job stage and counts: `running: scoring 12/128`."""
     return state_text(selection.status, selection.stage, selection.counts.scored, selection.counts.total)
 
 
 def state_text(status: str, stage: str | None, done: int, total: int | None) -> Text:
-    """A job's state, coloured."""
+    """Return a job's state, coloured."""
     text = status
     if status == "running" and stage is not None:
         text += f": {stage_name(stage)}" + (f" {done}/{total}" if total else "")
@@ -138,7 +138,7 @@ def splits(dataset: Dataset) -> str:
 
 
 def ago(timestamp: float) -> str:
-    """A moment as `3 min ago`, or as a date when it is longer ago than a day."""
+    """Return a moment as `3 min ago`, or as a date when it is longer ago than a day."""
     passed = time.time() - timestamp
     if passed > 86_400:
         return datetime.fromtimestamp(timestamp, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
@@ -146,7 +146,7 @@ def ago(timestamp: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as `42 s`, `3 min 20 s` or `2 h 5 min`."""
+    """Return seconds as `42 s`, `3 min 20 s` or `2 h 5 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"

@@ -190,7 +190,7 @@ def show(selection: Selection, as_json: bool) -> None:
 
 
 def score_table(rows: Iterable[SampleScore]) -> Table:
-    """Scores as a table."""
+    """Build a table of scores."""
     lines = (
         (
             ordinal(row.picked_rank),
@@ -209,12 +209,12 @@ def score_table(rows: Iterable[SampleScore]) -> Table:
 
 
 def ordinal(index: int | None) -> str:
-    """A 0-based index as people count."""
+    """Return a 0-based index as people count."""
     return "" if index is None else str(index + 1)
 
 
 def format_of(output: Path | None) -> SubsetFormat:
-    """The format that a file's ending names."""
+    """Return the format that a file's ending names. Raise `typer.BadParameter`."""
     suffix = output.suffix if output is not None else ".jsonl"
     formats: dict[str, SubsetFormat] = {".jsonl": "jsonl", ".parquet": "parquet", ".json": "ids"}
     if suffix not in formats:

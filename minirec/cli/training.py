@@ -36,7 +36,7 @@ def train(
     ] = None,
     reward: Rewards = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="How often to go through the subset, at most.")] = None,
-    updates: Annotated[int | None, typer.Option(min=1, help="Stop after so many updates instead.")] = None,
+    updates: Annotated[int | None, typer.Option(min=1, help="Stop after this many updates instead.")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Any other setting of the API; may be repeated."),
@@ -90,7 +90,7 @@ def train(
 
 
 def trainer_of(client: MiniRec, selection_id: str) -> Trainer:
-    """The trainer for what a selection was made from."""
+    """Return the trainer for what a selection was made from."""
     dataset = client.datasets.retrieve(client.selections.retrieve(selection_id).dataset_id)
     return "text_grpo" if dataset.kind == "prompts" else "rec_grpo"
 

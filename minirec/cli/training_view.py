@@ -80,20 +80,20 @@ class TrainingProgress:
 
 
 def metrics_text(data: dict[str, float]) -> str:
-    """The numbers of an update that a person looks at."""
+    """Return the numbers of an update that a person looks at."""
     ndcg = f"  NDCG@10 {data['ndcg10']:.3f}" if "ndcg10" in data else ""
     return f"loss {data['loss']:.3f}  reward {data['reward_mean']:.3f}{ndcg}"
 
 
 def evaluation_text(data: dict[str, float]) -> str:
-    """What an evaluation found: a ranking, or the rewards of text."""
+    """Return the result of an evaluation: of a ranking, or the rewards of text."""
     if "ndcg10" in data:
         return f"NDCG@10 {data['ndcg10']:.4f}, HR@10 {data['hr10']:.4f}"
     return f"mean reward {data['reward_mean']:.4f}, pass rate {data['pass_rate']:.4f}"
 
 
 def training_details(job: TrainingJob) -> Table:
-    """A training job, one property a line."""
+    """Build a table of a training job, one property a line."""
     request = job.request
     samples = request.selection_id or f"{len(request.ids or ())} samples of {job.dataset_id}"
     rows: list[tuple[str, str | Text]] = [
@@ -115,7 +115,7 @@ def training_details(job: TrainingJob) -> Table:
 
 
 def result_rows(result: TrainingResult) -> list[tuple[str, str | Text]]:
-    """What came out."""
+    """Return the rows of a result."""
     stopped = ", stopped early" if result.stopped_early else ""
     rows: list[tuple[str, str | Text]] = [
         ("updates", f"{result.updates}{stopped} ({result.samples_seen} samples seen)")
@@ -154,7 +154,7 @@ def training_table(jobs: Iterable[TrainingJob]) -> Table:
 
 
 def tested(result: TrainingResult | None) -> str:
-    """The number by which a finished job is judged: NDCG@10, or the mean reward of text."""
+    """Return the number by which a finished job is judged: NDCG@10, or the mean reward of text."""
     after = None if result is None else result.test_after
     if isinstance(after, Ranking):
         return f"NDCG@10 {after.ndcg['10']:.4f}"

@@ -83,7 +83,7 @@ class Config:
         )
 
     def changed(self, *, timeout: float | httpx2.Timeout | None, max_retries: int | None) -> Config:
-        """The same with what is not null replaced."""
+        """Return the same with what is not null replaced."""
         return replace(
             self,
             timeout=self.timeout if timeout is None else timeout_of(timeout),
@@ -99,7 +99,7 @@ class Config:
         return Retries(self.max_retries if limit is None else limit, patience)
 
     def headers(self, call: Call) -> dict[str, str]:
-        """The headers that all attempts of a call share, one idempotency key among them."""
+        """Return the headers that all attempts of a call share, one idempotency key among them."""
         headers = {"Accept": "application/json", "User-Agent": f"minirec-python/{__version__}"}
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"
@@ -132,7 +132,7 @@ class Config:
 
 
 def timeout_of(seconds: float | httpx2.Timeout) -> httpx2.Timeout:
-    """A timeout per attempt; connecting never takes longer than five seconds of it."""
+    """Return a timeout per attempt; connecting never takes longer than five seconds of it."""
     return seconds if isinstance(seconds, httpx2.Timeout) else httpx2.Timeout(seconds, connect=min(seconds, 5.0))
 
 
@@ -193,7 +193,7 @@ def retryable(status: int) -> bool:
 
 
 def retry_after(response: httpx2.Response) -> float | None:
-    """Seconds that the service asks to wait: at most two minutes, null when it does not say."""
+    """Return the seconds that the service asks to wait: at most two minutes, null when it does not say."""
     value = response.headers.get("retry-after")
     if value is None:
         return None
@@ -208,12 +208,12 @@ def retry_after(response: httpx2.Response) -> float | None:
 
 
 def parse(response: httpx2.Response, model: type[M]) -> M:
-    """The answer as `model`."""
+    """Return the answer as `model`. Raise APIResponseError."""
     return parse_text(response, response.content, model)
 
 
 def parse_text(response: httpx2.Response, text: str | bytes, model: type[M]) -> M:
-    """Part of an answer (a line, an event) as `model`."""
+    """Return part of an answer (a line, an event) as `model`. Raise APIResponseError."""
     try:
         return model.model_validate_json(text)
     except ValidationError as error:

@@ -29,7 +29,7 @@ def export(selection_id: str, format: ExportFormat, batch_size: int | None, sour
 
 
 def empty_folder(path: str | os.PathLike[str]) -> Path:
-    """`path`, checked: files of an earlier export must not mix with those of this one. Raises FileExistsError."""
+    """Return `path` if it is new or empty: files of two exports must not mix. Raise FileExistsError."""
     folder = Path(path)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise FileExistsError(f"{folder} is there and is no empty folder; an export needs one of its own")
@@ -53,7 +53,7 @@ def unpack(file: IO[bytes], folder: Path) -> None:
 
 
 def safe_name(entry: ZipInfo) -> str:
-    """Name of a plain file that stays in its folder. Raises MiniRecError for any other entry of a zip file."""
+    """Return the name of a plain file in its folder. Raise MiniRecError for any other entry of a zip file."""
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if kind not in (0, stat.S_IFREG) or not PLAIN_NAME.fullmatch(entry.filename):
         raise MiniRecError(

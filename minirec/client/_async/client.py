@@ -47,18 +47,18 @@ class AsyncMiniRec:
 
     @property
     def base_url(self) -> str:
-        """Where the service is."""
+        """Return the address of the service."""
         return self._transport.config.base_url
 
     def with_options(self, *, timeout: float | httpx2.Timeout | None = None, max_retries: int | None = None) -> Self:
-        """The same client, connections included, with another timeout or number of retries."""
+        """Return the same client, connections included, with another timeout or number of retries."""
         changed = self._transport.config.changed(timeout=timeout, max_retries=max_retries)
         other = object.__new__(type(self))
         other._attach(replace(self._transport, config=changed))
         return other
 
     async def version(self) -> Version:
-        """What the service runs."""
+        """Return the version of the service."""
         return await self._transport.get(Call("GET", "/version"), Version)
 
     async def close(self) -> None:
