@@ -42,7 +42,12 @@ class DataFolder:
     def default(cls) -> DataFolder:
         """Return `$MINIREC_DATA_DIR`, else the user's data folder."""
         given = os.environ.get("MINIREC_DATA_DIR")
-        return cls(Path(given) if given else Path.home() / ".local" / "share" / "minirec")
+        return cls(Path(given) if given else cls.usual())
+
+    @staticmethod
+    def usual() -> Path:
+        """Return the folder that is looked at where nothing is set."""
+        return Path.home() / ".local" / "share" / "minirec"
 
     @property
     def redis(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -19,12 +20,18 @@ from minirec.client.warnings import dataset_warnings
 
 notes = Console(stderr=True)
 results = Console()
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 STATUS_STYLE = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "cancelling": "yellow", "running": "cyan"}
 
 
 def note(text: str) -> None:
     """Print a note on standard error as it is: lines are not broken, numbers not coloured."""
-    notes.print(text, highlight=False, soft_wrap=True)
+    notes.print(printable(text), highlight=False, soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """Return text without control characters, which a terminal would obey: names come from other users."""
+    return CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def print_json(models: Iterable[BaseModel]) -> None:
@@ -41,7 +48,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right
         justify: Literal["left", "right"] = "right" if number else "left"
         made.add_column(column, justify=justify, overflow="fold", no_wrap=number or column == "id")
     for row in rows:
-        made.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+        made.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
     return made
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from minirec.cli.data_folder import DataFolder, RunningStack
 from minirec.cli.output import note
@@ -32,7 +34,7 @@ def up(
     """Run service, workers and a private Redis here until Ctrl-C.
 
     Everything is kept in one folder (~/.local/share/minirec); the next `minirec up` goes on with what was there. Other
-    shells find the service by themselves:
+    shells find the service by themselves, or by MINIREC_DATA_DIR where another folder is used:
 
         minirec up --models-dir ~/models
         minirec select --samples s.jsonl --items i.jsonl --model ~/models/my-model --size 10%
@@ -61,11 +63,15 @@ def stop_on_signals() -> None:
 
 def print_ready(stack: RunningStack, folder: DataFolder) -> None:
     """Print where the service is and what to do next."""
+    usual = DataFolder.usual().resolve() == folder.path.resolve()
+    find = "" if usual else f"    export MINIREC_DATA_DIR={escape(shlex.quote(stack.data_dir))}\n"
     note(
         f"\n[bold green]MiniRec is ready[/] at [bold]{stack.url}[/]   (API documentation: {stack.url}/docs)\n\n"
-        "  In another shell:\n"
+        f"  In another shell:\n{find}"
         "    minirec select --samples samples.jsonl --items items.jsonl --model MODEL --size 10%\n"
         "    minirec list\n\n"
-        f"  Data    {stack.data_dir}\n  Models  {stack.models_dir}\n  Logs    {folder.logs}\n\n"
+        f"  Data    {escape(stack.data_dir)}\n"
+        f"  Models  {escape(stack.models_dir)}\n"
+        f"  Logs    {escape(str(folder.logs))}\n\n"
         "Ctrl-C stops it."
     )

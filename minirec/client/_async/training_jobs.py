@@ -11,6 +11,7 @@ from pydantic import PrivateAttr
 
 from api_schemas import Artifact, Evaluation, Page, TrainingArgs, TrainingJob
 from api_schemas.training_jobs import Trainer
+from minirec.client import exports
 from minirec.client._async.files import replacing
 from minirec.client._async.jobs import AsyncJobs
 from minirec.client._async.transport import AsyncTransport
@@ -92,7 +93,7 @@ class AsyncTrainingJobs(AsyncJobs[TrainingJob]):
         await in_thread(target.mkdir, parents=True, exist_ok=True)
         written = []
         for artifact in await self.artifacts(job_id):
-            name = Path(artifact.name).name
+            name = exports.plain_name(artifact.name)
             call = Call("GET", f"/v1/training_jobs/{job_id}/artifacts/{name}", headers={"Accept": "*/*"})
             async with replacing(target / name) as file:
                 await self._transport.copy(call, file)

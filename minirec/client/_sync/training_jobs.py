@@ -12,6 +12,7 @@ from pydantic import PrivateAttr
 
 from api_schemas import Artifact, Evaluation, Page, TrainingArgs, TrainingJob
 from api_schemas.training_jobs import Trainer
+from minirec.client import exports
 from minirec.client._sync.files import replacing
 from minirec.client._sync.jobs import Jobs
 from minirec.client._sync.transport import Transport
@@ -92,7 +93,7 @@ class TrainingJobs(Jobs[TrainingJob]):
         target.mkdir(parents=True, exist_ok=True)
         written = []
         for artifact in self.artifacts(job_id):
-            name = Path(artifact.name).name
+            name = exports.plain_name(artifact.name)
             call = Call("GET", f"/v1/training_jobs/{job_id}/artifacts/{name}", headers={"Accept": "*/*"})
             with replacing(target / name) as file:
                 self._transport.copy(call, file)

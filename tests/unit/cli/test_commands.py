@@ -170,6 +170,10 @@ def test_lists_are_tables_or_one_json_object_a_line(monkeypatch: pytest.MonkeyPa
     datasets = {"data": [DATASET | {"name": "[cds]"}], "has_more": False}
     result, _ = run(monkeypatch, ["datasets", "list"], answer(datasets))
     assert "[cds]" in result.stdout, "brackets are text, not markup"
+    datasets = {"data": [DATASET | {"name": "\x1b]0;owned\x07\x1b[2Jcds\x9b1m"}], "has_more": False}
+    result, _ = run(monkeypatch, ["datasets", "list"], answer(datasets))
+    assert "owned\ufffd\ufffd[2Jcds\ufffd1m" in result.stdout, "a terminal obeys no name"
+    assert "\x1b" not in result.stdout
 
 
 def test_scores_show_the_picks_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,9 @@ import pytest
 import redis
 
 from minirec.cli import stack as module
-from minirec.cli.data_folder import DataFolder
+from minirec.cli.data_folder import DataFolder, RunningStack
 from minirec.cli.stack import StartError, embedded_stack
+from minirec.cli.up import print_ready
 
 API = """
 import http.server, os, sys
@@ -117,3 +118,17 @@ def test_the_end_of_a_log_has_no_traceback(folder: DataFolder, tmp_path: Path, m
 def test_a_port_for_root_is_not_called_taken() -> None:
     with pytest.raises(StartError, match="port 80 is not for this user; ports from 1024 on are"):
         module.choose_port(80)
+
+
+def test_another_data_folder_is_named_for_other_shells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for folder, shown in (
+        (DataFolder(tmp_path / "my [data]"), f"export MINIREC_DATA_DIR='{tmp_path}/my [data]'"),
+        (DataFolder(tmp_path / ".local" / "share" / "minirec"), None),
+    ):
+        print_ready(RunningStack("http://127.0.0.1:1", str(folder.path), "/models", 1, {}), folder)
+        printed = capsys.readouterr().err
+        assert shown in printed if shown else "MINIREC_DATA_DIR" not in printed
+        assert f"Data    {folder.path}" in printed
