@@ -14,7 +14,7 @@ from typing import IO, Any
 from minirec.client.core import SPOOL_BYTES, Call
 
 Rows = str | os.PathLike[str] | Iterable[Mapping[str, Any]]
-"""A JSONL, JSONL.gz or Parquet file, or the rows themselves."""
+"""A JSONL, JSONL.gz or Parquet file, or the rows themselves, which `AsyncMiniRec` reads in a worker thread."""
 OnProgress = Callable[[int, int], None]
 """Called with the bytes sent so far and the bytes in all."""
 
