@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import PrivateAttr
 
-from api_schemas import Artifact, Evaluation, Page, TrainingArgs, TrainingJob
+from api_schemas import Artifact, EvaluationSettings, Page, TrainingArgs, TrainingJob
 from api_schemas.training_jobs import Trainer
 from minirec.client.async_jobs import AsyncJobs
 from minirec.client.async_transport import AsyncTransport
@@ -44,7 +44,7 @@ class AsyncTrainingJobs(AsyncJobs[TrainingJob]):
         model: Model | None = None,
         trainer: Trainer | None = None,
         args: TrainingArgs | Mapping[str, Any] | None = None,
-        evaluation: Evaluation | Mapping[str, Any] | None = None,
+        evaluation: EvaluationSettings | Mapping[str, Any] | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> StartedTrainingJob:
         """Start training on a finished selection's subset, or on samples of a dataset by `ids`, in that order.
