@@ -35,12 +35,14 @@ class ProblemError(HTTPException):
         *,
         errors: Sequence[FieldError | RowError] = (),
         total_errors: int | None = None,
+        context: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(status, detail, headers)
         self.code = code
         self.errors = list(errors)
         self.total_errors = total_errors
+        self.context = dict(context or {})
 
 
 def invalid(code: str, loc: Sequence[str | int], msg: str) -> ProblemError:
@@ -59,6 +61,7 @@ def problem_response(request: Request, error: ProblemError) -> Response:
         code=error.code,
         errors=error.errors,
         total_errors=error.total_errors,
+        context=error.context,
         request_id=request.state.request_id,
     )
     # Unknown bytes in a path arrive as lone surrogates, which are no JSON: they go out as question marks.

@@ -29,7 +29,7 @@ Rows = npt.NDArray[np.int64]
 
 def run(work: Work) -> Outcome:
     """Draw the pool, pin what it is judged by, and append the stages that follow."""
-    selection_id = work.claim.spec["selection_id"]
+    selection_id = work.claim.spec["job_id"]
     request = SelectionCreate.model_validate_json(work.store.jobs.get(selection_id).fields["request"])
     record = work.store.datasets.get(request.dataset_id)
     dataset = open_samples(work.store.blobs, record.content_hash, record.kind)

@@ -27,3 +27,12 @@ class ColumnsCorruptError(StoreError):
 
 class NotFoundError(StoreError):
     """No such record."""
+
+
+class InUseError(StoreError):
+    """Something cannot be deleted while a job needs it."""
+
+    def __init__(self, message: str, *, by: str) -> None:
+        super().__init__(message)
+        self.by = by
+        """Id of the job that needs it."""
