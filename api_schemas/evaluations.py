@@ -14,6 +14,8 @@ from api_schemas.rows import Split
 from api_schemas.selections import RolloutSettings
 from api_schemas.training import PositiveInt
 
+EvaluatedSplit = Literal[Split, "all"]
+
 
 class Ranking(Response):
     """How well a policy ranks held-out targets: means over samples."""
@@ -40,8 +42,8 @@ class EvaluationCreate(Request):
     dataset_id: Annotated[str, Field(pattern=id_pattern("ds"))]
     model: ModelReference
     """The model to evaluate, with its adapter inside."""
-    split: Split | None = "test"
-    """Evaluate the samples of this split; null evaluates all samples of the dataset, whatever their split."""
+    split: EvaluatedSplit = "test"
+    """Evaluate the samples of this split; `all` evaluates every sample of the dataset."""
     max_samples: PositiveInt | None = None
     """A seeded random part of them, to spend less; null evaluates all."""
     rewards: Rewards | None = None

@@ -62,12 +62,12 @@ def start(store: Store, settings: Settings, body: EvaluationCreate) -> NewJob[Ev
 
 def check_split(dataset: Dataset, body: EvaluationCreate) -> None:
     """Raise ProblemError 422 where there is nothing to evaluate on."""
-    if body.split is not None and not dataset.splits.get(body.split):
+    if body.split != "all" and not dataset.splits.get(body.split):
         there = ", ".join(f"{name}: {count}" for name, count in sorted(dataset.splits.items()))
         raise invalid(
             "empty_split",
             ("body", "split"),
-            f"{dataset.id} has no samples in {body.split!r} ({there}); name another split, or null for all samples",
+            f"{dataset.id} has no samples in {body.split!r} ({there}); name another split, or all",
         )
 
 

@@ -83,7 +83,7 @@ class Service:
 
 def evaluation_body(dataset_id: str, **changes: Any) -> dict[str, Any]:
     """A request to evaluate a model on all samples of a small dataset."""
-    return {"dataset_id": dataset_id, "model": {"source": "local", "id": "tiny"}, "split": None} | changes
+    return {"dataset_id": dataset_id, "model": {"source": "local", "id": "tiny"}, "split": "all"} | changes
 
 
 def training_body(dataset_id: str, **changes: Any) -> dict[str, Any]:

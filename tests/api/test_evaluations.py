@@ -48,16 +48,16 @@ def test_a_finished_evaluation_has_a_ranking(service: Service) -> None:
 def test_a_split_without_samples_is_refused(service: Service) -> None:
     detail = refused(service, 422, "empty_split", split="test")
     assert "no samples in 'test'" in detail
-    assert "null for all samples" in detail
-    assert service.evaluate(service.upload()["id"], split=None)["status"] == "queued"
+    assert "name another split, or all" in detail
+    assert service.evaluate(service.upload()["id"], split="all")["status"] == "queued"
 
 
 def test_rewards_must_suit_the_dataset(service: Service) -> None:
     refused(service, 422, "rewards_unexpected", rewards=[{"name": "exact_answer"}])
     prompts = service.upload_prompts()["id"]
-    refused(service, 422, "rewards_missing", dataset_id=prompts, split=None)
-    refused(service, 422, "unknown_reward", dataset_id=prompts, split=None, rewards=[{"name": "nonsense"}])
-    assert service.evaluate(prompts, split=None, rewards=[{"name": "exact_answer"}])["status"] == "queued"
+    refused(service, 422, "rewards_missing", dataset_id=prompts, split="all")
+    refused(service, 422, "unknown_reward", dataset_id=prompts, split="all", rewards=[{"name": "nonsense"}])
+    assert service.evaluate(prompts, split="all", rewards=[{"name": "exact_answer"}])["status"] == "queued"
 
 
 def test_what_evaluations_cannot_do_is_refused(service: Service) -> None:

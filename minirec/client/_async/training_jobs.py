@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import PrivateAttr
 
-from api_schemas import Artifact, EvaluationSettings, Page, TrainingArgs, TrainingJob
+from api_schemas import TRAINING_JOB, Artifact, EvaluationSettings, Page, TrainingArgs, TrainingJob
 from api_schemas.training_jobs import Trainer
 from minirec.client._async.files import replacing
 from minirec.client._async.jobs import AsyncJobs
@@ -35,7 +35,7 @@ class AsyncTrainingJobs(AsyncJobs[TrainingJob]):
     """Start training jobs, follow them, download what they leave."""
 
     def __init__(self, transport: AsyncTransport) -> None:
-        super().__init__(transport, "/v1/training_jobs", TrainingJob, Page[TrainingJob])
+        super().__init__(transport, TRAINING_JOB, Page[TrainingJob])
 
     async def create(
         self,

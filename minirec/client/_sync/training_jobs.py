@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import PrivateAttr
 
-from api_schemas import Artifact, EvaluationSettings, Page, TrainingArgs, TrainingJob
+from api_schemas import TRAINING_JOB, Artifact, EvaluationSettings, Page, TrainingArgs, TrainingJob
 from api_schemas.training_jobs import Trainer
 from minirec.client._sync.files import replacing
 from minirec.client._sync.jobs import Jobs
@@ -35,7 +35,7 @@ class TrainingJobs(Jobs[TrainingJob]):
     """Start training jobs, follow them, download what they leave."""
 
     def __init__(self, transport: Transport) -> None:
-        super().__init__(transport, "/v1/training_jobs", TrainingJob, Page[TrainingJob])
+        super().__init__(transport, TRAINING_JOB, Page[TrainingJob])
 
     def create(
         self,
