@@ -70,7 +70,8 @@ class TrainingJobCreate(Request):
     selection_id: Annotated[str, Field(pattern=id_pattern("sel"))] | None = None
     dataset_id: Annotated[str, Field(pattern=id_pattern("ds"))] | None = None
     ids: Annotated[list[Identifier], Field(min_length=1, max_length=100_000)] | None = None
-    """Sample ids in training order, with `dataset_id`."""
+    """Sample ids in training order, with `dataset_id`; up to 100,000 in a body of up to 8 MiB. For more, upload
+    them as a dataset of their own."""
     model: ModelReference | None = None
     """The model to train an adapter for; null takes the selection's model, without its proxy."""
     trainer: Trainer = "rec_grpo"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from minirec.store import Store
 from minirec.store.columns import Columns
@@ -15,6 +17,10 @@ from minirec.store.names import result_columns
 from service.content import open_content
 from service.lookup import job_or_404
 from service.problems import ProblemError
+from service.recent import Recent
+
+KEPT_BYTES = 256 << 20
+"""Most bytes of results, and of sample ids, that a process keeps in memory."""
 
 
 @dataclass(frozen=True)
@@ -23,21 +29,18 @@ class Result:
 
     content_hash: str
     columns: Columns
-    dataset_ids: list[str]
+    dataset_ids: pa.StringArray
 
     def sample_id(self, position: int) -> str:
         """Id of the sample at a position of the pool."""
-        return self.dataset_ids[int(self.columns["row"][position])]
+        return str(self.dataset_ids[int(self.columns["row"][position])].as_py())
 
     def position_of(self, sample_id: str) -> int:
         """Position of a sample in the pool. Raises KeyError."""
         rows = self.columns["row"]  # sorted
-        try:
-            row = self.dataset_ids.index(sample_id)
-        except ValueError as error:
-            raise KeyError(sample_id) from error
+        row = pc.index(self.dataset_ids, sample_id).as_py()
         position = int(np.searchsorted(rows, row))
-        if position == len(rows) or rows[position] != row:
+        if row < 0 or position == len(rows) or rows[position] != row:
             raise KeyError(sample_id)
         return position
 
@@ -54,7 +57,7 @@ class Result:
 
     @cached_property
     def training_order(self) -> npt.NDArray[np.int64]:
-        """Positions of the selected samples, as training shall see them."""
+        """Positions of the selected samples, as training should see them."""
         place = self.columns["training_position"]
         chosen = np.flatnonzero(place >= 0)
         return chosen[np.argsort(place[chosen])]
@@ -86,15 +89,19 @@ def result_of(store: Store, selection_id: str) -> Result:
         raise ProblemError(
             410, "dataset_deleted", f"the dataset of {selection_id} was deleted, and the ids of its samples with it"
         ) from error
-    return _read(store, selection_id, dataset.content_hash)
+    return _results.get((store, selection_id), lambda: _read(store, selection_id, dataset.content_hash))
+
+
+def _read(store: Store, selection_id: str, content_hash: str) -> Result:
+    ids = _ids.get((store, content_hash), lambda: pa.array(open_content(store, content_hash).ids, pa.string()))
+    return Result(content_hash, store.columns.read(result_columns(selection_id)), ids)
+
+
+def _result_bytes(result: Result) -> int:
+    # The orders that are worked out later take about as much as three columns of 8 bytes.
+    return sum(values.nbytes for values in result.columns.values()) + 24 * len(result.columns["row"])
 
 
 # Pages of one result are asked for one after the other, and results never change.
-@lru_cache(maxsize=4)
-def _read(store: Store, selection_id: str, content_hash: str) -> Result:
-    return Result(content_hash, store.columns.read(result_columns(selection_id)), _ids(store, content_hash))
-
-
-@lru_cache(maxsize=4)
-def _ids(store: Store, content_hash: str) -> list[str]:
-    return open_content(store, content_hash).ids
+_results: Recent[tuple[Store, str], Result] = Recent(_result_bytes, limit=KEPT_BYTES)
+_ids: Recent[tuple[Store, str], pa.StringArray] = Recent(lambda ids: int(ids.nbytes), limit=KEPT_BYTES)

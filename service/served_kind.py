@@ -13,6 +13,7 @@ from api_schemas.job_kinds import JobT, RequestT
 from minirec.settings import Settings
 from minirec.store import Store
 from minirec.store.jobs import JobRecord
+from service.limits import JSON_BYTES
 
 
 @dataclass(frozen=True)
@@ -60,5 +61,7 @@ class ServedKind(Generic[RequestT, JobT]):
     examples: dict[str, Example]
     """Requests for the documentation."""
     descriptions: Descriptions
+    max_body_bytes: int = JSON_BYTES
+    """Size of the largest request to start one."""
     problems: tuple[int, ...] = (400, 403, 404, 409, 413)
     """Statuses with which a request to start one may be refused."""

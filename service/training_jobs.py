@@ -25,6 +25,8 @@ from service.served_kind import Descriptions, NewJob, ServedKind, deletion
 from service.views import training_job_view
 
 SHOWN_ERRORS = 100
+MAX_BODY_BYTES = 8 << 20
+"""Room for 100,000 ids of about 80 characters, the most that a request may name."""
 
 EXAMPLES: dict[str, Example] = {
     "selection": {
@@ -130,5 +132,6 @@ TRAINING_JOBS = ServedKind(
     view=training_job_view,
     examples=EXAMPLES,
     descriptions=DESCRIPTIONS,
+    max_body_bytes=MAX_BODY_BYTES,
     problems=(400, 403, 404, 409, 410, 413),
 )
