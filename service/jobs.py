@@ -44,7 +44,7 @@ def create(served: ServedKind[RequestT, JobT], store: Store, settings: Settings,
         for needed in new.needs:
             job_or_404(store, needed)
         # A fresh id can only be taken by this same call, re-sent by the Redis client after a broken connection.
-        store.machine.create(job_id, served.kind.name, fields, [prepare])
+        store.machine.create(job_id, served.kind.name, fields, [prepare], needs=new.needs)
     return accepted(served, store, job_id)
 
 

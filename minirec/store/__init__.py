@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 
 import redis
 
@@ -32,6 +33,8 @@ class Store:
     signals: SignalRecords
     idempotency: IdempotencyRecords
     blobs: BlobStore
+    adopted: threading.Event = field(default_factory=threading.Event, compare=False)
+    """Set once this process has counted what jobs of older releases need (`minirec.store.retention`)."""
 
 
 def connect(settings: Settings, *, ring: Ring | None = None) -> Store:

@@ -30,9 +30,8 @@ class NotFoundError(StoreError):
 
 
 class InUseError(StoreError):
-    """Something cannot be deleted while a job needs it."""
+    """A job cannot be deleted: it has not ended, or a job that has not ended needs it."""
 
-    def __init__(self, message: str, *, by: str) -> None:
-        super().__init__(message)
+    def __init__(self, job: str, *, by: str) -> None:
+        super().__init__(f"{job} has not ended" if by == job else f"{by} needs {job} and has not ended")
         self.by = by
-        """Id of the job that needs it."""

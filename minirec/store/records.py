@@ -37,6 +37,11 @@ class DatasetRecords:
             raise NotFoundError(f"no dataset {dataset_id}")
         return Dataset.model_validate_json(stored)
 
+    def all(self) -> list[Dataset]:
+        """Every dataset, in no order."""
+        stored = cast("list[bytes]", self._redis.hvals(self._hash))
+        return [Dataset.model_validate_json(raw) for raw in stored]
+
     def page(self, *, limit: int, after: str | None = None) -> tuple[list[Dataset], bool]:
         """Up to `limit` datasets, newest first, and whether there are more. Raises NotFoundError for `after`."""
         start = 0
