@@ -45,10 +45,8 @@ model is on held-out samples. Lists are pages: pass `next_after` as
 
 TAGS = [
     {"name": "datasets", "description": "Samples and the catalogue that they refer to."},
-    {"name": "selections", "description": "Jobs that score a pool and choose from it."},
+    *({"name": f"{served.kind.title}s", "description": served.summary} for served in KINDS),
     {"name": "results", "description": "What a finished selection measured and chose."},
-    {"name": "training jobs", "description": "Jobs that train a model's adapter on a subset, in its order."},
-    {"name": "evaluations", "description": "Jobs that measure a model on held-out samples."},
     {"name": "operations", "description": "For those who run the service."},
 ]
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from fastapi.openapi.models import Example
 
-from api_schemas import EVALUATION, Dataset, EvaluationCreate
+from api_schemas import EVALUATION, Dataset, Evaluation, EvaluationCreate
 from minirec.settings import Settings
+from minirec.specs import PrepareEvaluation
 from minirec.store import Store
+from minirec.store.jobs import JobRecord
 from service.checks import check_models_allowed, check_rewards_suit
 from service.lookup import dataset_or_404
 from service.problems import invalid
 from service.served_kind import Descriptions, NewJob, ServedKind, deletion
-from service.views import evaluation_view
+from service.views import common_fields
 
 EXAMPLES: dict[str, Example] = {
     "hub": {
@@ -71,9 +73,29 @@ def check_split(dataset: Dataset, body: EvaluationCreate) -> None:
         )
 
 
+def evaluation_view(record: JobRecord) -> Evaluation:
+    """Return an evaluation's state, from its record."""
+    request = EvaluationCreate.model_validate_json(record.fields["request"])
+    return Evaluation(
+        samples_done=_samples_done(record),
+        samples_total=record.json("samples_total"),
+        request=request,
+        **common_fields(record, request.metadata),
+    )
+
+
+def _samples_done(record: JobRecord) -> int:
+    if record.status == "succeeded":
+        return int(record.json("result")["samples"])
+    if record.stage == "evaluating" and record.group is not None:
+        return record.group.progress
+    return record.json("samples_total") or 0 if record.stage == "finishing" else 0
+
+
 EVALUATIONS = ServedKind(
     kind=EVALUATION,
-    handler="prepare_evaluation",
+    summary="Jobs that measure a model on held-out samples.",
+    prepare=PrepareEvaluation,
     start=start,
     view=evaluation_view,
     examples=EXAMPLES,

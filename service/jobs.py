@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import Any
@@ -16,7 +15,6 @@ from minirec.settings import Settings
 from minirec.store import Store
 from minirec.store.errors import InUseError, NotFoundError
 from minirec.store.ids import new_id
-from minirec.store.machine import Stage
 from minirec.store.retention import delete_job
 from service.content import content_lock
 from service.events import changes
@@ -29,15 +27,7 @@ def create(served: ServedKind[RequestT, JobT], store: Store, settings: Settings,
     """Start a job. Raises ProblemError for a request that cannot be met."""
     new = served.start(store, settings, body)
     job_id = new_id(served.kind.prefix)
-    prepare = Stage(
-        name="preparing",
-        group=f"prepare:{job_id}",
-        queue="cpu",
-        handler=served.handler,
-        units=1,
-        total=1,
-        spec=json.dumps({"job_id": job_id}),
-    )
+    prepare = served.prepare(job_id=job_id).stage("preparing")
     fields = {"request": new.request.model_dump_json(), "dataset_id": new.dataset.id, **new.fields}
     with content_lock(store, new.dataset.content_hash):
         dataset_or_404(store, new.dataset.id)  # It may have been deleted since.

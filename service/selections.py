@@ -6,6 +6,7 @@ from fastapi.openapi.models import Example
 
 from api_schemas import SELECTION, Dataset, SelectionCreate
 from minirec.settings import Settings
+from minirec.specs import PrepareSelection
 from minirec.store import Store
 from service.checks import check_models_allowed, check_selection
 from service.lookup import dataset_or_404
@@ -91,7 +92,8 @@ def pool_size(dataset: Dataset, body: SelectionCreate) -> int:
 
 SELECTIONS = ServedKind(
     kind=SELECTION,
-    handler="prepare",
+    summary="Jobs that score a pool and choose from it.",
+    prepare=PrepareSelection,
     start=start,
     view=selection_view,
     examples=EXAMPLES,

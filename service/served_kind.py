@@ -11,6 +11,7 @@ from fastapi.openapi.models import Example
 from api_schemas import Dataset, JobKind
 from api_schemas.job_kinds import JobT, RequestT
 from minirec.settings import Settings
+from minirec.specs import PrepareSelection
 from minirec.store import Store
 from minirec.store.jobs import JobRecord
 from service.limits import JSON_BYTES
@@ -53,8 +54,10 @@ class ServedKind(Generic[RequestT, JobT]):
     """A kind of job and the code behind its routes (service/job_routes.py)."""
 
     kind: JobKind[RequestT, JobT]
-    handler: str
-    """The workers' handler of its first stage."""
+    summary: str
+    """What jobs of this kind do, in a sentence."""
+    prepare: type[PrepareSelection]
+    """Spec of its first stage."""
     start: Callable[[Store, Settings, RequestT], NewJob[RequestT]]
     """Check a request. Raises ProblemError."""
     view: Callable[[JobRecord], JobT]

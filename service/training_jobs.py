@@ -15,6 +15,7 @@ from api_schemas import (
     TrainingJobCreate,
 )
 from minirec.settings import Settings
+from minirec.specs import PrepareTraining
 from minirec.store import Store
 from service.checks import check_models_allowed, check_rewards, check_trainer
 from service.content import open_content
@@ -127,7 +128,8 @@ def _completed(
 
 TRAINING_JOBS = ServedKind(
     kind=TRAINING_JOB,
-    handler="prepare_training",
+    summary="Jobs that train a model's adapter on a subset, in its order.",
+    prepare=PrepareTraining,
     start=start,
     view=training_job_view,
     examples=EXAMPLES,

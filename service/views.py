@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from api_schemas import (
     Counts,
-    Evaluation,
-    EvaluationCreate,
     JobError,
     Selection,
     SelectionCreate,
@@ -23,7 +22,10 @@ def selection_view(record: JobRecord) -> Selection:
     request = SelectionCreate.model_validate_json(record.fields["request"])
     counts = _counts(record)
     return Selection(
-        counts=counts, estimated_finish=_estimated_finish(record, counts), request=request, **_common(record, request)
+        counts=counts,
+        estimated_finish=_estimated_finish(record, counts),
+        request=request,
+        **common_fields(record, request.metadata),
     )
 
 
@@ -34,22 +36,11 @@ def training_job_view(record: JobRecord) -> TrainingJob:
         updates_done=_updates_done(record),
         updates_total=record.json("updates_total"),
         request=request,
-        **_common(record, request),
+        **common_fields(record, request.metadata),
     )
 
 
-def evaluation_view(record: JobRecord) -> Evaluation:
-    """Return an evaluation's state, from its record."""
-    request = EvaluationCreate.model_validate_json(record.fields["request"])
-    return Evaluation(
-        samples_done=_samples_done(record),
-        samples_total=record.json("samples_total"),
-        request=request,
-        **_common(record, request),
-    )
-
-
-def _common(record: JobRecord, request: SelectionCreate | TrainingJobCreate | EvaluationCreate) -> dict[str, Any]:
+def common_fields(record: JobRecord, metadata: Mapping[str, str]) -> dict[str, Any]:
     """Return what jobs of all kinds show."""
     error = record.json("error")
     return {
@@ -63,16 +54,8 @@ def _common(record: JobRecord, request: SelectionCreate | TrainingJobCreate | Ev
         "error": None if error is None else JobError.model_validate(error),
         "result": record.json("result") if record.status == "succeeded" else None,
         "provenance": record.json("provenance") or {},
-        "metadata": request.metadata,
+        "metadata": metadata,
     }
-
-
-def _samples_done(record: JobRecord) -> int:
-    if record.status == "succeeded":
-        return int(record.json("result")["samples"])
-    if record.stage == "evaluating" and record.group is not None:
-        return record.group.progress
-    return record.json("samples_total") or 0 if record.stage == "finishing" else 0
 
 
 def _updates_done(record: JobRecord) -> int:

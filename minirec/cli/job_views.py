@@ -11,7 +11,6 @@ from rich.table import Table
 from api_schemas import EVALUATION, SELECTION, TRAINING_JOB, kind_of
 from api_schemas.job_kinds import JobT
 from minirec.cli import evaluations, selections, training
-from minirec.cli.evaluation_view import evaluation_table, follow_evaluation
 from minirec.cli.follow import follow as follow_selection
 from minirec.cli.output import selection_table
 from minirec.cli.training_view import follow_training, training_table
@@ -32,7 +31,7 @@ class JobView(Generic[JobT]):
 VIEWS: dict[str, JobView[Any]] = {
     SELECTION.name: JobView(follow_selection, selections.show, selection_table),
     TRAINING_JOB.name: JobView(follow_training, training.show, training_table),
-    EVALUATION.name: JobView(follow_evaluation, evaluations.show, evaluation_table),
+    EVALUATION.name: JobView(evaluations.follow_evaluation, evaluations.show, evaluations.evaluation_table),
 }
 """By name of the kind."""
 
