@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
+from api_schemas import JOB_KINDS
 from minirec.store import Store
 
 log = structlog.get_logger(__name__)
@@ -67,10 +68,11 @@ class StoreMetrics(Collector):
             log.warning("metrics_without_broker", error=str(error))
 
     def _jobs(self) -> Metric:
-        gauge = GaugeMetricFamily("minirec_jobs", "Jobs that have not ended.", labels=("status",))
-        statuses = Counter(record.status for record in self._store.jobs.active())
-        for status in ("queued", "running", "cancelling"):
-            gauge.add_metric((status,), statuses[status])
+        gauge = GaugeMetricFamily("minirec_jobs", "Jobs that have not ended.", labels=("kind", "status"))
+        states = Counter(self._store.jobs.active_states())
+        for kind in JOB_KINDS:
+            for status in ("queued", "running", "cancelling"):
+                gauge.add_metric((kind.name, status), states[kind.name, status])
         return gauge
 
     def _memory(self) -> Metric:

@@ -85,7 +85,7 @@ def test_a_finished_job_is_deleted_with_all_that_shows_it(service: Service, kind
     assert_problem(service.http.get(f"{kind.path}/{job_id}/events"), 404, f"{kind.name}_not_found")
     assert_problem(service.http.delete(f"{kind.path}/{job_id}"), 404, f"{kind.name}_not_found")
     assert [entry["id"] for entry in service.http.get(kind.path).json()["data"]] == [kept]
-    assert not list(service.store.redis.scan_iter(f"{service.store.prefix}job:{job_id}*"))
+    assert not list(service.store.redis.scan_iter(f"{service.store.prefix}*{job_id}*"))
 
 
 @every_kind
