@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from api_schemas import EVALUATION, JOB_KINDS, SELECTION, TRAINING_JOB, Job, JobKind, kind_of
+from minirec.client import MiniRec
 from service.job_kinds import KINDS
 from tests.api.conftest import Service
 from tests.api.stand_in import EvaluationStandIn, StandIn, TrainingStandIn
 from tests.api.test_problems import assert_problem
+from worker.runner import HANDLERS
 
 START: dict[str, Callable[[Service, str], dict[str, Any]]] = {
     SELECTION.name: Service.select,
@@ -30,6 +32,12 @@ every_kind = pytest.mark.parametrize("kind", JOB_KINDS, ids=[kind.name for kind 
 def test_the_service_offers_every_kind_once() -> None:
     assert [served.kind for served in KINDS] == list(JOB_KINDS)
     assert {len({kind.name for kind in JOB_KINDS}), len({kind.prefix for kind in JOB_KINDS})} == {len(JOB_KINDS)}
+
+
+def test_workers_and_clients_know_every_kind() -> None:
+    for served in KINDS:
+        assert HANDLERS[served.prepare.HANDLER][1] is served.prepare
+        assert hasattr(MiniRec(), f"{served.kind.name}s")
 
 
 @every_kind
