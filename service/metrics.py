@@ -24,12 +24,12 @@ METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"}
 
 
 def counters_key(store: Store) -> str:
-    """The Redis hash where processes without a port of their own count: the janitor, for one."""
+    """Return the Redis hash where processes without a port of their own count: the janitor, for one."""
     return f"{store.prefix}counters"
 
 
 class HttpMetrics:
-    """How long requests took, per route."""
+    """Durations of requests, per route."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._seconds = Histogram(
@@ -46,7 +46,7 @@ class HttpMetrics:
 
 
 class StoreMetrics(Collector):
-    """What the store knows, read whenever Prometheus asks."""
+    """Jobs, memory, leases and queues as the store has them, read whenever Prometheus asks."""
 
     def __init__(self, store: Store, waiting: Waiting) -> None:
         self._store = store
@@ -89,7 +89,7 @@ class StoreMetrics(Collector):
         return counter
 
     def _queues(self) -> Metric:
-        gauge = GaugeMetricFamily("minirec_queue_shards", "Doorbells that no worker has heard yet.", labels=("queue",))
+        gauge = GaugeMetricFamily("minirec_queue_shards", "Messages that no worker has taken yet.", labels=("queue",))
         for queue, size in self._waiting().items():
             gauge.add_metric((queue,), size)
         return gauge

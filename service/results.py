@@ -32,11 +32,11 @@ class Result:
     dataset_ids: pa.StringArray
 
     def sample_id(self, position: int) -> str:
-        """Id of the sample at a position of the pool."""
+        """Return the id of the sample at a position of the pool."""
         return str(self.dataset_ids[int(self.columns["row"][position])].as_py())
 
     def position_of(self, sample_id: str) -> int:
-        """Position of a sample in the pool. Raises KeyError."""
+        """Return the position of a sample in the pool. Raises KeyError."""
         rows = self.columns["row"]  # sorted
         row = pc.index(self.dataset_ids, sample_id).as_py()
         position = int(np.searchsorted(rows, row))
@@ -71,13 +71,13 @@ class Result:
         return np.asarray(self.columns["rewards"].mean(axis=1))
 
     def representativeness(self, position: int) -> float | None:
-        """R of a sample; None where no vectors were measured."""
+        """Return R of a sample; None where no vectors were measured."""
         column = self.columns.get("representativeness")
         return None if column is None else float(column[position])
 
 
 def result_of(store: Store, selection_id: str) -> Result:
-    """The result of a selection that has succeeded. Raises ProblemError 404, 409 or 410."""
+    """Return the result of a selection that has succeeded. Raises ProblemError 404, 409 or 410."""
     record = job_or_404(store, selection_id)
     if record.status != "succeeded":
         raise ProblemError(
