@@ -18,7 +18,7 @@ PATIENCE_SECONDS = 60.0
 
 
 def open_content(store: Store, content_hash: str) -> Dataset | PromptDataset:
-    """The rows of a dataset, whose kind is told by the blobs that are there. Raises BlobMissingError."""
+    """Return the rows of a dataset; its kind follows from the blobs that are there. Raises BlobMissingError."""
     prompts = prompts_blob(content_hash)
     if store.blobs.exists(prompts):
         return PromptDataset.open(store.blobs.local_path(prompts))
@@ -38,7 +38,7 @@ def until_kept(keep: Callable[[], bool]) -> None:
 
 @contextmanager
 def content_lock(store: Store, content_hash: str) -> Iterator[None]:
-    """Keeps deletion apart from whoever takes a content into use: another upload of it, or a new selection."""
+    """Keep the deletion of a content apart from what takes it into use: another upload of it, or a new job."""
     lock = store.redis.lock(
         f"{store.prefix}lock:content:{content_hash}", timeout=LOCK_SECONDS, blocking_timeout=PATIENCE_SECONDS
     )

@@ -21,6 +21,7 @@ from minirec.store import Store, connect
 from minirec.store.doorbell import QUEUES, CeleryRing, celery_app
 from minirec.store.garbage import collect_garbage
 from minirec.store.retention import adopt_jobs, expire_jobs
+from minirec.store.upgrade import rename_kinds
 from service.metrics import LEASES_EXPIRED, Waiting, counters_key
 from service.uploads import remove_stale
 
@@ -100,6 +101,8 @@ class Janitor:
         """One round; False if another janitor leads."""
         if not self._leads():
             return False
+        if renamed := rename_kinds(self._store):
+            log.info("jobs_of_an_earlier_release_renamed", jobs=renamed)
         expired = self._store.machine.sweep(max_attempts=self._settings.max_attempts, ring_after=self._ring_after())
         if expired:
             self._store.redis.hincrby(counters_key(self._store), LEASES_EXPIRED, expired)

@@ -40,6 +40,7 @@ class ProblemError(HTTPException):
         *,
         errors: Sequence[FieldError | RowError] = (),
         total_errors: int | None = None,
+        context: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         passing = {"Retry-After": str(RETRY_AFTER[code])} if code in RETRY_AFTER else {}
@@ -47,16 +48,17 @@ class ProblemError(HTTPException):
         self.code = code
         self.errors = list(errors)
         self.total_errors = total_errors
+        self.context = dict(context or {})
 
 
 def invalid(code: str, loc: Sequence[str | int], msg: str) -> ProblemError:
-    """A 422 that names the one field at fault."""
+    """Return a 422 that names the one field at fault."""
     where = ".".join(str(part) for part in loc)
     return ProblemError(422, code, f"{where}: {msg}", errors=[FieldError(loc=list(loc), msg=msg)])
 
 
 def problem_response(request: Request, error: ProblemError) -> Response:
-    """The answer for an error."""
+    """Return the answer for an error."""
     problem = Problem(
         title=HTTPStatus(error.status_code).phrase,
         status=error.status_code,
@@ -65,6 +67,7 @@ def problem_response(request: Request, error: ProblemError) -> Response:
         code=error.code,
         errors=error.errors,
         total_errors=error.total_errors,
+        context=error.context,
         request_id=request.state.request_id,
     )
     # Unknown bytes in a path arrive as lone surrogates, which are no JSON: they go out as question marks.
@@ -73,7 +76,7 @@ def problem_response(request: Request, error: ProblemError) -> Response:
 
 
 def internal_error() -> ProblemError:
-    """What is said of a fault of our own: nothing but where the operator finds it."""
+    """Return the answer to a fault of our own: it says nothing but where the operator finds the reason."""
     return ProblemError(
         500, "internal_error", "the service failed at this request; its log has the reason under the request id"
     )
@@ -97,7 +100,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> str:
-    """Every method of a path; the framework names those of the first route that has it."""
+    """Return every method of a path; the framework names those of the first route that has it."""
     routes = request.app.routes
     return ", ".join(
         method
@@ -136,5 +139,5 @@ async def _store_unavailable(request: Request, error: Exception) -> Response:
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's `responses` for a route that can answer with these statuses (see service/openapi.py)."""
+    """Return OpenAPI's `responses` for a route that can answer with these statuses (see service/openapi.py)."""
     return {status: {"model": Problem, "description": HTTPStatus(status).phrase} for status in statuses}

@@ -26,9 +26,9 @@ def get_scores(
         Literal["pool", "rank"], Query(description="`rank`: the picked ones first, as picked; then by score")
     ] = "pool",
 ) -> Page[SampleScore]:
-    """Scores of every sample in the pool, selected or not."""
+    """Return the scores of every sample in the pool, selected or not."""
     result = result_of(store, selection_id)
-    size = len(result.columns["row"])
+    size = result.size
     start = 0
     if after is not None:
         try:
@@ -46,7 +46,7 @@ def get_scores(
 
 
 def sample_score(result: Result, position: int) -> SampleScore:
-    """What was measured of the sample at a position of the pool."""
+    """Return what was measured of the sample at a position of the pool."""
     columns = result.columns
     rewards = columns["rewards"][position]
     picked_rank, training_position = int(columns["picked_rank"][position]), int(columns["training_position"][position])

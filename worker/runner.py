@@ -21,7 +21,9 @@ from minirec.settings import Settings, settings
 from minirec.specs import (
     CatalogueSpec,
     EvaluateSpec,
+    FinishEvaluation,
     FinishTraining,
+    PrepareEvaluation,
     PrepareSelection,
     PrepareTraining,
     ProxySpec,
@@ -51,6 +53,8 @@ HANDLERS: dict[str, tuple[str, type[UnitSpec]]] = {
         ("worker.train", TrainSpec),
         ("worker.evaluate", EvaluateSpec),
         ("worker.finish_training", FinishTraining),
+        ("worker.evaluation_plan", PrepareEvaluation),
+        ("worker.finish_evaluation", FinishEvaluation),
     )
 }
 """Module and spec of each handler; its `run(work, spec)` does a unit. Imported when first needed: they bring torch."""
