@@ -20,11 +20,11 @@ from minirec.cli.options import AsJson, Follow, Metadata, Rewards, pairs, parse_
 from minirec.cli.output import (
     ago,
     duration,
+    note,
     notes,
     print_json,
     results,
     rewards_text,
-    say,
     stage_name,
     state_text,
     table,
@@ -83,7 +83,7 @@ def evaluate(
             metadata=pairs(metadata),
             **body,
         )
-        say(f"evaluation {job.id}")
+        note(f"evaluation {job.id}")
         if follow:
             job = follow_evaluation(client, job.id)
     show(job, as_json)
@@ -127,7 +127,7 @@ class EvaluationProgress:
                 self._progress.update(bar, total=1, completed=1)
             self._bars[job.stage] = self._progress.add_task(stage_name(job.stage), total=None, numbers="")
             if not notes.is_terminal:
-                say(stage_name(job.stage))
+                note(stage_name(job.stage))
         numbers = f"{job.samples_done}/{job.samples_total}" if job.samples_total else ""
         self._progress.update(
             self._bars[job.stage], total=job.samples_total, completed=job.samples_done, numbers=numbers
