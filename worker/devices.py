@@ -26,7 +26,7 @@ def require_device(model: PinnedModel) -> None:
             "wrong_device",
             f"the job's dtype 'auto' became {model.dtype} for workers on {model.device}, and this worker runs on "
             f"{device.type}: its numbers would differ. Let one kind of worker serve the queues gpu and train, or set "
-            "MINIREC_DTYPE (or the model's dtype) to what all of them shall compute in, and start the job anew",
+            "MINIREC_DTYPE (or the model's dtype) to what all of them should compute in, and start the job anew",
             retryable=True,
         )
     if not runs(model.dtype):
@@ -40,7 +40,7 @@ def require_device(model: PinnedModel) -> None:
 
 @lru_cache
 def runs(dtype: DType) -> bool:
-    """Whether this process's device computes in a dtype, and not by emulating it."""
+    """Return whether this process's device computes in a dtype, and not by emulating it."""
     if dtype == "bfloat16" and torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     device = "cuda" if torch.cuda.is_available() else "cpu"
