@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from redis.exceptions import LockError
@@ -24,6 +25,15 @@ def open_content(store: Store, content_hash: str) -> Dataset | PromptDataset:
     return Dataset.open(
         store.blobs.local_path(samples_blob(content_hash)), store.blobs.local_path(items_blob(content_hash))
     )
+
+
+def until_kept(keep: Callable[[], bool]) -> None:
+    """Wait while the same content is being deleted. Raises ProblemError 409 when that takes too long."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not keep():
+        if time.monotonic() > deadline:
+            raise ProblemError(409, "dataset_busy", "the same rows are being deleted; try again in a minute")
+        time.sleep(0.2)
 
 
 @contextmanager

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 from minirec.store import Store
 from minirec.store.columns import Columns
 from minirec.store.errors import NotFoundError
-from minirec.store.names import result_columns
+from minirec.store.jobs import JobRecord
+from minirec.store.results import read_result
 from service.content import open_content
 from service.lookup import job_or_404
 from service.problems import ProblemError
@@ -31,6 +32,11 @@ class Result:
     columns: Columns
     dataset_ids: pa.StringArray
 
+    @property
+    def size(self) -> int:
+        """Samples in the pool."""
+        return len(self.columns["row"])
+
     def sample_id(self, position: int) -> str:
         """Return the id of the sample at a position of the pool."""
         return str(self.dataset_ids[int(self.columns["row"][position])].as_py())
@@ -44,10 +50,9 @@ class Result:
             raise KeyError(sample_id)
         return position
 
-    @cached_property
-    def pool_order(self) -> npt.NDArray[np.int64]:
-        """All positions as they are."""
-        return np.arange(len(self.columns["row"]))
+    def rank_of(self, position: int) -> int:
+        """Return the place of a position in `rank_order`."""
+        return int(self._ranks[position])
 
     @cached_property
     def rank_order(self) -> npt.NDArray[np.int64]:
@@ -56,19 +61,25 @@ class Result:
         return np.lexsort((-self.columns["score"], np.where(rank < 0, len(rank), rank)))
 
     @cached_property
+    def _ranks(self) -> npt.NDArray[np.int32]:
+        ranks = np.empty(self.size, dtype=np.int32)
+        ranks[self.rank_order] = np.arange(self.size, dtype=np.int32)
+        return ranks
+
+    @cached_property
     def training_order(self) -> npt.NDArray[np.int64]:
         """Positions of the selected samples, as training should see them."""
         place = self.columns["training_position"]
         chosen = np.flatnonzero(place >= 0)
         return chosen[np.argsort(place[chosen])]
 
-    @cached_property
-    def pass_rate(self) -> npt.NDArray[np.float64]:
-        return np.asarray(self.columns["hit"].mean(axis=1, dtype=np.float64))
+    def pass_rate(self, position: int) -> float:
+        """Return the part of a sample's rollouts that hit."""
+        return float(self.columns["hit"][position].mean(dtype=np.float64))
 
-    @cached_property
-    def reward_mean(self) -> npt.NDArray[np.float64]:
-        return np.asarray(self.columns["rewards"].mean(axis=1))
+    def reward_mean(self, position: int) -> float:
+        """Return the mean reward of a sample's rollouts."""
+        return float(self.columns["rewards"][position].mean(dtype=np.float64))
 
     def representativeness(self, position: int) -> float | None:
         """Return R of a sample; None where no vectors were measured."""
@@ -89,17 +100,17 @@ def result_of(store: Store, selection_id: str) -> Result:
         raise ProblemError(
             410, "dataset_deleted", f"the dataset of {selection_id} was deleted, and the ids of its samples with it"
         ) from error
-    return _results.get((store, selection_id), lambda: _read(store, selection_id, dataset.content_hash))
+    return _results.get((store, selection_id), lambda: _read(store, record, dataset.content_hash))
 
 
-def _read(store: Store, selection_id: str, content_hash: str) -> Result:
+def _read(store: Store, record: JobRecord, content_hash: str) -> Result:
     ids = _ids.get((store, content_hash), lambda: pa.array(open_content(store, content_hash).ids, pa.string()))
-    return Result(content_hash, store.columns.read(result_columns(selection_id)), ids)
+    return Result(content_hash, read_result(store, record), ids)
 
 
 def _result_bytes(result: Result) -> int:
     # The orders that are worked out later take about as much as three columns of 8 bytes.
-    return sum(values.nbytes for values in result.columns.values()) + 24 * len(result.columns["row"])
+    return sum(values.nbytes for values in result.columns.values()) + 24 * result.size
 
 
 # Pages of one result are asked for one after the other, and results never change.

@@ -13,8 +13,9 @@ from minirec.selection import EmptySelectionError, Selection, select
 from minirec.selection.baselines import baseline
 from minirec.selection.gate import HIT_REWARD
 from minirec.specs import SelectSpec, outputs
-from minirec.store.columns import Columns
+from minirec.store.columns import Columns, as_shown
 from minirec.store.machine import Outcome
+from minirec.store.results import MEASURED
 from worker.checks import subset_size
 from worker.datasets import open_samples
 from worker.measured import Measured, load_scored, load_uploaded, vector_name
@@ -42,10 +43,14 @@ def run(work: Work, spec: SelectSpec) -> Outcome:
     arms = choose_arms(request, measured, len(chosen.indices))
     result = summarise(measured, chosen, arms)
     work.done = 1
+    # Rewards and hits are stored once, with the scores, however many selections are made from them.
+    shared = {} if spec.scoring is None else {MEASURED: outputs.scores_columns(spec.scoring)}
     return Outcome(
-        job={"result": result.model_dump_json()},
+        job={"result": result.model_dump_json()} | shared,
         warnings=result.warnings,
-        writes=store.columns.shards_of(outputs.result_columns(spec.job_id), result_columns(measured, chosen, arms)),
+        writes=store.columns.shards_of(
+            outputs.result_columns(spec.job_id), result_columns(measured, chosen, arms, with_measured=not shared)
+        ),
     )
 
 
@@ -108,18 +113,18 @@ def choose_arms(request: SelectionCreate, measured: Measured, size: int) -> dict
         raise UnitError("baseline_unavailable", str(error)) from error
 
 
-def result_columns(measured: Measured, chosen: Selection, arms: dict[str, Any]) -> Columns:
-    """One row per pool sample: what was measured, how it was judged, and its place, if any."""
+def result_columns(
+    measured: Measured, chosen: Selection, arms: dict[str, Any], *, with_measured: bool = True
+) -> Columns:
+    """One row per pool sample: what was measured, unless it is stored already, how it was judged, and its place."""
     size = len(measured.rows)
     group = np.full(size, -1, dtype=np.int32)
     group[chosen.order] = np.repeat(np.arange(len(chosen.groups), dtype=np.int32), chosen.groups)
     columns = {
         "row": measured.rows,
-        "rewards": measured.rewards,
-        "hit": hits_of(measured).astype(np.uint8),
-        "learnability": chosen.learnability,
-        "learnability_raw": chosen.learnability_raw,
-        "score": chosen.scores,
+        "learnability": as_shown(chosen.learnability),
+        "learnability_raw": as_shown(chosen.learnability_raw),
+        "score": as_shown(chosen.scores),
         "gate": chosen.gate,
         "signal": measured.signal,
         "picked_rank": _places(chosen.indices, size),
@@ -128,7 +133,9 @@ def result_columns(measured: Measured, chosen: Selection, arms: dict[str, Any]) 
     }
     columns |= {f"arm:{name}": _places(indices, size) for name, indices in arms.items()}
     if chosen.representativeness is not None:
-        columns["representativeness"] = chosen.representativeness
+        columns["representativeness"] = as_shown(chosen.representativeness)
+    if with_measured:
+        columns |= {"rewards": as_shown(measured.rewards), "hit": hits_of(measured).astype(np.uint8)}
     return columns
 
 

@@ -500,6 +500,21 @@ function ops.drop(owner, ...)
   return 'ok'
 end
 
+-- discard dataset name ...: no longer for a dataset, nor for jobs that have ended; other datasets keep theirs
+function ops.discard(dataset, ...)
+  for _, name in ipairs({ ... }) do
+    local key = p .. 'output:' .. name
+    redis.call('SREM', key, dataset)
+    local others = false
+    for _, owner in ipairs(redis.call('SMEMBERS', key)) do others = others or string.sub(owner, 1, 8) == 'dataset:' end
+    if not others then
+      redis.call('DEL', key)
+      redis.call('ZADD', p .. 'garbage', 'NX', stamp(), name)
+    end
+  end
+  return 'ok'
+end
+
 -- take_garbage limit: names that may be deleted now, those first whose deletion broke off
 function ops.take_garbage(limit)
   local names = redis.call('SMEMBERS', p .. 'garbage:busy')

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, cast
 import redis
 
 from minirec.store.errors import InUseError, NotFoundError
-from minirec.store.names import outputs_of
+from minirec.store.names import outputs_of, prefixes_of
 
 
 class Doorbell(NamedTuple):
@@ -83,6 +83,7 @@ class Machine:
     """Moves jobs and units, atomically, and rings the doorbells of units that want doing."""
 
     def __init__(self, connection: redis.Redis, *, prefix: str, ring: Ring) -> None:
+        self._redis = connection
         self._prefix = prefix
         self._ring = ring
         self._script = connection.register_script(files("minirec.store").joinpath("machine.lua").read_text())
@@ -171,6 +172,20 @@ class Machine:
         args = (claim.group, claim.unit, claim.fence, limit, message, json.dumps({k: list(v) for k, v in lost.items()}))
         return cast(Literal["ok", "stale", "unknown", "own", "again"], self._call("reopen", *args))
 
+    def owners_of(self, blob: str) -> list[str]:
+        """Return who keeps a blob, or the columns `columns:<name>`: `group:<name>` and `dataset:<id>`, sorted."""
+        keys = [f"{self._prefix}output:{name}" for name in prefixes_of(blob)]
+        return sorted(owner.decode() for owner in cast("set[bytes]", self._redis.sunion(keys)))
+
+    def outputs(self, group: str) -> list[str]:
+        """Return what the units of a group write."""
+        found = cast("set[bytes]", self._redis.smembers(f"{self._prefix}group:{group}:outputs"))
+        return sorted(name.decode() for name in found)
+
+    def units(self, group: str) -> int:
+        """Return how many units a group has; 0 if it is not there."""
+        return int(cast("bytes | None", self._redis.hget(f"{self._prefix}group:{group}", "units")) or 0)
+
     def cancel(self, job: str) -> Literal["ok", "finished", "missing"]:
         """Cancel a job: at once if nothing of it runs, else as soon as its workers have stopped."""
         return cast(Literal["ok", "finished", "missing"], self._call("cancel", job))
@@ -205,6 +220,10 @@ class Machine:
     def drop(self, owner: str, outputs: Iterable[str]) -> None:
         """Keep blobs no longer; those that nobody keeps become garbage."""
         self._call("drop", owner, *outputs)
+
+    def discard(self, owner: str, outputs: Iterable[str]) -> None:
+        """Keep blobs of a dataset no longer, for it or for groups; for another dataset that has them they stay."""
+        self._call("discard", owner, *outputs)
 
     def take_garbage(self, *, limit: int) -> list[str]:
         """Names of blobs, and prefixes ending in a slash, to delete now; nobody writes there until `end_garbage`."""

@@ -52,6 +52,12 @@ def outputs_of(group: str) -> list[str]:
     }.get(kind, [])
 
 
+def prefixes_of(blob: str) -> list[str]:
+    """Return the outputs that a blob may belong to: its name, and every prefix of it that ends in a slash."""
+    parts = blob.split("/")
+    return [blob, *("/".join(parts[:length]) + "/" for length in range(len(parts) - 1, 0, -1))]
+
+
 def unit_of(blob: str) -> int | None:
     """Return the unit that wrote a blob, or None: its number is six digits, as in `shard-000012.safetensors`."""
     found = _UNIT.search(blob.rpartition("/")[2])

@@ -60,6 +60,7 @@ def keep_dataset(store: Store, dataset_id: str, content_hash: str) -> bool:
 
 def drop_dataset(store: Store, dataset_id: str, content_hash: str) -> None:
     """Keep a content for a dataset no longer."""
+    adopt_jobs(store)
     store.machine.drop(f"dataset:{dataset_id}", dataset_outputs(content_hash))
 
 
@@ -70,7 +71,14 @@ def keep_signals(store: Store, dataset_id: str, content_hash: str) -> bool:
 
 def drop_signals(store: Store, dataset_id: str, content_hash: str) -> None:
     """Keep signals for a dataset no longer."""
+    adopt_jobs(store)
     store.machine.drop(f"dataset:{dataset_id}", [signals_blob(content_hash)])
+
+
+def discard_signals(store: Store, dataset_id: str, content_hash: str) -> None:
+    """Keep signals no longer, neither for a dataset nor for selections by them."""
+    adopt_jobs(store)
+    store.machine.discard(f"dataset:{dataset_id}", [signals_blob(content_hash)])
 
 
 def adopt_jobs(store: Store) -> None:

@@ -11,6 +11,7 @@ from minirec.specs import PrepareEvaluation, PrepareSelection, PrepareTraining
 from minirec.store import Store
 from minirec.store.ids import new_id
 from minirec.store.machine import Doorbell
+from minirec.store.results import read_result
 from worker.runner import Runner
 
 
@@ -92,4 +93,4 @@ class Bench:
         """The finished selection's columns."""
         record = self.store.jobs.get(job)
         assert record.status == "succeeded", record.fields.get("error")
-        return self.store.columns.read(f"selection:{job}")
+        return read_result(self.store, record)
