@@ -8,13 +8,12 @@ import shutil
 import stat
 import tempfile
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
+from api_schemas.exports import ExportFormat as ExportFormat
 from minirec.client.core import Call
 from minirec.client.errors import MiniRecError
-
-ExportFormat = Literal["trl", "verl", "openrlhf", "jsonl", "parquet", "ids"]
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
