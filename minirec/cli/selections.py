@@ -13,6 +13,7 @@ import typer
 from rich.table import Table
 
 from api_schemas import Baseline, SampleScore, Selection
+from api_schemas.baselines import BASELINES
 from api_schemas.rows import Split
 from api_schemas.selections import Profile
 from minirec.cli.connection import Connection
@@ -60,7 +61,7 @@ def select(
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest reasoning, in tokens.")] = None,
     baseline: Annotated[
         list[str] | None,
-        typer.Option(help="An arm to compare with: random, kmeans, grand, el2n, top_learnability; may be repeated."),
+        typer.Option(help=f"A baseline to compare with: {', '.join(BASELINES)}; may be repeated."),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -198,13 +199,19 @@ def score_table(rows: Iterable[SampleScore]) -> Table:
             f"{row.pass_rate:.2f}",
             f"{row.learnability:.3f}",
             "" if row.representativeness is None else f"{row.representativeness:.3f}",
-            row.gate.replace("_", " "),
+            verdict(row),
             ordinal(row.training_position),
         )
         for row in rows
     )
     numbers = ("pick", "reward", "pass", "L", "R", "place")
     return table(("pick", "id", "reward", "pass", "L", "R", "gate", "place"), lines, right=numbers)
+
+
+def verdict(row: SampleScore) -> str:
+    """What the gate said of a sample, and the number that decided: `too easy (0.97)`."""
+    number = "" if row.gate_value is None else f" ({row.gate_value:.3g})"
+    return row.gate.replace("_", " ") + number
 
 
 def ordinal(index: int | None) -> str:

@@ -7,8 +7,8 @@ from math import isfinite
 from typing import Any
 
 from api_schemas.rewards import TextReward
-from minirec.rewards.builtin import BUILT_IN
-from minirec.rewards.registry import Reward, load_reward
+from minirec.rewards.registry import load_reward
+from minirec.rewards.reward import Reward, does_need_answer
 
 
 class RewardError(ValueError):
@@ -26,8 +26,8 @@ class Scorer:
 
     @property
     def needs_answer(self) -> list[str]:
-        """Names of those that compare with the row's answer: all built-in ones do, others see for themselves."""
-        return [name for name, _, _ in self._rewards if name in BUILT_IN]
+        """Names of the rewards that say that they compare with the row's answer."""
+        return [name for name, _, reward in self._rewards if does_need_answer(reward)]
 
     def __call__(self, completion: str, row: Mapping[str, Any]) -> float:
         """What one completion of a prompt's row earns. Raises RewardError."""
@@ -38,7 +38,7 @@ class Scorer:
 
     def _earned(self, name: str, reward: Reward, completion: str, row: Mapping[str, Any]) -> float:
         answer = row.get("answer")
-        if answer is None and name in BUILT_IN:
+        if answer is None and does_need_answer(reward):
             raise RewardError(f"sample {row['id']!r} has no answer, and the reward {name!r} compares with it")
         try:
             earned = float(reward(completion, answer, row))

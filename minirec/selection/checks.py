@@ -17,6 +17,16 @@ Hits = npt.NDArray[np.bool_] | Sequence[Sequence[bool | int]]
 """Whether each of those rollouts ranked the target within K, shape (N, G)."""
 
 
+class RowError(ValueError):
+    """A row of an input cannot be computed with; says which, so that a caller can name the sample."""
+
+    def __init__(self, name: str, row: int, fault: str) -> None:
+        super().__init__(f"{name}: row {row} {fault}")
+        self.name = name
+        self.row = row
+        self.fault = fault
+
+
 def finite_matrix(values: npt.ArrayLike, name: str) -> FloatArray:
     """`values` as float64 of shape (N, M), N and M at least 1; ValueError names the first row at fault."""
     try:
@@ -45,7 +55,7 @@ def require_finite(values: FloatArray, name: str) -> None:
         return
     bad = np.flatnonzero(~finite.reshape(len(values), -1).all(axis=1))
     others = f" (and {bad.size - 1} more rows)" if bad.size > 1 else ""
-    raise ValueError(f"{name}: row {bad[0]} has NaN or infinity{others}")
+    raise RowError(name, int(bad[0]), f"has NaN or infinity{others}")
 
 
 def hit_matrix(hits: Hits, shape: tuple[int, ...]) -> BoolArray:

@@ -1,4 +1,4 @@
-"""Representativeness: how well a sample's pull on the policy agrees with the whole pool's."""
+"""Representativeness: how well a sample's gradient agrees with the whole pool's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from minirec.selection.checks import FloatArray, min_max
+from minirec.selection.checks import FloatArray, RowError, min_max
 from minirec.selection.rows import Double, Rows
 
 Direction = Literal["unit_mean", "mean"]
@@ -38,7 +38,7 @@ def _finite(rows: Rows, block: slice) -> Double:
     part = rows.double(block)
     bad = np.flatnonzero(~np.isfinite(part).all(axis=1))
     if bad.size:
-        raise ValueError(f"{rows.name}: row {block.start + bad[0]} has NaN or infinity")
+        raise RowError(rows.name, block.start + int(bad[0]), "has NaN or infinity")
     return part
 
 
