@@ -15,7 +15,7 @@ from rich.table import Table
 from api_schemas import Baseline, SampleScore, Selection
 from api_schemas.baselines import BASELINES
 from api_schemas.rows import Split
-from api_schemas.selections import Profile
+from api_schemas.selections import Profile, StratifyBy
 from minirec.cli.connection import Connection
 from minirec.cli.follow import follow as follow_shown
 from minirec.cli.follow import upload
@@ -62,6 +62,9 @@ def select(
     baseline: Annotated[
         list[str] | None,
         typer.Option(help=f"A baseline to compare with: {', '.join(BASELINES)}; may be repeated."),
+    ] = None,
+    stratify_by: Annotated[
+        StratifyBy | None, typer.Option(help="Choose from each of these no more than its share.")
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -113,6 +116,7 @@ def select(
             rewards=parse_rewards(reward),
             size=count,
             profile=profile,
+            stratify_by=stratify_by,
             baselines=cast("list[Baseline] | None", baseline),
             metadata=pairs(metadata),
             **body,

@@ -92,7 +92,7 @@ def _random(pool: Pool) -> IndexArray:
 
 
 def _top_learnability(pool: Pool) -> IndexArray:
-    return pool.largest(learnability(pool.rewards))
+    return pool.largest(learnability(pool.rewards, normalize=False))
 
 
 def _grand(pool: Pool) -> IndexArray:

@@ -16,7 +16,7 @@ from minirec.selection.diversity import select_diverse
 from minirec.selection.findings import Scale, gate_warnings, nothing_open, reward_warnings, tie_warning
 from minirec.selection.gate import MIN_SPREAD, OPEN, TOO_EASY_REWARD, gate
 from minirec.selection.learnability import MU, learnability
-from minirec.selection.representativeness import representativeness
+from minirec.selection.representativeness import Direction, representativeness
 from minirec.selection.rows import Rows
 from minirec.selection.strata import Quotas, proportional_quotas, stratum_codes
 from minirec.selection.ties import merge_equal, tie_order
@@ -134,14 +134,19 @@ def select(
     weight = default_alpha(profile, vector, has_vectors=vectors is not None) if alpha is None else alpha
     if not 0 <= weight < np.inf:
         raise ValueError(f"alpha must be a number of at least 0, not {alpha}")
+    if weight == 0 and vectors is None:
+        raise ValueError("alpha is 0 and there are no vectors: nothing is left to choose by")
     paper = profile == "paper"
 
     means = values.mean(axis=1)
     raw = learnability(values, mu=mu, sigma=_sigma(means, sigma, paper), normalize=False)
-    learnable = min_max(raw)
+    # The min-max would make a ranking of rounding where all values are alike, so equal ones are made the same before.
+    same = (lambda scores: scores) if paper else merge_equal
+    learnable = min_max(same(raw))
     agreement = None
     if vectors is not None:
-        agreement = representativeness(vectors, direction="mean" if paper else "unit_mean")
+        direction: Direction = "mean" if paper else "unit_mean"
+        agreement = min_max(same(representativeness(vectors, direction=direction, normalize=False)))
     scores = weight * learnable if agreement is None else weight * learnable + agreement
 
     verdicts = np.full(n, OPEN, dtype=np.int8)
@@ -154,7 +159,9 @@ def select(
 
     order = np.arange(n) if paper else tie_order(n if ids is None else ids, seed)
     codes = None if strata is None else stratum_codes(strata, n)
-    levels = scores if paper else merge_equal(scores)
+    levels = same(scores)
+    if not paper and levels[is_open].max() == 0:
+        levels = np.where(is_open, 1.0, levels)  # One score for all would make every product 0: distances decide.
     if embeddings is None:
         indices, distances, n_by_score = _best_first(levels, is_open, k, codes, order), None, k
     else:
