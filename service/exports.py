@@ -54,7 +54,7 @@ def export_selection(
         ),
     ] = None,
 ) -> StreamingResponse:
-    """The selected samples in training order, with prompts and answers, as a trainer reads them."""
+    """Return the selected samples in training order, with prompts and answers, as a trainer reads them."""
     result = result_of(store, selection_id)
     selection = selection_view(job_or_404(store, selection_id))
     dataset = dataset_or_404(store, selection.dataset_id)

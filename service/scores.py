@@ -27,7 +27,7 @@ def get_scores(
         Literal["pool", "rank"], Query(description="`rank`: the picked ones first, as picked; then by score")
     ] = "pool",
 ) -> Page[SampleScore]:
-    """Scores of every sample in the pool, selected or not."""
+    """Return scores of every sample in the pool, selected or not."""
     result = result_of(store, selection_id)
     positions = result.pool_order if order == "pool" else result.rank_order
     start = 0

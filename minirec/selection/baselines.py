@@ -106,7 +106,7 @@ def _el2n(pool: Pool) -> IndexArray:
 
 
 def _kmeans(pool: Pool) -> IndexArray:
-    """Spherical k-means from k random samples; of each cluster the member nearest to its centre.
+    """Run spherical k-means from k random samples; return of each cluster the member nearest to its centre.
 
     Clusters that end up empty are made up for with the random samples that k-means started from.
     """

@@ -94,12 +94,12 @@ class _Bounds:
         self.keys[~waiting] = -1.0
 
     def _bound(self, which: IndexArray | slice) -> FloatArray:
-        """Keys by the larger distance that float32 allows and the exact one to older centres."""
+        """Return keys by the larger distance that float32 allows and the exact one to older centres."""
         allowed = 1 - np.minimum(self._dot[which] - self._error, 1)
         return np.asarray(np.minimum(self.exact[which], allowed) * self.scores[which])
 
     def units(self, which: IndexArray) -> Double:
-        """Those rows in float64, of length 1."""
+        """Return those rows in float64, of length 1."""
         part = self.rows.double(which)
         part /= np.sqrt(np.einsum("ij,ij->i", part, part))[:, None]
         return part
@@ -155,7 +155,7 @@ class _Bounds:
             self.resolve_units(part, self.units(part))
 
     def resolve_units(self, which: IndexArray, units: Double) -> None:
-        """The same for rows whose unit rows are at hand."""
+        """Do the same for rows whose unit rows are at hand."""
         nearest = self._nearest[which]
         distances = self.exact[which]
         known = np.flatnonzero(nearest >= 0)
@@ -169,7 +169,7 @@ class _Bounds:
         self.settle(which, distances)
 
     def _exact_distances(self, which: IndexArray, units: Double) -> FloatArray:
-        """Distances to the nearest of all centres, each product in float64."""
+        """Return distances to the nearest of all centres, each product in float64."""
         distances = self.exact[which]
         for start in range(int(self.exact_seen[which].min()), self.n_centres, CENTRE_BLOCK):
             centres = self.units(self.centres[start : min(start + CENTRE_BLOCK, self.n_centres)])
@@ -239,11 +239,11 @@ class LazyGreedy:
                 self._choose_from(pool, units, floor, goal)
 
     def _floor(self, outside: float) -> float:
-        """Keys from here up are not tied with any that is at most `outside`, and rounding cannot change that."""
+        """Return the least key that is tied with none of at most `outside`, however it is rounded."""
         return (outside + self._rounding) / (1 - TIE)
 
     def _pool(self) -> tuple[IndexArray, Double, float]:
-        """The rows with the largest keys, exact; their unit rows; how large a key wins over all rows outside."""
+        """Return the rows with the largest keys, exact; their unit rows; and how large a key wins over all outside."""
         bounds = self._bounds
         want = SHORTLIST // 4
         while True:
@@ -290,11 +290,11 @@ class LazyGreedy:
             batch, stale = stale[:BATCH], stale[BATCH:]
 
     def _threshold(self, current: FloatArray) -> float:
-        """Rows whose bound is no larger than this are not among the `POOL` best."""
+        """Return the bound up to which rows are not among the `POOL` best."""
         return max(self._level, float(current.min())) if current.size >= POOL else self._level
 
     def _exact_pool(self, best: float) -> tuple[IndexArray, Double, float, float]:
-        """The same, and the largest key, where bounds are too coarse to tell who wins: with every contender exact."""
+        """Return the same, and the largest key, with every contender exact: for bounds too coarse to tell who wins."""
         bounds = self._bounds
         is_contender = bounds.keys >= max(best * (1 - TIE) - self._rounding, np.finfo(float).tiny)
         contenders = np.flatnonzero(is_contender)

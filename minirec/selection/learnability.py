@@ -18,7 +18,7 @@ min-max and every L becomes the same number; at 0.1 a sample that is never solve
 def learnability(
     rewards: Rewards, *, mu: float = MU, sigma: float | Literal["pool"] = "pool", normalize: bool = True
 ) -> FloatArray:
-    """L of each sample, from its rollouts' rewards (docs/method.md, section 3).
+    """Return L of each sample, from its rollouts' rewards (docs/method.md, section 3).
 
     rewards (N, G) -> (N,): exp(-(mean - mu)^2 / (2 sigma^2)), then moved to [0, 1] over the pool; `normalize=False`
     leaves that out. `sigma="pool"` is the population standard deviation of the N mean rewards, at least `SIGMA_FLOOR`.

@@ -13,7 +13,7 @@ Direction = Literal["unit_mean", "mean"]
 
 
 def representativeness(vectors: Any, *, direction: Direction = "unit_mean", normalize: bool = True) -> FloatArray:
-    """R of each sample, from its gradient or Hessian-vector product (docs/method.md, section 4).
+    """Return R of each sample, from its gradient or Hessian-vector product (docs/method.md, section 4).
 
     vectors (N, d), of any floating-point type, memory-mapped or a torch tensor -> (N,): (1 + cos(v, m)) / 2, then
     moved to [0, 1] over the pool; `normalize=False` leaves that out. m is the mean of the unit vectors
@@ -43,7 +43,7 @@ def _finite(rows: Rows, block: slice) -> Double:
 
 
 def _unit(part: Double) -> Double:
-    """Rows of length 1; zero rows stay zero."""
+    """Return rows of length 1; zero rows stay zero."""
     # Divided by its largest entry first, so that squaring neither overflows nor underflows.
     largest = np.abs(part).max(axis=1, keepdims=True)
     scaled = part / np.where(largest > 0, largest, 1)

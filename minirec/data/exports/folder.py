@@ -94,7 +94,7 @@ class _Folder:
 
 
 def _entry(name: str) -> ZipInfo:
-    """A plain file, without the time at which it was written."""
+    """Return the entry of a plain file, without the time at which it was written."""
     entry = ZipInfo(name)  # dated 1980-01-01
     entry.compress_type = ZIP_DEFLATED
     entry.create_system = 3  # Unix, wherever it was written: its permissions are
