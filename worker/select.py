@@ -111,9 +111,9 @@ def choose(
         raise
     except RowError as error:
         name = f"sample {ids[error.row]!r}" if ids is not None else f"row {error.row}"
-        raise UnitError("invalid_measurements", f"{error.name}: {name} {error.fault}") from error
+        raise UnitError("invalid_signals", f"{error.name}: {name} {error.fault}") from error
     except ValueError as error:
-        raise UnitError("invalid_measurements", str(error)) from error
+        raise UnitError("invalid_signals", str(error)) from error
 
 
 def choose_baselines(

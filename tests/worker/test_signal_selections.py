@@ -147,7 +147,7 @@ def test_an_embedding_without_direction_is_final_and_names_its_sample(bench: Ben
     assert bench.hear() == ["committed", "failed"]
     record = bench.store.jobs.get(job)
     assert record.status == "failed"
-    assert record.json("error")["code"] == "invalid_measurements"
+    assert record.json("error")["code"] == "invalid_signals"
     assert "embeddings: sample 's017' is all zeros" in record.json("error")["message"]
 
 

@@ -16,7 +16,8 @@ import pytest
 
 from api_schemas.exports import ExportFormat
 from minirec.data.dataset import Dataset
-from minirec.data.exports import TARGETS, Pick, Row, build_rows
+from minirec.data.exports import TARGETS, Pick, Row, Target, build_rows
+from minirec.data.exports.target import DataFile
 from tests.unit.exports.conftest import SELECTION, STAGES, Export, written
 
 
@@ -161,6 +162,27 @@ def test_titles_and_ids_of_any_script_arrive_as_they_are(rows: list[Row]) -> Non
 def test_every_name_of_a_format_has_a_target_and_every_target_a_name() -> None:
     assert set(TARGETS) == set(get_args(ExportFormat))
     assert {name: target.format for name, target in TARGETS.items()} == {name: name for name in TARGETS}
+
+
+def test_a_target_needs_nothing_but_itself(export: Export, rows: list[Row], monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that an export says of a target is in its one object."""
+    target = Target(
+        format="another",
+        title="Another trainer",
+        files=lambda kind, rows: iter([DataFile(f"{kind}.txt", len(rows), iter([b"content"]))]),
+        recipe=lambda context: f"{context.batch} prompts, from {context.sources}.\n",
+        checked_with="another 1.0",
+        warnings=lambda rows, batches: [f"{batches.rows} rows in {len(batches.stages)} stages."],
+    )
+    monkeypatch.setitem(TARGETS, "another", target)
+    folder = export("another", batch_size=4)
+    manifest, text = manifest_of(folder), (folder / "README.md").read_text()
+    assert (folder / "interactions.txt").read_bytes() == b"content"
+    assert (manifest["checked_with"], manifest["warnings"]) == ("another 1.0", ["11 rows in 3 stages."])
+    assert "# sel_1 for Another trainer" in text
+    assert "4 prompts, from `shop/clicks`." in text
+    assert "Checked by loading it with the classes of another 1.0." in text
+    assert "- 11 rows in 3 stages." in text
 
 
 def test_the_table_of_the_docs_has_a_column_for_every_target_with_prompts() -> None:
