@@ -11,15 +11,15 @@ import numpy.typing as npt
 
 from api_schemas import Arm, SelectionCreate, SelectionResult
 from api_schemas.selections import GATE_VERDICTS, SIGNALS
-from minirec.data.dataset import Dataset, PromptDataset
 from minirec.selection import EmptySelectionError, RowError, Selection, baseline, select, tie_order
 from minirec.selection.gate import HIT_REWARD
-from minirec.store import names
+from minirec.specs import SelectSpec, outputs
 from minirec.store.columns import Columns
 from minirec.store.machine import Outcome
+from worker.checks import subset_size
 from worker.datasets import open_samples
 from worker.measured import Measured, load_scored, load_uploaded, vector_name
-from worker.prepare import subset_size
+from worker.pools import draw_pool, pool_of
 from worker.select_warnings import request_warnings
 from worker.work import UnitError, Work
 
@@ -36,27 +36,28 @@ class Baselines:
     """Why others could not."""
 
 
-def run(work: Work) -> Outcome:
+def run(work: Work, spec: SelectSpec) -> Outcome:
     """Choose, order, and store one row per pool sample."""
-    spec = work.claim.spec
-    request = SelectionCreate.model_validate_json(work.store.jobs.get(spec["selection_id"]).fields["request"])
-    if request.signals == "uploaded":
-        measured = load_uploaded(work.store, request, spec["signals"], spec["pool"])
+    store = work.store
+    request = SelectionCreate.model_validate_json(store.jobs.get(spec.job_id).fields["request"])
+    rows = pool_of(store.blobs, spec, signals=spec.signals)
+    if spec.signals is not None:
+        measured = load_uploaded(store, request, spec.signals, rows)
     else:
-        measured = load_scored(work.store, request, spec["scoring"])
-    record = work.store.datasets.get(request.dataset_id)
-    dataset = open_samples(work.store.blobs, record.content_hash, record.kind)
-    ids = [dataset.ids[row] for row in measured.rows]
-    strata = None if request.stratify_by is None else dataset.strata(request.stratify_by, measured.rows)
+        assert spec.scoring is not None
+        measured = load_scored(store, request, spec.scoring, rows)
+    dataset = open_samples(store.blobs, spec.content_hash, spec.kind)
+    ids = [dataset.ids[row] for row in rows]
+    strata = None if request.stratify_by is None else dataset.strata(request.stratify_by, rows)
 
     chosen = choose(request, measured, ids, strata)
     baselines = choose_baselines(request, measured, len(chosen.indices), ids)
-    pool = request.pool
+    left_out = len(draw_pool(dataset, spec.pool)) - len(rows)
     asked = request_warnings(
         request,
-        record.kind,
-        whole_pool=len(dataset.pool(split=pool.split, max_samples=None, seed=0)),
-        left_out=(left_out := _left_out(request, dataset, measured)),
+        spec.kind,
+        whole_pool=len(draw_pool(dataset, spec.pool.model_copy(update={"max_samples": None}))),
+        left_out=left_out,
         has_vectors=measured.vectors is not None,
     )
     if strata is not None and (unknown := strata.count(None)):
@@ -69,8 +70,8 @@ def run(work: Work) -> Outcome:
     return Outcome(
         job={"result": result.model_dump_json()},
         warnings=result.warnings,
-        writes=work.store.columns.shards_of(
-            names.result_columns(spec["selection_id"]), result_columns(measured, chosen, baselines.picks)
+        writes=store.columns.shards_of(
+            outputs.result_columns(spec.job_id), result_columns(measured, chosen, baselines.picks)
         ),
     )
 
@@ -138,12 +139,6 @@ def choose_baselines(
         except ValueError as error:
             found.warnings.append(f"the selection is not compared with the baseline {name!r}: {error}")
     return found
-
-
-def _left_out(request: SelectionCreate, dataset: Dataset | PromptDataset, measured: Measured) -> int:
-    """Return how many samples of the pool nothing was uploaded of."""
-    pool = request.pool
-    return len(dataset.pool(split=pool.split, max_samples=pool.max_samples, seed=pool.seed)) - len(measured.rows)
 
 
 def result_columns(measured: Measured, chosen: Selection, baselines: dict[str, IndexArray]) -> Columns:
