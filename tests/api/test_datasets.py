@@ -140,3 +140,39 @@ def test_a_dataset_in_use_is_not_deleted(service: Service) -> None:
     assert selection_id in problem.detail
     StandIn(service.store, selection_id).finish()
     assert service.http.delete(f"/v1/datasets/{dataset_id}").status_code == 200
+
+
+def test_all_that_was_computed_for_a_dataset_goes_with_it(service: Service) -> None:
+    dataset_id, other = service.upload()["id"], service.upload()["id"]
+    selection_id, shared = service.select(dataset_id)["id"], service.select(other)["id"]
+    for job in (selection_id, shared):
+        service.store.blobs.put_bytes(f"scorings/{job}/64/shard", b"x")
+        StandIn(service.store, job, scoring=f"score:{job}").finish()
+    service.http.delete(f"/v1/datasets/{dataset_id}")
+    collect_garbage(service.store)
+    assert not service.store.blobs.exists(f"scorings/{selection_id}/64/shard")
+    assert not service.store.redis.exists(f"minirec:columns:selection:{selection_id}")
+    assert_problem(service.http.get(f"/v1/selections/{selection_id}/scores"), 410, "dataset_deleted")
+    assert service.http.get(f"/v1/selections/{selection_id}").json()["status"] == "succeeded"
+    # What another dataset's jobs need stays, although the rows are the same.
+    assert service.store.blobs.exists(f"scorings/{shared}/64/shard")
+    assert service.http.get(f"/v1/selections/{shared}/scores").status_code == 200
+    for job in (selection_id, shared):
+        assert service.http.delete(f"/v1/selections/{job}").status_code == 204
+    service.http.delete(f"/v1/datasets/{other}")
+    collect_garbage(service.store)
+    assert service.store.blobs.all_names() == {}
+    assert {key.decode() for key in service.store.redis.scan_iter("*")} == set()
+
+
+def test_a_damaged_dataset_is_said_to_be_damaged(service: Service) -> None:
+    selection_id = service.select(service.upload()["id"])["id"]
+    StandIn(service.store, selection_id).finish()
+    name = next(name for name in service.store.blobs.all_names() if name.endswith("samples.parquet"))
+    path = Path(service.store.blobs._path(name))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+    for route in ("scores", "subset?format=jsonl"):
+        problem = assert_problem(service.http.get(f"/v1/selections/{selection_id}/{route}"), 410, "data_lost")
+        assert name in problem.detail
