@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     def _redis(cls, value: str | None) -> str | None:
         return None if value is None else redis_url.checked(value)
 
-    @field_validator("dtype", "retention_days", mode="before")
+    @field_validator("dtype", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         # Compose passes a variable that is not set as an empty one.
