@@ -6,7 +6,7 @@ from api_schemas.events import Event, EventType
 from api_schemas.health import Health, Version
 from api_schemas.models import AdapterReference, ModelReference
 from api_schemas.rewards import TextReward
-from api_schemas.rows import ItemRow, Message, PromptRow, RewardRow, SampleRow
+from api_schemas.rows import ItemRow, Message, PromptRow, RewardRow, SampleRow, TimestampUnit
 from api_schemas.selections import (
     TERMINAL,
     Arm,
@@ -86,6 +86,7 @@ __all__ = [
     "SubsetRow",
     "TextReward",
     "TextScore",
+    "TimestampUnit",
     "TrainingArgs",
     "TrainingJob",
     "TrainingJobCreate",

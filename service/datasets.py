@@ -25,7 +25,9 @@ from service.problems import ProblemError, invalid, problems
 from service.uploads import DATASET, Upload, check_form, copy_files, read_form, scratch
 
 CHECK_SECONDS = 900
-"""How long checking and storing an upload may take."""
+"""How long an idempotency key stays reserved while an upload is checked and stored."""
+
+_FACTS = ("n_samples", "n_items", "n_users", "splits", "content_hash", "warnings")
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], responses=problems(401, 422, 503))
 
@@ -85,8 +87,9 @@ def _interactions(upload: Upload, paths: dict[str, Path], folder: Path) -> _Chec
         folder,
         samples_name=upload.title("samples"),
         items_name=upload.title("items"),
+        timestamp_unit=upload.timestamp_unit,
     )
-    facts = {name: getattr(found, name) for name in ("n_samples", "n_items", "n_users", "splits", "content_hash")}
+    facts = {name: getattr(found, name) for name in _FACTS}
     content = found.content_hash
     return _Checked(facts, {items_blob(content): found.items_path, samples_blob(content): found.samples_path})
 
@@ -100,6 +103,7 @@ def _prompts(upload: Upload, paths: dict[str, Path], folder: Path) -> _Checked:
         "n_users": 0,
         "splits": found.splits,
         "content_hash": found.content_hash,
+        "warnings": found.warnings,
     }
     return _Checked(facts, {prompts_blob(found.content_hash): found.path})
 

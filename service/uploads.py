@@ -11,13 +11,13 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from fastapi import Request
 from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import FormData, UploadFile
 
-from api_schemas import FieldError, Metadata
+from api_schemas import FieldError, Metadata, TimestampUnit
 from service.problems import ProblemError, invalid
 
 MAX_NAME = 200
@@ -85,6 +85,11 @@ DATASET = Form(
     fields={
         "name": {"type": "string", "maxLength": MAX_NAME},
         "metadata": {"type": "string", "description": 'A JSON object of strings, e.g. `{"source": "ml-100k"}`'},
+        "timestamp_unit": {
+            "type": "string",
+            "enum": list(get_args(TimestampUnit)),
+            "description": "Unit of `timestamp` and `history_timestamps` in `samples`; seconds unless given",
+        },
     },
 )
 SIGNALS = Form(
@@ -105,6 +110,8 @@ class Upload:
     files: dict[str, UploadFile]
     name: str | None
     metadata: dict[str, str]
+    timestamp_unit: TimestampUnit | None = None
+    """Unit of the samples' times; None: seconds, unless a column of datetimes has its own."""
 
     def title(self, part: str) -> str:
         """What messages call a file: the client's name for it, made harmless, or the part's."""
@@ -158,16 +165,22 @@ def check_form(form: FormData, spec: Form) -> Upload:
         metadata = _metadata.validate_json(fields.get("metadata", "{}"), strict=True)
     except ValidationError as error:
         fault("metadata", f"must be a JSON object of strings: {error.errors()[0]['msg']}")
+    unit = fields.get("timestamp_unit")
+    if unit is not None and unit not in get_args(TimestampUnit):
+        fault("timestamp_unit", f"must be one of {', '.join(get_args(TimestampUnit))}")
+    elif unit is not None and "samples" not in files:
+        fault("timestamp_unit", "is the unit of the samples' times, and no samples were sent")
     if errors:
         first = errors[0]
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         raise ProblemError(422, "invalid_request", f"{first.loc[-1]}: {first.msg}{more}", errors=errors)
-    return Upload(files, fields.get("name"), metadata)
+    return Upload(files, fields.get("name"), metadata, cast(TimestampUnit | None, unit))
 
 
 def copy_files(upload: Upload, folder: Path) -> tuple[dict[str, Path], str]:
     """Write the files under names of our own; returns their paths and a hash over all that was sent."""
-    digest = hashlib.sha256(repr((upload.name, sorted(upload.metadata.items()))).encode())
+    told = (upload.name, sorted(upload.metadata.items()), *([upload.timestamp_unit] if upload.timestamp_unit else []))
+    digest = hashlib.sha256(repr(told).encode())
     paths = {}
     for part in upload.files:
         paths[part] = folder / part

@@ -19,13 +19,17 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from api_schemas import Counts, Dataset, Selection
+from api_schemas import Counts, Dataset, Selection, TimestampUnit
 from minirec.cli.output import notes, say, stage_name
 from minirec.client import MiniRec
 
 
 def upload(
-    client: MiniRec, files: Mapping[str, Path], name: str | None, metadata: Mapping[str, str] | None = None
+    client: MiniRec,
+    files: Mapping[str, Path],
+    name: str | None,
+    metadata: Mapping[str, str] | None = None,
+    timestamp_unit: TimestampUnit | None = None,
 ) -> Dataset:
     """Upload a dataset, made of the files of `dataset_files`, under a progress bar."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
@@ -37,7 +41,9 @@ def upload(
             if sent == total:
                 progress.update(task, description="checking every row")
 
-        return client.datasets.upload(**files, name=name, metadata=metadata, on_progress=show)
+        return client.datasets.upload(
+            **files, name=name, metadata=metadata, timestamp_unit=timestamp_unit, on_progress=show
+        )
 
 
 def follow(client: MiniRec, selection_id: str) -> Selection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping
 
-from api_schemas import Dataset, DatasetDeleted, Page, Signals
+from api_schemas import Dataset, DatasetDeleted, Page, Signals, TimestampUnit
 from minirec.client.async_transport import AsyncTransport
 from minirec.client.core import PAGE, Call
 from minirec.client.uploads import OnProgress, Rows, dataset_upload, signals_upload
@@ -25,15 +25,18 @@ class AsyncDatasets:
         prompts: Rows | None = None,
         name: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        timestamp_unit: TimestampUnit | None = None,
         on_progress: OnProgress | None = None,
     ) -> Dataset:
         """Upload a dataset; it is checked row by row and stored whole, or not at all.
 
-        Give `samples` and `items`, or `prompts`: paths (JSONL, JSONL.gz, Parquet) or iterables of rows.
-        `on_progress(sent, total)` counts bytes. Raises `UnprocessableError` whose `errors` name file, line and field.
+        Give `samples` and `items`, or `prompts`: paths (JSONL, JSONL.gz, Parquet) or iterables of rows. What looks odd
+        and is no fault is in the dataset's `warnings`. Raises `UnprocessableError` whose `errors` name file, line and
+        field. `timestamp_unit` is the unit of the samples' times, if it is not seconds. `on_progress(sent, total)`
+        counts bytes.
         """
         parts = {"samples": samples, "items": items, "prompts": prompts}
-        with dataset_upload(parts, name, metadata, on_progress) as call:
+        with dataset_upload(parts, name, metadata, on_progress, timestamp_unit) as call:
             return await self._transport.get(call, Dataset)
 
     async def upload_signals(

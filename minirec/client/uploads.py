@@ -27,6 +27,7 @@ def dataset_upload(
     name: str | None,
     metadata: Mapping[str, str] | None,
     on_progress: OnProgress | None,
+    timestamp_unit: str | None = None,
 ) -> Iterator[Call]:
     """The call that uploads a dataset; its files are open as long as the context is. Raises TypeError."""
     given = {part: rows for part, rows in parts.items() if rows is not None}
@@ -34,7 +35,11 @@ def dataset_upload(
         raise TypeError(
             f"a dataset is made of samples and items, or of prompts; given: {', '.join(given) or 'nothing'}"
         )
-    data = {"name": name, "metadata": json.dumps(dict(metadata)) if metadata else None}
+    data = {
+        "name": name,
+        "metadata": json.dumps(dict(metadata)) if metadata else None,
+        "timestamp_unit": timestamp_unit,
+    }
     with _upload("/v1/datasets", given, data, on_progress) as call:
         yield call
 

@@ -137,3 +137,28 @@ def test_a_dataset_in_use_is_not_deleted(service: Service) -> None:
     assert selection_id in problem.detail
     StandIn(service.store, selection_id).finish()
     assert service.http.delete(f"/v1/datasets/{dataset_id}").status_code == 200
+
+
+def test_odd_uploads_say_so_and_units_are_converted(service: Service, tmp_path: Path) -> None:
+    row = {"id": "s1", "history": ["a"], "target": "b", "timestamp": 1.5e12, "history_timestamps": [1.6e12]}
+    items = [{"item_id": name, "title": name} for name in "ab"]
+    samples, catalogue = tmp_path / "s", tmp_path / "i"
+    samples.write_text(json.dumps(row))
+    catalogue.write_text("\n".join(map(json.dumps, items)))
+
+    def upload(**fields: str) -> Any:
+        files = {"samples": samples.read_bytes(), "items": catalogue.read_bytes()}
+        named = {name: (name, content) for name, content in files.items()}
+        return service.http.post("/v1/datasets", files=named, data=fields)
+
+    problem = assert_problem(upload(), 422, "invalid_dataset")
+    assert "upload with timestamp_unit ms" in problem.errors[0].msg
+    dataset = upload(timestamp_unit="ms").json()
+    assert "later than the target" in dataset["warnings"][0]
+    assert service.http.get(f"/v1/datasets/{dataset['id']}").json() == dataset
+    assert (
+        "must be one of s, ms, us, ns" in assert_problem(upload(timestamp_unit="days"), 422, "invalid_request").detail
+    )
+    prompts = {"prompts": ("p", b'{"id": "p", "prompt": "x"}')}
+    response = service.http.post("/v1/datasets", files=prompts, data={"timestamp_unit": "ms"})
+    assert "no samples were sent" in assert_problem(response, 422, "invalid_request").detail

@@ -69,7 +69,7 @@ def change(row: int, **fields: Any) -> Callable[[list[dict[str, Any]]], None]:
         (change(1, reward=[0.5], ndcg=None), 2, "reward", "has 1 rewards"),
         (change(0, reward=[0.1, float("nan")]), 1, "reward[1]", "finite"),
         (change(0, reward=[]), 1, "reward", "empty"),
-        (change(0, reward="high"), 1, "reward", "valid array"),
+        (change(0, reward="high"), 1, "reward", "must be a list"),
         (change(0, ndcg=[0.1]), 1, None, "ndcg has 1 values for 2 rewards"),
         (change(0, ndcg=None), None, "hit", "all must, or none"),
     ],
