@@ -18,15 +18,12 @@ import pyarrow.parquet as pq
 from api_schemas.rows import ItemRow, PromptRow, SampleRow, TimestampUnit
 from minirec.data.faults import DatasetError, Faults, shown
 from minirec.data.files import DEFAULT_LIMITS, Limits
-from minirec.data.layouts import Notes, is_index_column
+from minirec.data.layouts import Notes
 from minirec.data.rows import read_rows
 from minirec.data.tables import ITEMS, PROMPTS, SAMPLES, TableWriter
 from minirec.data.times import Times
 
 __all__ = ["DatasetError", "Ingested", "IngestedPrompts", "Limits", "ingest", "ingest_prompts"]
-
-_EXACT = 2**53
-"""Up to here every whole number is a float of its own."""
 
 
 @dataclass(frozen=True)
@@ -239,11 +236,8 @@ class _Prompts:
 
 
 def _extra(row: ItemRow | PromptRow, name: str, line: int, faults: Faults) -> str | None:
-    """Return a row's further fields as canonical JSON, or add faults and return None.
-
-    A null is the same as no field, and 5.0 the same as 5: Parquet knows no difference in a column.
-    """
-    present = _plain({field: value for field, value in (row.model_extra or {}).items() if not is_index_column(field)})
+    """Return a row's further fields as canonical JSON, or add faults and return None."""
+    present = row.model_extra or {}
     try:
         return _canonical_json(present)
     except ValueError:
@@ -253,15 +247,6 @@ def _extra(row: ItemRow | PromptRow, name: str, line: int, faults: Faults) -> st
             except ValueError:
                 faults.add(name, line, field, "holds NaN or an infinite number; use null")
         return None
-
-
-def _plain(value: Any) -> Any:
-    """Return a value without fields that are null, at any depth, and with whole numbers as integers."""
-    if isinstance(value, dict):
-        return {name: _plain(entry) for name, entry in value.items() if entry is not None}
-    if isinstance(value, list):
-        return [_plain(entry) for entry in value]
-    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT else value
 
 
 def _splits(table: Any) -> dict[str, int]:

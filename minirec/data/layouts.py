@@ -26,6 +26,8 @@ PARTS: Mapping[str, type[BaseModel]] = {
 
 _INDEX_COLUMN = re.compile(r"__index_level_\d+__")
 _IDS = ("id", "item_id", "sample_id", "user_id", "target", "source")
+_EXACT = 2**53
+"""Up to here every whole number is a float of its own."""
 _SPLITS = get_args(Split)
 _OTHER_NAMES: Mapping[str, Collection[str]] = {
     "item_id": ("id", "item", "asin", "parent_asin"),
@@ -53,17 +55,39 @@ def is_index_column(name: str) -> bool:
 
 
 def canonical(row: Mapping[str, Any], model: type[BaseModel], notes: Notes) -> dict[str, Any]:
-    """Return a row in the layout of its model: nulls and index columns absent, integer ids as decimal text.
+    """Return a row in the layout of its model.
 
-    Prompts may come as verl and TRL have them; what was read from where is counted in `notes`.
+    Nulls and index columns are absent, 5.0 is 5 and an id 5 is the text "5": Parquet knows no absent fields, and data
+    frames make floats of integers beside a missing value. Prompts may come as verl and TRL have them; what was read
+    from where is counted in `notes`.
     """
     found = {name: value for name, value in row.items() if value is not None and not is_index_column(name)}
+    if model.model_config.get("extra") == "allow":
+        found = {name: _plain(value) for name, value in found.items()}
     for name in _IDS:
-        if name in model.model_fields and type(found.get(name)) is int:
-            found[name] = str(found[name])
+        if name in found and name in model.model_fields:
+            found[name] = _id(found[name])
     if model is SampleRow and isinstance(history := found.get("history"), list):
-        found["history"] = [str(item) if type(item) is int else item for item in history]
+        found["history"] = [_id(item) for item in history]
     return _prompt(found, notes) if model is PromptRow else found
+
+
+def _plain(value: Any) -> Any:
+    """Return a value without fields that are null, at any depth, and with whole numbers as integers."""
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items() if entry is not None}
+    if isinstance(value, list):
+        return [_plain(entry) for entry in value]
+    return int(value) if _is_whole(value) else value
+
+
+def _id(value: Any) -> Any:
+    """Return a whole number as its decimal text, and anything else as it is."""
+    return value if type(value) is str else str(int(value)) if type(value) is int or _is_whole(value) else value
+
+
+def _is_whole(value: object) -> bool:
+    return type(value) is float and value.is_integer() and abs(value) <= _EXACT
 
 
 def missing_fields(names: Collection[str], model: type[BaseModel]) -> list[str]:
@@ -122,8 +146,8 @@ def _prompt(row: dict[str, Any], notes: Notes) -> dict[str, Any]:
 
 
 def _turn(turn: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a chat's turn without nulls and empty lists of tool calls, and with its parts of text as one text."""
-    found = {name: value for name, value in turn.items() if value is not None}
+    """Return a chat's turn without an empty list of tool calls, and with its parts of text as one text."""
+    found = dict(turn)
     if found.get("tool_calls") == []:
         del found["tool_calls"]
     if isinstance(parts := found.get("content"), list) and parts:
@@ -137,9 +161,8 @@ def _text_part(part: object) -> str | None:
     """Return the text of a part `{"type": "text", "text": ...}`, or None for a part of another kind."""
     if not isinstance(part, dict):
         return None
-    found = {name: value for name, value in part.items() if value is not None}
-    text = found.get("text")
-    return text if isinstance(text, str) and found == {"type": "text", "text": text} else None
+    text = part.get("text")
+    return text if isinstance(text, str) and part == {"type": "text", "text": text} else None
 
 
 def _answers(row: Mapping[str, Any]) -> list[tuple[str, Any]]:

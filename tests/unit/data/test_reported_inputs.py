@@ -193,7 +193,7 @@ def test_integer_ids_stand_for_their_decimal_text(tmp_path: Path, write_jsonl: W
             "id": n,
             "history": [number[item] for item in row["history"]],
             "target": number[str(row["target"])],
-            "user_id": 3,
+            "user_id": 3.0,
         }
         for n, row in enumerate(SAMPLES)
     ]
