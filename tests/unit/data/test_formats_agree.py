@@ -48,50 +48,53 @@ parts = st.fixed_dictionaries(
 )
 turns_of_parts = st.fixed_dictionaries({"role": st.just("user"), "content": st.lists(parts, max_size=2)})
 
-ids: list[Column] = [texts, texts, whole, numbers, truths]
+good = st.sampled_from(["a", "b", "ü – \u2028", "7"])
+good_list = st.lists(good, min_size=1, max_size=3)
+ids: list[Column] = [good, texts, texts, whole, numbers, truths]
 COLUMNS: dict[type[BaseModel], dict[str, list[Column]]] = {
     SampleRow: {
         "id": ids,
-        "history": [lists(texts), lists(texts), lists(whole), texts],
+        "history": [good_list, lists(texts), lists(texts), lists(whole), texts],
         "target": ids,
         "user_id": ids,
         "timestamp": [times, numbers, texts],
-        "ratings": [lists(numbers), whole],
-        "history_timestamps": [lists(times)],
+        "ratings": [st.none(), lists(numbers), whole],
+        "history_timestamps": [st.none(), lists(times)],
         "split": [st.sampled_from(["train", "test", None])],
-        "stars": [whole],
+        "stars": [st.none(), whole],
         "__index_level_0__": [whole],
     },
     ItemRow: {
         "item_id": ids,
-        "title": [texts, texts, whole],
-        "price": [numbers, texts],
+        "title": [good, texts, texts, whole],
+        "price": [whole, numbers, texts],
         "sizes": [lists(whole)],
         "maker": [st.fixed_dictionaries({"name": texts}, optional={"age": whole}) | st.none()],
         "__index_level_0__": [whole],
     },
     PromptRow: {
         "id": ids,
-        "prompt": [texts, lists(turns), lists(turns), lists(turns_of_parts), lists(texts)],
-        "answer": [texts, whole, lists(texts), numbers],
-        "solution": [texts, whole],
-        "source": [texts],
-        "data_source": [texts],
+        "prompt": [good, texts, lists(turns), lists(turns), lists(turns_of_parts), lists(texts)],
+        "answer": [good, texts, whole, lists(texts), numbers],
+        "solution": [good, texts, whole],
+        "source": [good, texts],
+        "data_source": [good, texts],
         "reward_model": [
-            st.fixed_dictionaries({"style": st.just("rule"), "ground_truth": texts}) | st.none(),
+            st.fixed_dictionaries({"style": st.just("rule"), "ground_truth": good}) | st.none(),
+            st.fixed_dictionaries({"ground_truth": texts}),
             st.fixed_dictionaries({"ground_truth": st.fixed_dictionaries({"target": texts})}),
             st.fixed_dictionaries({"ground_truth": whole}),
         ],
         "extra_info": [
             st.fixed_dictionaries({"index": whole, "split": st.sampled_from(["train", "dev", None])}) | st.none()
         ],
-        "level": [numbers],
+        "level": [whole, numbers],
     },
     RewardRow: {
         "sample_id": ids,
-        "reward": [lists(numbers), lists(numbers), lists(truths), numbers],
-        "hit": [lists(truths)],
-        "ndcg": [lists(numbers)],
+        "reward": [st.lists(st.floats(0, 1), min_size=2, max_size=2), lists(numbers), lists(truths), numbers],
+        "hit": [st.none(), lists(truths)],
+        "ndcg": [st.lists(st.floats(0, 1), min_size=2, max_size=2), lists(numbers)],
         "note": [texts],
     },
 }
@@ -102,11 +105,12 @@ OPTIONAL = 0.4
 def files(draw: st.DrawFn, model: type[BaseModel]) -> list[dict[str, Any]]:
     """Draw rows whose columns hold values of one kind each, as far as Parquet can hold them."""
     count = draw(st.integers(1, 4))
+    right = draw(st.booleans())  # The first kind of every column is right, the others need not be.
     columns = {}
     for name, kinds in COLUMNS[model].items():
         required = name in model.model_fields and model.model_fields[name].is_required()
-        if draw(st.floats(0, 1)) < (0.95 if required else OPTIONAL):
-            kind = draw(st.sampled_from(kinds))
+        if (right and required) or draw(st.floats(0, 1)) < (0.95 if required else OPTIONAL):
+            kind = draw(st.sampled_from(kinds[:1] if right else kinds))
             columns[name] = draw(st.lists(kind, min_size=count, max_size=count))
     return [{name: values[row] for name, values in columns.items()} for row in range(count)]
 
