@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,15 +35,28 @@ class ArrayFile:
     bfloat16: bool = False
 
     def blocks(self, rows: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]:
-        """Yield some of the given rows' numbers with their values, (b, d), float32 or what the file has."""
-        size = max(1, BLOCK_BYTES // (4 * self.shape[1]))
-        for start in range(0, len(rows), size):
-            part = rows[start : start + size]
-            # Mapped anew for every block: pages that were read stay in memory as long as their mapping does.
-            values = np.memmap(self.path, self.dtype, "r", self.offset, self.shape, self.order)[part]
-            if self.bfloat16:
-                values = (values.astype(np.uint32) << 16).view(np.float32)
-            yield part, np.asarray(values)
+        """Yield some of the given rows' numbers with their values (b, d), float32 or what the file has."""
+        size = max(1, BLOCK_BYTES // (8 * self.shape[1]))
+        with self.path.open("rb", buffering=0) as file:
+            for start in range(0, len(rows), size):
+                part = rows[start : start + size]
+                values = self._read(file.fileno(), part) if self.order == "C" else self._mapped()[part]
+                if self.bfloat16:
+                    values = (values.astype(np.uint32) << 16).view(np.float32)
+                yield part, values
+
+    def _read(self, file: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Return rows of a file; mapped into memory, they would bring all their surroundings along."""
+        width = self.shape[1] * self.dtype.itemsize
+        if (np.diff(rows) == 1).all():
+            content = os.pread(file, width * len(rows), self.offset + width * int(rows[0]))
+        else:
+            content = b"".join(os.pread(file, width, self.offset + width * row) for row in rows.tolist())
+        return np.frombuffer(content, self.dtype).reshape(len(rows), -1)
+
+    def _mapped(self) -> npt.NDArray[Any]:
+        """Map a file whose columns, not its rows, lie together; anew for every block, or all of it stays in memory."""
+        return np.memmap(self.path, self.dtype, "r", self.offset, self.shape, self.order)
 
 
 def open_array(path: Path, part: str) -> ArrayFile:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -87,6 +88,7 @@ def ingest(
             raise DatasetError(faults.errors, faults.total)
         for name in ("items.parquet", "samples.parquet"):
             (scratch / name).replace(out_dir / name)
+    pa.default_memory_pool().release_unused()
     return Ingested(
         samples_path=out_dir / "samples.parquet",
         items_path=out_dir / "items.parquet",
