@@ -51,7 +51,7 @@ def part_of(model: type[BaseModel]) -> str:
 
 def is_index_column(name: str) -> bool:
     """Tell whether a column holds a data frame's unnamed index, which pandas writes under a name of its own."""
-    return _INDEX_COLUMN.fullmatch(name) is not None
+    return name.startswith("__") and _INDEX_COLUMN.fullmatch(name) is not None
 
 
 def canonical(row: Mapping[str, Any], model: type[BaseModel], notes: Notes) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def canonical(row: Mapping[str, Any], model: type[BaseModel], notes: Notes) -> d
     for name in _IDS:
         if name in found and name in model.model_fields:
             found[name] = _id(found[name])
-    if model is SampleRow and isinstance(history := found.get("history"), list):
+    if model is SampleRow and isinstance(history := found.get("history"), list) and {*map(type, history)} != {str}:
         found["history"] = [_id(item) for item in history]
     return _prompt(found, notes) if model is PromptRow else found
 

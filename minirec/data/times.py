@@ -44,7 +44,7 @@ class Times:
             if sample.timestamp is not None and history and max(history) > sample.timestamp:
                 self._n_later += 1
                 self._later = self._later or [sample.id]
-            if any(after < before for before, after in zip(history, history[1:], strict=False)):
+            if history != sorted(history):
                 self._n_falling += 1
                 self._falling = self._falling or [sample.id]
         return fine
