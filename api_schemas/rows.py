@@ -74,7 +74,7 @@ class ItemRow(BaseModel):
 
 
 def _shape(value: object) -> str | None:
-    """Which of a text and a list to check a value as: its faults are then told of that one alone."""
+    """Return whether to check a value as a text or as a list: only the faults of that kind are then reported."""
     return "text" if isinstance(value, str) else "list" if isinstance(value, list) else None
 
 
@@ -121,7 +121,7 @@ class PromptRow(BaseModel):
 
     @property
     def messages(self) -> list[Message]:
-        """The prompt as a chat."""
+        """Return the prompt as a chat."""
         return [Message(role="user", content=self.prompt)] if isinstance(self.prompt, str) else self.prompt
 
     @model_validator(mode="after")
@@ -155,7 +155,7 @@ class RewardRow(BaseModel):
 
     @property
     def hits(self) -> list[bool] | None:
-        """Outcome of each rollout, where it is known."""
+        """Return the outcome of each rollout, where it is known."""
         if self.hit is not None:
             return self.hit
         return None if self.ndcg is None else [value > 0 for value in self.ndcg]

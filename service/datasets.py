@@ -125,7 +125,7 @@ def _keep(store: Store, upload: Upload, checked: _Checked) -> Dataset:
 def list_datasets(
     store: StoreOf, limit: Limit = 20, after: Annotated[str | None, Query(pattern=DATASET_ID)] = None
 ) -> Page[Dataset]:
-    """Datasets, newest first."""
+    """List datasets, newest first."""
     try:
         data, has_more = store.datasets.page(limit=limit, after=after)
     except NotFoundError as error:
@@ -135,7 +135,7 @@ def list_datasets(
 
 @router.get("/{dataset_id}", responses=problems(404))
 def get_dataset(store: StoreOf, dataset_id: DatasetId) -> Dataset:
-    """One dataset."""
+    """Return one dataset."""
     return dataset_or_404(store, dataset_id)
 
 

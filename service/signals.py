@@ -47,7 +47,7 @@ async def upload_signals(request: Request, dataset_id: DatasetId, store: StoreOf
 
 @router.get("/{dataset_id}/signals")
 def get_signals(store: StoreOf, dataset_id: DatasetId) -> Signals:
-    """The signals that were last uploaded for a dataset."""
+    """Return the signals that were last uploaded for a dataset."""
     dataset_or_404(store, dataset_id)
     signals = store.signals.get(dataset_id)
     if signals is None:

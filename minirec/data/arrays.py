@@ -98,10 +98,10 @@ def _open_safetensors(path: Path, part: str) -> ArrayFile:
         raise FileFault(f"cannot be read as npy or safetensors: {error}") from error
     if part not in keys and len(keys) != 1:
         raise FileFault(f"holds the tensors {', '.join(sorted(keys)) or 'none'}; name one of them {part}")
-    about = header[part if part in keys else keys[0]]
-    kind = about["dtype"]
-    shape = _checked_shape(tuple(about["shape"]), kind, floating=kind in _FLOATS)
-    offset = 8 + length + about["data_offsets"][0]
+    entry = header[part if part in keys else keys[0]]
+    kind = entry["dtype"]
+    shape = _checked_shape(tuple(entry["shape"]), kind, floating=kind in _FLOATS)
+    offset = 8 + length + entry["data_offsets"][0]
     return ArrayFile(path, np.dtype(_FLOATS[kind]), offset, shape, bfloat16=kind == "BF16")
 
 

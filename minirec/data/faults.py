@@ -68,7 +68,8 @@ class Faults:
             if count < 2 or 2 * count <= rows:
                 continue
             first = self._first[kind]
-            merged = first.model_copy(update={"msg": f"{first.msg} (the same in {count - 1} more rows)"})
+            more = f"{count - 1} more row{'s' if count > 2 else ''}"
+            merged = first.model_copy(update={"msg": f"{first.msg} (the same in {more})"})
             kept = [
                 (error, k) for error, k in zip(self.errors, self._kinds, strict=True) if k != kind or error is first
             ]

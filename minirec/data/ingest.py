@@ -252,7 +252,7 @@ def _extra(row: ItemRow | PromptRow, name: str, line: int, faults: Faults) -> st
 
 
 def _splits(table: Any) -> dict[str, int]:
-    """Rows per split; `none` counts those without one."""
+    """Return the rows per split; `none` counts those without one."""
     return {entry["values"] or "none": entry["counts"] for entry in pc.value_counts(table["split"]).to_pylist()}
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from api_schemas.rows import TimestampUnit
+from api_schemas.rows import RewardRow, TimestampUnit
 from minirec.data.faults import DatasetError, Faults, describe, shown
 from minirec.data.files import FileFault, Limits, detect_kind, read_text, split_lines
 from minirec.data.foreign import BOM, not_json_lines, wrapped_rows
@@ -21,6 +21,10 @@ __all__ = ["DatasetError", "Faults", "describe", "read_rows", "shown"]
 
 Row = TypeVar("Row", bound=BaseModel)
 
+_REWARD_TYPES = {
+    "list_type": "must be a list with one number per rollout",
+    "float_type": "must be a number (0 or 1 for a truth value)",
+}
 _TYPES = {"list_type": "must be a list", "model_type": "must be an object"}
 """Words of our own for what pydantic says in terms of Python."""
 
@@ -107,7 +111,7 @@ def _add_row_faults(
 ) -> None:
     """Add one fault per field, however many of its elements are wrong: one bad list must not crowd out the rest."""
     fields: dict[str, list[Any]] = {}
-    for detail in error.errors(include_url=False, include_context=False):
+    for detail in error.errors(include_url=False):
         fields.setdefault(str(detail["loc"][0]) if detail["loc"] else "", []).append(detail)
     for top, details in fields.items():
         first = details[0]
@@ -135,6 +139,10 @@ def _message(detail: Mapping[str, Any], row: Mapping[str, Any], model: type[Base
         return f"unknown field; a sample has {', '.join(model.model_fields)}"
     if kind == "too_short":
         return "must not be empty"
+    if kind == "too_long":
+        return f"has {detail['ctx']['actual_length']} values; at most {detail['ctx']['max_length']} are read"
+    if model is RewardRow and kind in _REWARD_TYPES and detail["loc"][0] == "reward":
+        return f"{_REWARD_TYPES[kind]}, got {shown(detail['input'])}"
     text = _TYPES.get(kind, text).removeprefix("Value error, ")
     value = detail["input"]
     if kind == "string_type" and detail["loc"][-1] == "content" and isinstance(value, list):

@@ -146,12 +146,12 @@ class _Rewards:
 
     @property
     def table(self) -> npt.NDArray[np.float64]:
-        """(n, G)."""
+        """Return the rewards, (n, G) in the order of the file."""
         return np.frombuffer(self.values, dtype=np.float64).reshape(len(self.rows), -1)
 
     @property
     def hits(self) -> npt.NDArray[np.uint8]:
-        """(n, G), where they are known."""
+        """Return the hits, (n, G) in the order of the file, where they are known."""
         return np.frombuffer(self._hits, dtype=np.uint8).reshape(len(self.rows), -1)
 
 
@@ -165,7 +165,7 @@ class _Places:
 
     @classmethod
     def of(cls, rows: Rows, samples: int) -> _Places:
-        """The arrays have the order of these rows of a dataset."""
+        """Return the places of arrays in the order of these rows of a dataset."""
         at = np.full(samples, -1, dtype=np.int64)
         at[rows] = np.arange(len(rows))
         return cls(at, len(rows))

@@ -52,10 +52,10 @@ def test_a_column_of_a_type_that_json_lacks_is_refused_before_any_row(refused, c
 @pytest.mark.parametrize(
     ("change", "field", "msg"),
     [
-        ({"id": pa.array([1.5, 2.5])}, "id", "valid string, got 1.5 (the same in 1 more rows)"),
-        ({"history": pa.array(["a", "b"])}, "history", 'must be a list, got "a" (the same in 1 more rows)'),
-        ({"timestamp": pa.array(["1", "2"])}, "timestamp", 'valid number, got "1" (the same in 1 more rows)'),
-        ({"ratings": pa.array([1.0, 2.0])}, "ratings", "must be a list, got 1.0 (the same in 1 more rows)"),
+        ({"id": pa.array([1.5, 2.5])}, "id", "valid string, got 1.5 (the same in 1 more row)"),
+        ({"history": pa.array(["a", "b"])}, "history", 'must be a list, got "a" (the same in 1 more row)'),
+        ({"timestamp": pa.array(["1", "2"])}, "timestamp", 'valid number, got "1" (the same in 1 more row)'),
+        ({"ratings": pa.array([1.0, 2.0])}, "ratings", "must be a list, got 1.0 (the same in 1 more row)"),
         ({"stars": pa.array([1, 2])}, "stars", "unknown field; a sample has id, history"),
     ],
 )

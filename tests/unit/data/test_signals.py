@@ -60,6 +60,15 @@ def test_parquet_says_the_same_as_jsonl(tmp_path: Path) -> None:
         np.testing.assert_array_equal(from_parquet[name], values)
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_integer_ids_are_read_in_both_formats(tmp_path: Path, suffix: str) -> None:
+    rows = [{"sample_id": 7, "reward": [0, 1]}, {"sample_id": 5, "reward": [1, 1]}]
+    files = write(tmp_path, rows)
+    if suffix == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), files.paths["rewards"])
+    assert read_signals(files, ["5", "6", "7"])["rewards"].tolist() == [[1, 1], [0, 1]]
+
+
 def test_arrays_follow_the_rewards_file_or_their_ids(tmp_path: Path) -> None:
     vectors = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.float32)  # of c and a
     np.save(tmp_path / "vectors.npy", vectors)
@@ -83,8 +92,12 @@ def change(row: int, **fields: Any) -> Callable[[list[dict[str, Any]]], None]:
         (change(1, sample_id="x"), 2, "sample_id", "no sample"),
         (change(1, reward=[0.5], ndcg=None), 2, "reward", "has 1 rewards"),
         (change(0, reward=[0.1, float("nan")]), 1, "reward[1]", "finite"),
+        (change(0, reward=[True, False]), 1, "reward[0]", "must be a number (0 or 1 for a truth value), got true"),
+        (change(0, reward=[0.5] * 1001, ndcg=None), 1, "reward", "has 1001 values; at most 1000 are read"),
+        (change(0, reward=[0.1, None]), 1, "reward[1]", "must be a number"),
+        (change(0, reward=[0.1, 1e400]), 1, "reward[1]", "finite"),
         (change(0, reward=[]), 1, "reward", "empty"),
-        (change(0, reward="high"), 1, "reward", "must be a list"),
+        (change(0, reward="high"), 1, "reward", 'must be a list with one number per rollout, got "high"'),
         (change(0, ndcg=[0.1]), 1, None, "ndcg has 1 values for 2 rewards"),
         (change(0, ndcg=None), None, "hit", "all must, or none"),
     ],
