@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import FormData, UploadFile
 
 from api_schemas import FieldError, Metadata, TimestampUnit
+from api_schemas.messages import explained
 from service.problems import ProblemError, invalid
 
 MAX_NAME = 200
@@ -164,7 +165,7 @@ def check_form(form: FormData, spec: Form) -> Upload:
     try:
         metadata = _metadata.validate_json(fields.get("metadata", "{}"), strict=True)
     except ValidationError as error:
-        fault("metadata", f"must be a JSON object of strings: {error.errors()[0]['msg']}")
+        fault("metadata", f"must be a JSON object of strings: {explained(error.errors()[0])}")
     unit = fields.get("timestamp_unit")
     if unit is not None and unit not in get_args(TimestampUnit):
         fault("timestamp_unit", f"must be one of {', '.join(get_args(TimestampUnit))}")
