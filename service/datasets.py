@@ -17,6 +17,7 @@ from minirec.store import Store
 from minirec.store.errors import NotFoundError
 from minirec.store.ids import new_id
 from minirec.store.names import items_blob, prompts_blob, samples_blob
+from service.apart import run_apart
 from service.content import content_lock
 from service.dependencies import DATASET_ID, DatasetId, Limit, StoreOf
 from service.idempotency import OnceOf
@@ -81,7 +82,9 @@ def _check(upload: Upload, paths: dict[str, Path], folder: Path) -> _Checked:
 
 
 def _interactions(upload: Upload, paths: dict[str, Path], folder: Path) -> _Checked:
-    found = ingest(
+    found = run_apart(
+        paths.values(),
+        ingest,
         paths["samples"],
         paths["items"],
         folder,
@@ -95,7 +98,7 @@ def _interactions(upload: Upload, paths: dict[str, Path], folder: Path) -> _Chec
 
 
 def _prompts(upload: Upload, paths: dict[str, Path], folder: Path) -> _Checked:
-    found = ingest_prompts(paths["prompts"], folder, name=upload.title("prompts"))
+    found = run_apart(paths.values(), ingest_prompts, paths["prompts"], folder, name=upload.title("prompts"))
     facts = {
         "kind": "prompts",
         "n_samples": found.n_prompts,

@@ -11,11 +11,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api_schemas import Dataset, Signals
+from minirec.data.dataset import sample_ids
 from minirec.data.faults import DatasetError
 from minirec.data.signals import SignalFiles, StoredSignals, read_signals
 from minirec.store import Store
 from minirec.store.names import signals_blob
-from service.content import content_lock, open_content
+from service.apart import run_apart
+from service.content import content_lock, samples_path
 from service.dependencies import DatasetId, StoreOf
 from service.idempotency import OnceOf
 from service.lookup import dataset_or_404
@@ -70,9 +72,14 @@ def _answer(store: Store, once: OnceOf, dataset_id: str, upload: Upload) -> Resp
 def _check(store: Store, dataset: Dataset, upload: Upload, paths: dict[str, Path], out: Path) -> StoredSignals:
     names = {part: upload.title(part) for part in paths}
     try:
-        return read_signals(SignalFiles(paths, names), open_content(store, dataset.content_hash).ids, out)
+        samples = samples_path(store, dataset.content_hash)
+        return run_apart(paths.values(), _read, SignalFiles(paths, names), samples, out)
     except DatasetError as error:
         raise ProblemError(422, "invalid_signals", str(error), errors=error.errors, total_errors=error.total) from error
+
+
+def _read(files: SignalFiles, samples: Path, out: Path) -> StoredSignals:
+    return read_signals(files, sample_ids(samples), out)
 
 
 def _keep(store: Store, dataset: Dataset, found: StoredSignals) -> Signals:

@@ -121,6 +121,11 @@ class Dataset(SampleTable):
         return {name: value for name, value in fields.items() if value is not None}
 
 
+def sample_ids(samples_parquet: Path) -> list[str]:
+    """Return the sample ids of a stored table of samples or prompts, in the order of its rows."""
+    return SampleTable(pq.ParquetFile(samples_parquet)).ids
+
+
 @dataclass(frozen=True)
 class Prompt:
     """One prompt to answer in text."""

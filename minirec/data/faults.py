@@ -24,6 +24,10 @@ class DatasetError(ValueError):
         self.errors = errors
         self.total = total
 
+    def __reduce__(self) -> tuple[type[DatasetError], tuple[list[RowError], int]]:
+        """Pickle what it is made from: the service checks large uploads in another process."""
+        return type(self), (self.errors, self.total)
+
 
 def describe(error: RowError) -> str:
     """Return one fault as `file:line: field: message`."""
