@@ -9,22 +9,26 @@ from typing import Any
 
 from minirec.rewards.answers import answer_of, marked_answer, plain_number, ranking_of, without_lead
 from minirec.rewards.mathematics import equivalent
+from minirec.rewards.reward import needs_answer
 from minirec.rewards.text import formula, normalised
 
 Answer = str | list[str]
 
 
+@needs_answer
 def exact_title(completion: str, answer: Answer, row: Mapping[str, Any]) -> float:
     """1 if the completion's answer is one of the titles, apart from case, punctuation and white space."""
     return float(normalised(answer_of(completion)) in {normalised(title) for title in _all(answer)})
 
 
+@needs_answer
 def token_f1(completion: str, answer: Answer, row: Mapping[str, Any]) -> float:
     """F1 of the words of the completion's answer with those of the best fitting right answer."""
     given = Counter(normalised(answer_of(completion)).split())
     return max(_f1(given, Counter(normalised(right).split())) for right in _all(answer))
 
 
+@needs_answer
 def ranked_ndcg(completion: str, answer: Answer, row: Mapping[str, Any]) -> float:
     """NDCG of the list in the completion's answer: the right answers are the relevant titles, all equally so."""
     marked = marked_answer(completion)
@@ -38,12 +42,14 @@ def ranked_ndcg(completion: str, answer: Answer, row: Mapping[str, Any]) -> floa
     return gain / sum(1 / log2(place + 1) for place in range(1, len(relevant) + 1))
 
 
+@needs_answer
 def exact_answer(completion: str, answer: Answer, row: Mapping[str, Any]) -> float:
     """1 if the completion's answer is a right one: the same plain number, else the same short text."""
     given = answer_of(completion)
     return float(any(_same(given, answer_of(right)) for right in _all(answer)))
 
 
+@needs_answer
 def math_answer(completion: str, answer: Answer, row: Mapping[str, Any]) -> float:
     """1 if the completion's answer is mathematically a right one: LaTeX, fractions, units, sets (by math-verify)."""
     given, marked = answer_of(completion), marked_answer(completion) is not None
