@@ -10,7 +10,7 @@ from api_schemas.job_kinds import EVALUATION, JOB_KINDS, SELECTION, TRAINING_JOB
 from api_schemas.jobs import TERMINAL, Job, JobError, Status
 from api_schemas.models import AdapterReference, ModelReference
 from api_schemas.rewards import TextReward
-from api_schemas.rows import ItemRow, Message, PromptRow, RewardRow, SampleRow
+from api_schemas.rows import ItemRow, Message, PromptRow, RewardRow, SampleRow, TimestampUnit
 from api_schemas.selections import (
     Arm,
     ArmIds,
@@ -93,6 +93,7 @@ __all__ = [
     "TRAINING_JOB",
     "TextReward",
     "TextScore",
+    "TimestampUnit",
     "TrainingArgs",
     "TrainingJob",
     "TrainingJobCreate",

@@ -48,7 +48,7 @@ class SampleTable:
 
     @cached_property
     def ids(self) -> list[str]:
-        """The sample ids, in the order of the rows."""
+        """Return the sample ids in the order of the rows."""
         return self._samples.read(columns=["id"])["id"].to_pylist()  # type: ignore[no-any-return]
 
     def sample_json(self, row: int) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class Dataset(SampleTable):
 
     @cached_property
     def items(self) -> list[dict[str, Any]]:
-        """The catalogue: `item_id`, `title` and every other field, in the order of the rows."""
+        """Return the catalogue: `item_id`, `title` and every other field, in the order of the rows."""
         return [
             {"item_id": row["item_id"], "title": row["title"], **json.loads(row["extra"])}
             for batch in self._items.iter_batches()
@@ -141,6 +141,11 @@ class Dataset(SampleTable):
         return {name: value for name, value in fields.items() if value is not None}
 
 
+def sample_ids(samples_parquet: Path) -> list[str]:
+    """Return the sample ids of a stored table of samples or prompts, in the order of its rows."""
+    return SampleTable(pq.ParquetFile(samples_parquet)).ids
+
+
 @dataclass(frozen=True)
 class Prompt:
     """One prompt to answer in text."""
@@ -156,20 +161,20 @@ class Prompt:
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> Prompt:
-        """The prompt of an uploaded row."""
+        """Return the prompt of an uploaded row."""
         given = row["prompt"]
         messages = [{"role": "user", "content": given}] if isinstance(given, str) else given
-        about = {name: row.get(name) for name in ("answer", "source", "split")}
-        return cls(id=row["id"], messages=tuple(messages), row=row, **about)
+        fields = {name: row.get(name) for name in ("answer", "source", "split")}
+        return cls(id=row["id"], messages=tuple(messages), row=row, **fields)
 
     @property
     def extra(self) -> dict[str, Any]:
-        """The fields that mean nothing to us, and something to rewards or trainers."""
+        """Return the fields that we do not know; rewards and trainers may."""
         return {name: value for name, value in self.row.items() if name not in PromptRow.model_fields}
 
 
 def answer_text(answer: str | list[str] | None) -> str | None:
-    """A prompt's answer for where only a text fits: several as a JSON list."""
+    """Return a prompt's answer as one text: several answers as a JSON list."""
     return json.dumps(answer, ensure_ascii=False) if isinstance(answer, list) else answer
 
 
@@ -194,6 +199,6 @@ class PromptDataset(SampleTable):
         return {name: value for name, value in fields.items() if value is not None}
 
     def without_answer(self, rows: npt.NDArray[np.int64]) -> list[str]:
-        """Ids of those of the rows that have no answer, in the order of the rows."""
+        """Return the ids of the rows that have no answer, in their order."""
         missing = self._samples.read(columns=["answer"])["answer"].is_null().to_numpy()
         return [self.ids[row] for row in rows if missing[row]]

@@ -92,6 +92,19 @@ def test_select_uploads_follows_and_says_what_to_do_next(monkeypatch: pytest.Mon
         assert part in result.stdout
 
 
+def test_an_upload_names_the_unit_of_its_times_and_shows_what_looks_odd(
+    monkeypatch: pytest.MonkeyPatch, files: list[str]
+) -> None:
+    warned = DATASET | {"warnings": ["3 of 4 samples have a history item that is later than the target"]}
+    arguments = ["datasets", "upload", *files, "--timestamp-unit", "ms"]
+    result, service = run(monkeypatch, arguments, answer(warned, 201))
+    assert result.exit_code == 0, result.output
+    assert b'name="timestamp_unit"\r\n\r\nms' in service.requests[0].content
+    assert "3 of 4 samples" in " ".join(result.stderr.split())
+    result, _ = run(monkeypatch, [*arguments[:-1], "days"], answer(warned, 201))
+    assert result.exit_code == 2
+
+
 def test_select_can_leave_the_job_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["select", "--dataset", "ds_1", "--model", "org/model", "--size", "8", "--no-follow", "--json"]
     result, service = run(monkeypatch, arguments, answer(selection_json(), 202))
