@@ -85,6 +85,5 @@ def answer(
 
 
 def text_of(policy: Policy, tokens: Sequence[int]) -> str:
-    """What rewards get to read: the text without the tokens that only mark turns."""
-    text: str = policy.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return text
+    """Return what rewards get to read: a completion's text without the tokens that only mark turns."""
+    return policy.chat.text(tokens)

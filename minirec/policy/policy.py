@@ -15,6 +15,7 @@ from transformers import Cache, DynamicCache, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from minirec.data.prompts import ANSWER
+from minirec.policy.chat import Chat, flat_ids
 from minirec.policy.reference import ResolvedModel
 
 MAX_ROWS_CUDA, MAX_ROWS_CPU = 512, 64
@@ -48,9 +49,15 @@ class Policy:
         self.device: torch.device = model.device
         self.dtype: torch.dtype = model.dtype
         self.hidden_size: int = self.config.hidden_size
-        self.answer_ids: list[int] = tokenizer.encode(ANSWER, add_special_tokens=False)
-        self.end_ids = frozenset(_end_ids(model, tokenizer))
-        self.pad_id: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        self.chat = Chat(
+            tokenizer,
+            end_ids=_end_ids(model, tokenizer),
+            max_positions=getattr(self.config, "max_position_embeddings", None),
+            name="the model" if source is None else source.id,
+        )
+        self.answer_ids = self.chat.answer_ids
+        self.end_ids = self.chat.end_ids
+        self.pad_id = self.chat.pad_id
         self.attention_only = all(
             type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in self.new_cache(hybrid=True).layers
         )
@@ -104,8 +111,7 @@ class Policy:
     @property
     def max_positions(self) -> int | None:
         """Longest sequence the model was made for, in tokens; None where it does not say."""
-        longest: int | None = getattr(self.config, "max_position_embeddings", None)
-        return longest
+        return self.chat.max_positions
 
     @property
     def sliding_window(self) -> int | None:
@@ -147,10 +153,4 @@ def _innermost(model: Any) -> nn.Module:
 def _end_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Every token that ends a turn, according to the tokenizer, the model and its generation settings."""
     generation = getattr(model, "generation_config", None)
-    found: set[int] = set()
-    for value in (tokenizer.eos_token_id, model.config.eos_token_id, getattr(generation, "eos_token_id", None)):
-        if isinstance(value, int):
-            found.add(value)
-        elif value is not None:
-            found.update(value)
-    return found
+    return flat_ids([tokenizer.eos_token_id, model.config.eos_token_id, getattr(generation, "eos_token_id", None)])
