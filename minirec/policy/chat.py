@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from jinja2 import TemplateError
+import jinja2
 
 from minirec.data.prompts import ANSWER
 from minirec.policy.errors import InvalidSampleError, ModelRefused, refusing
@@ -18,20 +18,33 @@ from minirec.policy.reference import ResolvedModel
 
 FIXED_DATE = "01 Jan 2026"
 """Some chat templates print today's date, and would score the same sample differently tomorrow."""
-_FIXED_TIME = datetime(2026, 1, 1)
 ANSWER_TAGS = (ANSWER, ANSWER.replace("<", "</"))
 MAX_RENDERED_CHARACTERS = 8 * 1024**2
 """Longest text that a template may make of one chat."""
 Message = Mapping[str, str]
 
 
-def fixed_time(format: str) -> str:
-    """Return the fixed date as `strftime` writes it: stands in for the clock that templates may read."""
-    return _FIXED_TIME.strftime(format)
+def without_clock(template: str) -> str:
+    """Return a chat template whose `strftime_now` tells a fixed date, in whatever format it is asked for.
+
+    transformers offers templates a function of that name, and lets nobody else offer one; a macro hides it.
+    """
+    return template if template.startswith(_CLOCK) else _CLOCK + template
 
 
-CLOCK: dict[str, Any] = {"date_string": FIXED_DATE, "strftime_now": fixed_time}
-"""Variables that every template is rendered with. The second hides the function of that name, which reads the clock."""
+def _clock() -> str:
+    time = datetime(2026, 1, 1)
+    codes = [*(f"%-{code}" for code in "dmHI"), *(f"%{code}" for code in "aAbBcdDeFfGHIjmMpSTuUVwWxXyYZz")]
+    steps = "".join(f" | replace({code!r}, {time.strftime(code)!r})" for code in [*codes, "%%"])
+    # The line ends with the block, where Jinja drops the end of a line: nothing is added to what is written.
+    return f"{{%- macro strftime_now(format) -%}}{{{{ format{steps} }}}}{{%- endmacro %}}\n"
+
+
+_CLOCK = _clock()
+
+
+class TemplateError(Exception):
+    """A template does not take a chat, or cannot be used at all; the message is the reason."""
 
 
 class Chat:
@@ -63,7 +76,10 @@ class Chat:
         if self.tokenizer.chat_template is None:
             tokens: list[int] = self.tokenizer.encode(plain_text(messages))
             return tokens[:-1] if tokens and tokens[-1] in self.end_ids else tokens
-        text = self._render(self.accepted(messages, sample_id=sample_id), sample_id)
+        try:
+            text = self._render(self.accepted(messages, sample_id=sample_id))
+        except TemplateError as error:
+            raise _refused(messages, sample_id, error) from error
         return list(self.tokenizer.encode(text, add_special_tokens=False))
 
     def accepted(self, messages: Sequence[Message], *, sample_id: str | None = None) -> list[dict[str, str]]:
@@ -77,12 +93,15 @@ class Chat:
         if self.tokenizer.chat_template is None or not any(message["role"] == "system" for message in given):
             return given
         try:
-            self._render(given, sample_id)
-        except InvalidSampleError:
+            self._render(given)
+        except TemplateError as error:
             moved = _without_system(given)
             if moved is None:
-                raise
-            self._render(moved, sample_id)
+                raise _refused(given, sample_id, error) from error
+            try:
+                self._render(moved)
+            except TemplateError as other:
+                raise _refused(given, sample_id, other) from other
             return moved
         return given
 
@@ -95,10 +114,12 @@ class Chat:
         if self.tokenizer.chat_template is None:
             return
         try:
-            self._render([{"role": "user", "content": "Hello"}], None)
-        except InvalidSampleError as error:
+            self._render([{"role": "user", "content": "Hello"}])
+        except TemplateError as error:
             raise ModelRefused(
-                "model_unusable", f"The chat template of {self.name!r} cannot be used: {error}"
+                "model_unusable",
+                f"The chat template of {self.name!r} cannot write a user's turn: {error}. Correct chat_template in its "
+                "folder, or choose another model.",
             ) from error
 
     def text(self, tokens: Sequence[int]) -> str:
@@ -127,26 +148,38 @@ class Chat:
             return set()
         turns = [{"role": role, "content": "word"} for role in ("user", "assistant", "user", "assistant")]
         try:
-            shorter, longer = self._render(turns[:2], None, opened=False), self._render(turns, None, opened=False)
-            opened = self._render(turns[:3], None)
-        except InvalidSampleError:
+            shorter, longer = self._render(turns[:2], opened=False), self._render(turns, opened=False)
+            opened, closed = self._render(turns[:3]), self._render(turns[:3], opened=False)
+        except TemplateError:
             return set()
         # What a template writes once, before all turns, may name tokens that answers consist of.
         added = longer[len(shorter) :] if longer.startswith(shorter) else longer
-        added += opened[len(self._render(turns[:3], None, opened=False)) :]
+        added += opened[len(closed) :]
         special = {index for index, token in self.tokenizer.added_tokens_decoder.items() if token.special}
         return special.intersection(self.tokenizer.encode(added, add_special_tokens=False))
 
-    def _render(self, messages: list[dict[str, str]], sample_id: str | None, *, opened: bool = True) -> str:
+    @property
+    def template(self) -> str | None:
+        """The chat template, without a clock; None for a model that has none."""
+        if self.tokenizer.chat_template is None:
+            return None
+        return without_clock(self.tokenizer.get_chat_template())
+
+    def _render(self, messages: Sequence[Message], *, opened: bool = True) -> str:
+        """The text of a chat. Raises `TemplateError`."""
         try:
             text: str = self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=opened, **CLOCK
+                messages,
+                chat_template=self.template,
+                tokenize=False,
+                add_generation_prompt=opened,
+                date_string=FIXED_DATE,
             )
         except Exception as error:  # Templates are programs: they raise whatever programs raise.
-            reason = str(error) if isinstance(error, TemplateError) else f"{type(error).__name__}: {error}"
-            raise _refused(messages, sample_id, " ".join(reason.split())[:300]) from error
+            reason = str(error) if isinstance(error, jinja2.TemplateError) else f"{type(error).__name__}: {error}"
+            raise TemplateError(" ".join(reason.split())[:300]) from error
         if len(text) > MAX_RENDERED_CHARACTERS:
-            raise _refused(messages, sample_id, f"it makes {len(text):,} characters of it")
+            raise TemplateError(f"it makes {len(text):,} characters")
         return text
 
 
@@ -204,7 +237,7 @@ def _without_system(messages: list[dict[str, str]]) -> list[dict[str, str]] | No
     return [{"role": "user", "content": "\n\n".join(part for part in parts if part)}, *rest[1:]]
 
 
-def _refused(messages: Sequence[Message], sample_id: str | None, reason: str) -> InvalidSampleError:
+def _refused(messages: Sequence[Message], sample_id: str | None, reason: TemplateError) -> InvalidSampleError:
     roles = ", ".join(message["role"] for message in messages)
     whose = "" if sample_id is None else f" of sample {sample_id!r}"
     return InvalidSampleError(

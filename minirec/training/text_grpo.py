@@ -18,8 +18,9 @@ from trl import GRPOConfig, GRPOTrainer
 from api_schemas.selections import RolloutSettings
 from api_schemas.training import GrpoSettings
 from minirec.data.dataset import PromptDataset
+from minirec.policy.chat import FIXED_DATE
 from minirec.policy.policy import Policy
-from minirec.policy.prompts import FIXED_DATE, plain_text, text_prompt
+from minirec.policy.prompts import plain_text, text_prompt
 from minirec.policy.ranks import ALONE, Ranks
 from minirec.rewards import Scorer
 from minirec.training.batches import Schedule
@@ -118,6 +119,7 @@ def _train(trainer: Any, resumed: str | None) -> None:
 def _trainer(run: TextRun, out: Path, checkpoint_every: int) -> Any:
     """TRL's trainer for the run, which hears of every step."""
     policy, grpo, rollouts = run.policy, run.grpo, run.rollouts
+    policy.tokenizer.chat_template = policy.chat.template
     prompts, longest = _prompts(run)
     sequences, over = divmod(grpo.batch_size * rollouts.group_size, run.ranks.count)
     if over:
@@ -177,7 +179,7 @@ def _prompts(run: TextRun) -> tuple[Dataset, int]:
     for row in order:
         prompt = run.dataset.prompt(row)
         longest = max(longest, len(text_prompt(run.policy, prompt, room=run.rollouts.max_new_tokens)))
-        messages = [dict(message) for message in prompt.messages]
+        messages = run.policy.chat.accepted(prompt.messages)
         entries.append({"prompt": messages if chat else plain_text(messages), ROW: row})
     return Dataset.from_list(entries).select([place % len(order) for place in range(length)]), longest
 
