@@ -27,6 +27,10 @@ class InvalidSampleError(ValueError):
         self.sample_ids = list(sample_ids)
 
 
+class TooLongError(InvalidSampleError):
+    """A prompt leaves less room in the model's context than it may need for its answer."""
+
+
 @contextmanager
 def refusing(doing: str, *, code: str = "model_unusable", advice: str = "") -> Iterator[None]:
     """Turn whatever a library raises over a model's files in this block into `ModelRefused`.

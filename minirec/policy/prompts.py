@@ -8,7 +8,7 @@ from typing import Any
 from minirec.data.dataset import Prompt, Sample
 from minirec.data.prompts import first_shown, item_text, user_text
 from minirec.policy.chat import FIXED_DATE, Chat, plain_text
-from minirec.policy.errors import InvalidSampleError
+from minirec.policy.errors import TooLongError
 from minirec.policy.policy import Policy
 
 __all__ = ["FIXED_DATE", "item_prompt", "plain_text", "text_prompt", "user_prompt"]
@@ -31,7 +31,8 @@ def user_prompt(
         room: Tokens that the model may write.
 
     Raises:
-        InvalidSampleError: The prompt does not fit with one history item either, or the template refuses it.
+        TooLongError: The prompt does not fit with one history item either.
+        InvalidSampleError: The template refuses it.
     """
     chat = _chat(policy)
     first = first_shown(sample, window)
@@ -41,7 +42,7 @@ def user_prompt(
             return tokens
         first += 1
         if first >= len(sample.history):
-            raise InvalidSampleError(
+            raise TooLongError(
                 f"the prompt of sample {sample.id!r} has {len(tokens)} tokens with one history item; with {room} more "
                 f"to write it exceeds the model's {chat.max_positions} positions. Lower max_new_tokens.",
                 [sample.id],
@@ -57,12 +58,12 @@ def item_prompt(policy: Reader, item: Mapping[str, Any]) -> list[int]:
 def text_prompt(policy: Reader, prompt: Prompt, *, room: int) -> list[int]:
     """Return tokens of a chat, the assistant's turn just opened.
 
-    Raises `InvalidSampleError` where `room` tokens no longer fit, or the template refuses the chat.
+    Raises `TooLongError` where `room` tokens no longer fit, `InvalidSampleError` where the template refuses the chat.
     """
     chat = _chat(policy)
     tokens = chat.encode(prompt.messages, sample_id=prompt.id)
     if chat.max_positions is not None and len(tokens) + room > chat.max_positions:
-        raise InvalidSampleError(
+        raise TooLongError(
             f"the prompt of sample {prompt.id!r} has {len(tokens)} tokens; with {room} more to write it exceeds the "
             f"model's {chat.max_positions} positions. Shorten it, or lower max_new_tokens.",
             [prompt.id],
