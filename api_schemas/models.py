@@ -32,4 +32,4 @@ class ModelReference(Request):
     """Branch, tag or commit; resolved to a commit and recorded. Local models are pinned by content hash."""
     adapter: AdapterReference | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """`auto` is bfloat16 on CUDA and float32 on CPU."""
+    """`auto` is what the deployment says (`MINIREC_DTYPE`), else bfloat16 on CUDA and float32 on CPU."""

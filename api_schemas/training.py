@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
-from api_schemas.common import Request
+from api_schemas.common import OPERATIONAL, Request
 
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -34,15 +34,11 @@ class GrpoSettings(Request):
     catalogue_refresh: PositiveInt = 10
     """Updates between two embeddings of the catalogue under the changing policy."""
     seed: Annotated[int, Field(ge=0)] = 0
-    gradient_checkpointing: bool | None = None
+    gradient_checkpointing: Annotated[bool | None, OPERATIONAL] = None
     """Whether activations are computed again in the backward pass: less memory, more time. Null: on a GPU."""
-    micro_batch_tokens: PositiveInt | None = None
+    micro_batch_tokens: Annotated[PositiveInt | None, OPERATIONAL] = None
     """Most tokens that go through the model at once in the pass with gradients, whose sum over all of a batch's
     micro-batches is one step. A prompt with one rollout is never cut. Null: what memory allows."""
-
-    def identity(self) -> dict[str, Any]:
-        """What decides the adapter, as JSON: not how much memory is spent on the way."""
-        return self.model_dump(mode="json", exclude={"gradient_checkpointing", "micro_batch_tokens"})
 
 
 class ProxyGrpoSettings(GrpoSettings):
@@ -58,7 +54,3 @@ class ProxySettings(Request):
     samples: PositiveInt = 256
     updates: PositiveInt = 30
     grpo: ProxyGrpoSettings = ProxyGrpoSettings()
-
-    def identity(self) -> dict[str, Any]:
-        """What decides the proxy, as JSON."""
-        return self.model_dump(mode="json", exclude={"grpo"}) | {"grpo": self.grpo.identity()}

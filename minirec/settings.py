@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -30,6 +30,9 @@ class Settings(BaseSettings):
     """The only folder that `local` model references may point into."""
     allowed_models: Annotated[tuple[str, ...], NoDecode] = ("*",)
     """Patterns of hub ids that may be loaded, comma-separated, e.g. `Qwen/*,google/gemma-2-*`."""
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """What a model's dtype `auto` means; unset, what the workers of the gpu queue report: bfloat16 on CUDA (float32
+    where the GPU has none), float32 on CPU."""
     api_keys: Annotated[tuple[str, ...], NoDecode] = ()
     """Bearer keys that the service accepts, comma-separated; none means no authentication."""
     max_upload_bytes: int = 4 * 1024**3
@@ -54,6 +57,12 @@ class Settings(BaseSettings):
     heartbeat_file: Path | None = None
     """Touched every few seconds by workers and the janitor while they are alive, for health checks."""
     log_level: str = "INFO"
+
+    @field_validator("dtype", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        # Compose passes a variable that is not set as an empty one.
+        return None if value in ("", "auto") else value
 
     @field_validator("allowed_models", "api_keys", mode="before")
     @classmethod

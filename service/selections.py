@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Query
@@ -11,9 +10,9 @@ from starlette.responses import Response
 
 from api_schemas import Dataset, Page, Selection, SelectionCreate, Status
 from minirec.settings import Settings
+from minirec.specs import PrepareSelection
 from minirec.store import Store
 from minirec.store.ids import new_id
-from minirec.store.machine import Stage
 from service.content import content_lock
 from service.dependencies import DATASET_ID, SELECTION_ID, Limit, SelectionId, SettingsOf, StoreOf
 from service.idempotency import OnceOf
@@ -75,15 +74,7 @@ def _start(store: Store, settings: Settings, body: SelectionCreate) -> Response:
         raise invalid("no_signals", ("body", "signals"), f"no signals were uploaded for {dataset.id}")
     check_models_allowed((body.model, body.model and body.model.adapter, body.proxy), settings)
     selection_id = new_id("sel")
-    prepare = Stage(
-        name="preparing",
-        group=f"prepare:{selection_id}",
-        queue="cpu",
-        handler="prepare",
-        units=1,
-        total=1,
-        spec=json.dumps({"selection_id": selection_id}),
-    )
+    prepare = PrepareSelection(job_id=selection_id).stage("preparing")
     fields = {
         "request": body.model_dump_json(),
         "dataset_id": dataset.id,

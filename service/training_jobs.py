@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Query
@@ -22,9 +21,9 @@ from api_schemas import (
     TrainingJobCreate,
 )
 from minirec.settings import Settings
+from minirec.specs import PrepareTraining
 from minirec.store import Store
 from minirec.store.ids import new_id
-from minirec.store.machine import Stage
 from service.content import content_lock, open_content
 from service.dependencies import DATASET_ID, TRAINING_JOB_ID, Limit, SettingsOf, StoreOf, TrainingJobId
 from service.idempotency import OnceOf
@@ -76,15 +75,7 @@ def _start(store: Store, settings: Settings, body: TrainingJobCreate) -> Respons
     if completed.args.rewards is not None:
         check_rewards(completed.args.rewards, ("body", "args", "rewards"))
     job_id = new_id("trn")
-    prepare = Stage(
-        name="preparing",
-        group=f"prepare:{job_id}",
-        queue="cpu",
-        handler="prepare_training",
-        units=1,
-        total=1,
-        spec=json.dumps({"job_id": job_id}),
-    )
+    prepare = PrepareTraining(job_id=job_id).stage("preparing")
     with content_lock(store, dataset.content_hash):
         dataset_or_404(store, dataset.id)  # It may have been deleted since.
         fields = {"request": completed.model_dump_json(), "dataset_id": dataset.id}

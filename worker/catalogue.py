@@ -8,41 +8,39 @@ import numpy as np
 import numpy.typing as npt
 
 from minirec.policy.catalogue import embed_items
+from minirec.specs import CatalogueSpec
 from minirec.store import Store
 from minirec.store.blobs import BlobStore
 from minirec.store.errors import BlobMissingError, NotFoundError
 from minirec.store.machine import Outcome
-from worker import plan
 from worker.datasets import open_dataset
-from worker.policies import policy_of
+from worker.groups import spec_of_group
+from worker.policies import scoring_policy
 from worker.work import Work
 
 
-def run(work: Work) -> Outcome:
+def run(work: Work, spec: CatalogueSpec) -> Outcome:
     """Store the unit vectors `(items, d)` of one shard of the catalogue."""
-    spec = work.claim.spec
-    dataset = open_dataset(work.store.blobs, spec["content_hash"])
-    start = work.claim.unit * spec["shard_size"]
-    items = dataset.items[start : start + spec["shard_size"]]
-    blob = plan.catalogue_blob(spec, work.claim.unit)
-    if work.store.blobs.exists(blob):
+    blobs, start = work.store.blobs, work.claim.unit * spec.shard_size
+    items = open_dataset(blobs, spec.content_hash).items[start : start + spec.shard_size]
+    blob = spec.shard_blob(work.claim.unit)
+    if blobs.exists(blob):
         work.progress(len(items), cached=len(items))
         return Outcome()
-    policy = policy_of(work)
-    embeddings = embed_items(policy, items, on_batch=work.progress)
-    work.store.blobs.put_arrays(blob, {"embeddings": embeddings})
+    policy = scoring_policy(spec.model, spec.proxy, work.settings, blobs)
+    blobs.put_arrays(blob, {"embeddings": embed_items(policy, items, on_batch=work.progress)})
     work.done = len(items)
     return Outcome()
 
 
 def load_catalogue(store: Store, name: str) -> npt.NDArray[np.float32]:
-    """The whole catalogue's unit vectors `(M, d)`."""
-    units, spec = store.jobs.group(plan.catalogue_group(name))
-    return _load(store.blobs, tuple(plan.catalogue_blob(spec, shard) for shard in range(units)))
+    """Return the whole catalogue's unit vectors `(M, d)`. Raises StoreError."""
+    units, spec = spec_of_group(store, CatalogueSpec, name)
+    return _load(store.blobs, tuple(spec.shard_blob(shard) for shard in range(units)))
 
 
 def find_catalogue(store: Store, name: str) -> npt.NDArray[np.float32] | None:
-    """The same where it was embedded for somebody and is still there."""
+    """Return the same where it was embedded for somebody and is still there."""
     try:
         return load_catalogue(store, name)
     except (NotFoundError, BlobMissingError):

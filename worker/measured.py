@@ -10,9 +10,11 @@ import numpy.typing as npt
 
 from api_schemas import SelectionCreate
 from api_schemas.selections import SIGNALS
+from minirec.specs import ScoreSpec
 from minirec.store import Store
 from minirec.store.names import signals_blob
-from worker import plan
+from worker.groups import spec_of_group
+from worker.pools import Rows
 
 Array = npt.NDArray[Any]
 
@@ -37,19 +39,19 @@ class Measured:
     """(N, G) of the target under the softmax over the catalogue; None for prompts."""
 
 
-def load_scored(store: Store, request: SelectionCreate, scoring: str) -> Measured:
-    """What the scoring stage measured. Raises StoreError when parts of it are gone."""
-    scores = store.columns.read(plan.scores_columns(scoring))
-    units, spec = store.jobs.group(plan.scoring_group(scoring))
+def load_scored(store: Store, request: SelectionCreate, scoring: str, rows: Rows) -> Measured:
+    """Return what the scoring stage measured of the pool's rows. Raises StoreError when parts of it are gone."""
+    units, spec = spec_of_group(store, ScoreSpec, scoring)
+    scores = store.columns.read(spec.columns)
     name = vector_name(request)
-    shards = (store.blobs.get_arrays(plan.shard_blob(spec, shard)) for shard in range(units))
+    shards = (store.blobs.get_arrays(spec.shard_blob(shard)) for shard in range(units))
     of_shards = [(arrays[name], arrays["embedding"]) for arrays in shards]
     vectors, embeddings = (np.concatenate(parts) for parts in zip(*of_shards, strict=True))
     signal = scores["signal"]
     if name == "teacher":
         signal = np.where(vectors.any(axis=1), SIGNALS.index("teacher"), SIGNALS.index("none")).astype(signal.dtype)
     return Measured(
-        rows=store.blobs.get_arrays(plan.pool_blob(scoring))["rows"],
+        rows=rows,
         rewards=scores["reward"],
         hits=scores["hit"].astype(bool) if "hit" in scores else scores["ndcg"] > 0,
         signal=signal,
@@ -59,10 +61,9 @@ def load_scored(store: Store, request: SelectionCreate, scoring: str) -> Measure
     )
 
 
-def load_uploaded(store: Store, signals: str, pool: str) -> Measured:
-    """What was uploaded, for the pool's samples. Raises StoreError when it is gone."""
+def load_uploaded(store: Store, signals: str, rows: Rows) -> Measured:
+    """Return what was uploaded for the pool's rows. Raises StoreError when it is gone."""
     arrays = store.blobs.get_arrays(signals_blob(signals))
-    rows = store.blobs.get_arrays(plan.pool_blob(pool))["rows"]
     at = np.searchsorted(arrays["rows"], rows)
     hits, vectors, embeddings = (
         arrays[name][at] if name in arrays else None for name in ("hits", "vectors", "embeddings")

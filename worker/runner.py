@@ -12,11 +12,25 @@ from typing import Any
 
 import structlog
 
+from minirec import __version__
 from minirec.policy.errors import InvalidSampleError
 from minirec.policy.reference import ModelRefused
 from minirec.rewards import RewardError, UnknownRewardError
 from minirec.selection import EmptySelectionError
 from minirec.settings import Settings, settings
+from minirec.specs import (
+    CatalogueSpec,
+    EvaluateSpec,
+    FinishTraining,
+    PrepareSelection,
+    PrepareTraining,
+    ProxySpec,
+    ScoreSpec,
+    SelectSpec,
+    SpecRefused,
+    TrainSpec,
+    UnitSpec,
+)
 from minirec.store import Store, connect
 from minirec.store.errors import StoreError
 from minirec.store.machine import Claim, Outcome
@@ -24,24 +38,27 @@ from worker.work import Interrupted, UnitError, Work
 
 log = structlog.get_logger(__name__)
 
-HANDLERS = {
-    "prepare": "worker.prepare",
-    "proxy": "worker.proxy",
-    "catalogue": "worker.catalogue",
-    "score": "worker.score",
-    "score_prompts": "worker.score_prompts",
-    "select": "worker.select",
-    "prepare_training": "worker.training_plan",
-    "train": "worker.train",
-    "evaluate": "worker.evaluate",
-    "finish_training": "worker.finish_training",
+HANDLERS: dict[str, tuple[str, type[UnitSpec]]] = {
+    spec.HANDLER: (module, spec)
+    for module, spec in (
+        ("worker.prepare", PrepareSelection),
+        ("worker.proxy", ProxySpec),
+        ("worker.catalogue", CatalogueSpec),
+        ("worker.score", ScoreSpec),
+        ("worker.select", SelectSpec),
+        ("worker.training_plan", PrepareTraining),
+        ("worker.train", TrainSpec),
+        ("worker.evaluate", EvaluateSpec),
+        ("worker.finish_training", FinishTraining),
+    )
 }
-"""Module of each handler; its `run(work)` does a unit. Imported when first needed: they bring torch."""
+"""Module and spec of each handler; its `run(work, spec)` does a unit. Imported when first needed: they bring torch."""
 
 FINAL: dict[type[Exception], str] = {
     EmptySelectionError: "empty_selection",
     InvalidSampleError: "invalid_sample",
     RewardError: "reward_failed",
+    SpecRefused: "unknown_spec_version",
     UnknownRewardError: "unknown_reward",
 }
 """Code of each error that another attempt would end with, too."""
@@ -63,7 +80,8 @@ class Runner:
         return Runner(connect(settings()), settings(), stopping)
 
     def run(self, group: str, unit: int) -> str:
-        """Claim and do a unit; returns `committed`, `skipped`, `failed`, `retried` or why it was left."""
+        """Claim and do a unit; return `committed`, `skipped`, `failed`, or why it was left: `stale`, `abandoned`,
+        `stopping`."""
         claim = self._store.machine.claim(group, unit, worker=self._name, lease=self._settings.lease_seconds)
         if claim is None:
             return "skipped"
@@ -76,7 +94,7 @@ class Runner:
         work = Work(claim, self._store, self._settings, self._stopping)
         try:
             with work:
-                outcome = _handler(claim.handler)(work)
+                outcome = _handle(work)
         except Interrupted as interruption:
             if interruption.reason != "stale":
                 self._store.machine.release(claim)
@@ -94,9 +112,16 @@ class Runner:
         return "committed" if committed else "stale"
 
 
-def _handler(name: str) -> Callable[[Work], Outcome]:
-    run: Callable[[Work], Outcome] = import_module(HANDLERS[name]).run
-    return run
+def _handle(work: Work) -> Outcome:
+    """Read the unit's spec and do the unit. Raises what its handler raises, and SpecRefused."""
+    if work.claim.handler not in HANDLERS:
+        raise SpecRefused(
+            f"there is no handler {work.claim.handler!r} in MiniRec {__version__}; the job was planned by "
+            f"{work.claim.spec.get('release', 'another release')}: start it anew"
+        )
+    module, kind = HANDLERS[work.claim.handler]
+    run: Callable[[Work, UnitSpec], Outcome] = import_module(module).run
+    return run(work, kind.read(work.claim.spec))
 
 
 def describe(error: Exception) -> tuple[dict[str, Any], bool]:

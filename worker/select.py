@@ -2,42 +2,59 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 
 from api_schemas import Arm, SelectionCreate, SelectionResult
 from api_schemas.selections import GATE_VERDICTS, SIGNALS
-from minirec.selection import Selection, select
+from minirec.selection import EmptySelectionError, Selection, select
 from minirec.selection.baselines import baseline
 from minirec.selection.gate import HIT_REWARD
-from minirec.store import names
+from minirec.specs import SelectSpec, outputs
 from minirec.store.columns import Columns
 from minirec.store.machine import Outcome
+from worker.checks import subset_size
+from worker.datasets import open_samples
 from worker.measured import Measured, load_scored, load_uploaded, vector_name
-from worker.prepare import subset_size
+from worker.pools import Rows, pool_of
 from worker.work import UnitError, Work
 
 
-def run(work: Work) -> Outcome:
+def run(work: Work, spec: SelectSpec) -> Outcome:
     """Choose, order, and store one row per pool sample."""
-    spec = work.claim.spec
-    request = SelectionCreate.model_validate_json(work.store.jobs.get(spec["selection_id"]).fields["request"])
-    if request.signals == "uploaded":
-        measured = load_uploaded(work.store, spec["signals"], spec["pool"])
+    store = work.store
+    request = SelectionCreate.model_validate_json(store.jobs.get(spec.job_id).fields["request"])
+    rows = pool_of(store.blobs, spec, signals=spec.signals)
+    if spec.signals is not None:
+        measured = load_uploaded(store, spec.signals, rows)
     else:
-        measured = load_scored(work.store, request, spec["scoring"])
-    chosen = choose(request, measured)
+        assert spec.scoring is not None
+        measured = load_scored(store, request, spec.scoring, rows)
+    try:
+        chosen = choose(request, measured)
+    except EmptySelectionError:
+        raise
+    except ValueError as error:
+        ids = open_samples(store.blobs, spec.content_hash, spec.kind).ids
+        raise UnitError("invalid_signals", _name_sample(str(error), ids, rows)) from error
     arms = choose_arms(request, measured, len(chosen.indices))
     result = summarise(measured, chosen, arms)
     work.done = 1
     return Outcome(
         job={"result": result.model_dump_json()},
         warnings=result.warnings,
-        writes=work.store.columns.shards_of(
-            names.result_columns(spec["selection_id"]), result_columns(measured, chosen, arms)
-        ),
+        writes=store.columns.shards_of(outputs.result_columns(spec.job_id), result_columns(measured, chosen, arms)),
     )
+
+
+def _name_sample(message: str, ids: list[str], rows: Rows) -> str:
+    """Return the message of a refused row, with the id of the sample that the row is about."""
+    found = re.search(r"\brow (\d+)\b", message)
+    if found is None or int(found[1]) >= len(rows):
+        return f"the measured values cannot be selected by: {message}"
+    return f"the measured values of sample {ids[rows[int(found[1])]]!r} cannot be selected by: {message} of the pool"
 
 
 def choose(request: SelectionCreate, measured: Measured) -> Selection:

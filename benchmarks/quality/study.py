@@ -10,6 +10,7 @@ from typing import Any
 from api_schemas.selections import RolloutSettings, SelectionCreate
 from api_schemas.training import GrpoSettings, ProxyGrpoSettings, ProxySettings
 from api_schemas.training_jobs import EarlyStopping
+from minirec.specs import identity
 
 
 @dataclass(frozen=True)
@@ -69,5 +70,8 @@ class Study:
         shown: dict[str, Any] = {name: value for name, value in asdict(self).items() if name not in without}
         shown |= {"selection": chosen_by.model_dump(mode="json", include={"weights", "curriculum"})}
         shown |= {"rollouts": self.rollouts(0).model_dump(mode="json")}
-        shown |= {"training": self.grpo(0).identity(), "proxy": self.proxy(0).identity()}
+        shown |= {
+            "training": identity(self.grpo(0), defaults=True),
+            "proxy": identity(self.proxy(0), defaults=True),
+        }
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:10]

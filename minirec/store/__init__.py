@@ -9,6 +9,7 @@ import redis
 from minirec.settings import Settings
 from minirec.store.blobs import BlobStore
 from minirec.store.columns import ColumnStore
+from minirec.store.devices import DeviceRecord
 from minirec.store.doorbell import CeleryRing, celery_app
 from minirec.store.events import EventLog
 from minirec.store.jobs import JobReader
@@ -30,6 +31,7 @@ class Store:
     columns: ColumnStore
     datasets: DatasetRecords
     signals: SignalRecords
+    devices: DeviceRecord
     idempotency: IdempotencyRecords
     blobs: BlobStore
 
@@ -47,6 +49,7 @@ def connect(settings: Settings, *, ring: Ring | None = None) -> Store:
         columns=ColumnStore(connection, prefix=PREFIX),
         datasets=DatasetRecords(connection, prefix=PREFIX),
         signals=SignalRecords(connection, prefix=PREFIX),
+        devices=DeviceRecord(connection, prefix=PREFIX),
         idempotency=IdempotencyRecords(connection, prefix=PREFIX),
         blobs=BlobStore(settings.blob_url),
     )

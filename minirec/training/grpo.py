@@ -22,6 +22,7 @@ from minirec.policy.catalogue import embed_items
 from minirec.policy.policy import Policy
 from minirec.policy.ranks import ALONE, Ranks
 from minirec.policy.rollouts import sampling_noise
+from minirec.specs.naming import identity as identity_of_settings
 from minirec.training.batches import Schedule
 from minirec.training.checkpoint import Progress, latest_checkpoint, load_checkpoint, save_checkpoint
 from minirec.training.evaluate import Evaluation, evaluate
@@ -275,7 +276,11 @@ def identity_of(
 
     `kind` is what the rows are called where they differ.
     """
-    identity = {kind: _digest(dataset, rows), "rollouts": rollouts.model_dump(), "grpo": grpo.identity()}
+    identity: dict[str, Any] = {
+        kind: _digest(dataset, rows),
+        "rollouts": rollouts.model_dump(),
+        "grpo": identity_of_settings(grpo, defaults=True),
+    }
     if validation is not None:
         identity["validation"] = {kind: _digest(dataset, validation.rows), "every": validation.every}
     return identity

@@ -12,6 +12,7 @@ import pytest
 
 from api_schemas import Dataset, Selection, SelectionCreate
 from minirec.settings import Settings
+from minirec.specs import PrepareSelection
 from minirec.store import connect
 from minirec.store.doorbell import CeleryRing, celery_app
 from minirec.store.ids import new_id
@@ -63,7 +64,7 @@ def test_a_selection_is_accepted_queued_and_rung(service: Service, dataset_id: s
     assert service.doorbells == [Doorbell("cpu", f"prepare:{selection.id}", 0)]
     assert service.http.get(response.headers["location"]).json() == response.json()
     claim = StandIn(service.store, selection.id).claim(f"prepare:{selection.id}")
-    assert (claim.handler, claim.spec) == ("prepare", {"selection_id": selection.id})
+    assert (claim.handler, PrepareSelection.read(claim.spec).job_id) == ("prepare", selection.id)
 
 
 def test_an_unknown_dataset_is_not_found(service: Service) -> None:

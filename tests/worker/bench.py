@@ -7,9 +7,10 @@ from typing import Any
 
 from api_schemas import SelectionCreate, TrainingJobCreate
 from minirec.settings import Settings
+from minirec.specs import PrepareSelection, PrepareTraining
 from minirec.store import Store
 from minirec.store.ids import new_id
-from minirec.store.machine import Doorbell, Stage
+from minirec.store.machine import Doorbell
 from worker.runner import Runner
 
 
@@ -39,7 +40,7 @@ class Bench:
             job,
             "selection",
             {"request": request.model_dump_json(), "dataset_id": request.dataset_id},
-            [Stage("preparing", f"prepare:{job}", "cpu", "prepare", 1, 1, f'{{"selection_id": "{job}"}}')],
+            [PrepareSelection(job_id=job).stage("preparing")],
         )
         return job
 
@@ -58,7 +59,7 @@ class Bench:
             job,
             "training",
             {"request": request.model_dump_json(), "dataset_id": self.dataset_id},
-            [Stage("preparing", f"prepare:{job}", "cpu", "prepare_training", 1, 1, f'{{"job_id": "{job}"}}')],
+            [PrepareTraining(job_id=job).stage("preparing")],
         )
         return job
 

@@ -17,7 +17,7 @@ from minirec.data.ingest import ingest_prompts
 from minirec.store.names import prompts_blob
 from tests.builders import reward_package
 from tests.worker.bench import Bench
-from worker import score_prompts
+from worker import score
 from worker.runner import Runner
 
 DIGITS = [{"name": "digits"}]
@@ -69,7 +69,7 @@ def test_another_weight_scores_anew_and_another_size_does_not(
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("the model was touched")
 
-    monkeypatch.setattr(score_prompts, "score_prompts", refuse)
+    monkeypatch.setattr(score, "score_prompts", refuse)
     create(prompt_bench, size=20)
     assert prompt_bench.hear() == ["committed", "committed"]
 
