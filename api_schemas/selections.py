@@ -35,6 +35,9 @@ class PoolSettings(Request):
     max_samples: PositiveInt | None = None
     """A seeded random part of the pool, to spend less; null scores all of it."""
     seed: Annotated[int, Field(ge=0)] = 0
+    too_long: Literal["fail", "leave_out"] = "leave_out"
+    """Prompts that leave no room for `rollouts.max_new_tokens` in the model's context: `leave_out` of the pool, with a
+    warning and their ids in the result, or `fail` with their ids in the error."""
 
 
 class RolloutSettings(Request):
@@ -165,7 +168,9 @@ class JobError(Response):
     message: str
     stage: str | None = None
     sample_ids: list[str] = []
-    """The samples whose shard could not be computed."""
+    """The samples that the error is about, or whose shard could not be computed; the first 1,000 of them."""
+    samples: int | None = None
+    """How many samples the error is about, where they were counted."""
 
 
 class Arm(Response):
@@ -190,6 +195,16 @@ class ArmIds(Response):
     comparison: Arm
 
 
+class LeftOut(Response):
+    """Samples of the pool that were not scored, since their prompts are too long for the model."""
+
+    samples: int
+    sample_ids: list[str]
+    """The first 1,000 of them."""
+    reason: str
+    """Of the first of them."""
+
+
 class SelectionResult(Response):
     """What a finished selection says about its pool, in short."""
 
@@ -209,6 +224,8 @@ class SelectionResult(Response):
     """Curriculum groups."""
     baselines: dict[str, Arm] = {}
     """What each arm would have chosen, in short."""
+    left_out: LeftOut | None = None
+    """What was left out of the pool before it was scored, if anything was."""
     warnings: list[str] = []
 
 
@@ -219,7 +236,7 @@ class Selection(Response):
     object: Literal["selection"] = "selection"
     status: Status
     stage: str | None = None
-    """Of a running job: preparing, training_proxy, embedding_catalogue, scoring or selecting."""
+    """Of a running job: preparing, checking, planning, training_proxy, embedding_catalogue, scoring or selecting."""
     counts: Counts = Counts()
     dataset_id: str
     request: Echo[SelectionCreate]

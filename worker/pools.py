@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,7 @@ import numpy.typing as npt
 from api_schemas.selections import PoolSettings
 from minirec.data.dataset import SampleTable
 from minirec.specs import rows_fingerprint
+from minirec.specs.outputs import check_blob
 from minirec.specs.selection import PoolOfRows
 from minirec.store.blobs import BlobStore
 from minirec.store.names import signals_blob
@@ -35,6 +38,8 @@ def pool_of(blobs: BlobStore, spec: PoolOfRows, *, signals: str | None = None) -
     Raises UnitError where the draw differs from the one that named the spec, and StoreError.
     """
     rows = draw_pool(open_samples(blobs, spec.content_hash, spec.kind), spec.pool)
+    if spec.left_out is not None:
+        rows = rows[~np.isin(rows, _too_long(blobs.local_path(check_blob(spec.left_out))))]
     if signals is not None:
         rows = with_signals(blobs, rows, signals)
     if rows_fingerprint(rows) != spec.rows:
@@ -44,6 +49,11 @@ def pool_of(blobs: BlobStore, spec: PoolOfRows, *, signals: str | None = None) -
             "need the same release of MiniRec and of numpy; start the job anew",
         )
     return rows
+
+
+@lru_cache(maxsize=4)
+def _too_long(report: Path) -> Rows:
+    return np.array(json.loads(report.read_bytes())["too_long"], dtype=np.int64)
 
 
 @lru_cache(maxsize=4)

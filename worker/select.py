@@ -8,16 +8,20 @@ from typing import Any
 import numpy as np
 
 from api_schemas import Arm, SelectionCreate, SelectionResult
-from api_schemas.selections import GATE_VERDICTS, SIGNALS
+from api_schemas.selections import GATE_VERDICTS, SIGNALS, LeftOut
 from minirec.selection import EmptySelectionError, Selection, select
 from minirec.selection.baselines import baseline
 from minirec.selection.gate import HIT_REWARD
-from minirec.specs import SelectSpec, outputs
+from minirec.specs import CheckSpec, SelectSpec, outputs
+from minirec.store import Store
 from minirec.store.columns import Columns
 from minirec.store.machine import Outcome
+from worker.check import MAX_IDS, read_report
 from worker.checks import subset_size
 from worker.datasets import open_samples
+from worker.groups import spec_of_group
 from worker.measured import Measured, load_scored, load_uploaded, vector_name
+from worker.planning import too_long_warning
 from worker.pools import Rows, pool_of
 from worker.work import UnitError, Work
 
@@ -41,12 +45,28 @@ def run(work: Work, spec: SelectSpec) -> Outcome:
         raise UnitError("invalid_signals", _name_sample(str(error), ids, rows)) from error
     arms = choose_arms(request, measured, len(chosen.indices))
     result = summarise(measured, chosen, arms)
+    warnings = result.warnings
+    if spec.left_out is not None:
+        result = _with_left_out(store, spec, spec.left_out, result)
     work.done = 1
     return Outcome(
         job={"result": result.model_dump_json()},
-        warnings=result.warnings,
+        warnings=warnings,
         writes=store.columns.shards_of(outputs.result_columns(spec.job_id), result_columns(measured, chosen, arms)),
     )
+
+
+def _with_left_out(store: Store, spec: SelectSpec, check: str, result: SelectionResult) -> SelectionResult:
+    """The result, with what a check left out of the pool. The warning of it was told when that was planned."""
+    report = read_report(store.blobs, spec_of_group(store, CheckSpec, check)[1])
+    ids = open_samples(store.blobs, spec.content_hash, spec.kind).ids
+    left_out = LeftOut(
+        samples=len(report.too_long),
+        sample_ids=[ids[row] for row in report.too_long[:MAX_IDS]],
+        reason=report.too_long_reason or "",
+    )
+    warnings = [too_long_warning(report), *result.warnings]
+    return result.model_copy(update={"left_out": left_out, "warnings": warnings})
 
 
 def _name_sample(message: str, ids: list[str], rows: Rows) -> str:

@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 
 from minirec.data.dataset import Dataset, PromptDataset
 from minirec.policy.chat import Chat
 from minirec.policy.errors import InvalidSampleError, TooLongError
 from minirec.policy.prompts import item_prompt, text_prompt, user_prompt
+from minirec.policy.report import PoolReport
 
 PART = 64
 """Prompts between two reports."""
-
-
-@dataclass
-class PoolReport:
-    """What does not fit of a pool's prompts: rows of the dataset, in the order in which they were given."""
-
-    prompts: int = 0
-    """Samples that were tried."""
-    longest: int = 0
-    """Tokens of the longest prompt that fits."""
-    too_long: list[int] = field(default_factory=list)
-    refused: list[int] = field(default_factory=list)
-    """Samples whose turns the chat template does not take."""
-    too_long_reason: str | None = None
-    """Of the first of them."""
-    refused_reason: str | None = None
-    items_too_long: list[int] = field(default_factory=list)
-    """Rows of the catalogue."""
-    item_reason: str | None = None
 
 
 def check_pool(

@@ -13,6 +13,11 @@ def columns_output(name: str) -> str:
     return f"columns:{name}"
 
 
+def check_blob(name: str) -> str:
+    """What of a pool does not fit a model, as JSON."""
+    return f"checks/{name}.json"
+
+
 def proxy_folder(proxy: str) -> str:
     """Everything of a proxy: adapter and checkpoints."""
     return f"proxies/{proxy}/"

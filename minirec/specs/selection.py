@@ -43,6 +43,39 @@ class PoolOfRows(UnitSpec):
     """Fingerprint of the pool's rows."""
     pool: Annotated[PoolSettings, OPERATIONAL]
     """How they were drawn."""
+    left_out: Annotated[str | None, OPERATIONAL] = None
+    """Name of the check whose prompts that are too long were left out of the draw."""
+
+
+class CheckSpec(PoolOfRows):
+    """Try a model's files and all prompts of a pool out, without the weights."""
+
+    HANDLER, VERSION, QUEUE = "check", f"1+{WITH_PROMPTS}", "cpu"
+
+    model: PinnedModel
+    window: int
+    """History items that a prompt shows."""
+    max_new_tokens: int
+    """Tokens that there has to be room for behind a prompt."""
+
+    @property
+    def blob(self) -> str:
+        """What does not fit, as JSON: the fields of a `PoolReport`."""
+        return outputs.check_blob(self.name)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What does not fit."""
+        return (self.blob,)
+
+
+class PlanSelection(JobSpec):
+    """Leave out what does not fit, or refuse it, and plan the stages that follow."""
+
+    HANDLER, VERSION, QUEUE, PREFIX = "plan", "1", "cpu", "plan"
+
+    check: str
+    """Name of the pool's check."""
 
 
 class ProxySpec(PoolOfRows):
@@ -69,7 +102,7 @@ class ProxySpec(PoolOfRows):
 class CatalogueSpec(UnitSpec):
     """Embed a dataset's items; a unit is a shard of them."""
 
-    HANDLER, VERSION, QUEUE = "catalogue", f"2+{WITH_PROMPTS}", "gpu"
+    HANDLER, VERSION, QUEUE = "catalogue", f"3+{WITH_PROMPTS}", "gpu"
 
     content_hash: str
     model: PinnedModel
