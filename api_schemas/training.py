@@ -24,10 +24,11 @@ class GrpoSettings(Request):
     token_loss_weight: NonNegative = 1.0
     """Weight of the loss over the reasoning tokens."""
     item_loss_weight: NonNegative = 1.0
-    """Weight of the loss over the softmax of a target and its rivals."""
+    """Weight of the loss over the softmax of a target and its negatives."""
     item_negatives: PositiveInt | None = 16
-    """A target's rivals in the item loss: up to so many random items of the catalogue, drawn anew in every update for
-    all of its samples, without a sample's own history. Null: the targets of the batch's other samples, as published."""
+    """A target's negatives in the item loss: up to this many random items of the catalogue, drawn anew in every
+    update for all of its samples, without a sample's own history. Null: the targets of the batch's other samples, as
+    published."""
     lora_rank: PositiveInt = 4
     lora_alpha: PositiveInt = 128
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -17,7 +17,8 @@ from starlette.routing import Match
 from api_schemas import FieldError, Problem, RowError
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER_SECONDS = 2
+RETRY_AFTER = {"store_unavailable": 2, "dataset_busy": 2, "idempotency_in_progress": 1}
+"""Seconds after which the same request may succeed, for codes of problems that pass by themselves."""
 
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}
@@ -37,7 +38,8 @@ class ProblemError(HTTPException):
         total_errors: int | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(status, detail, headers)
+        passing = {"Retry-After": str(RETRY_AFTER[code])} if code in RETRY_AFTER else {}
+        super().__init__(status, detail, passing | dict(headers or {}) or None)
         self.code = code
         self.errors = list(errors)
         self.total_errors = total_errors
@@ -122,12 +124,7 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
 async def _store_unavailable(request: Request, error: Exception) -> Response:
     return problem_response(
         request,
-        ProblemError(
-            503,
-            "store_unavailable",
-            "Redis does not answer; nothing was lost, send the request again",
-            headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
-        ),
+        ProblemError(503, "store_unavailable", "Redis does not answer; nothing was lost, send the request again"),
     )
 
 

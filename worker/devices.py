@@ -26,7 +26,7 @@ def require_device(model: PinnedModel) -> None:
             "wrong_device",
             f"the job's dtype 'auto' became {model.dtype} for workers on {model.device}, and this worker runs on "
             f"{device.type}: its numbers would differ. Let one kind of worker serve the queues gpu and train, or set "
-            "MINIREC_DTYPE (or the model's dtype) to what all of them shall compute in, and start the job anew",
+            "MINIREC_DTYPE (or the model's dtype) to what all of them should compute in, and start the job anew",
             retryable=True,
         )
     if not runs(model.dtype):

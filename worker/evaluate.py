@@ -36,7 +36,7 @@ def run(work: Work, spec: EvaluateSpec) -> Outcome:
     policy = load_policy(model)
     summary = _rank(work, spec, policy, rows) if spec.rewards is None else _reward(work, spec, policy, rows)
     blobs.put_bytes(spec.blob, summary.model_dump_json().encode())
-    work.tell("evaluation", evaluation_event(spec.split, update, summary.model_dump()))
+    work.report_event("evaluation", evaluation_event(spec.split, update, summary.model_dump()))
     work.done = len(rows)
     return Outcome()
 

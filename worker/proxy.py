@@ -13,6 +13,7 @@ from minirec.store.blobs import BlobStore
 from minirec.store.machine import Outcome
 from minirec.training.proxy import draw_proxy_rows
 from minirec.training.runs import RecGrpoRun
+from minirec.training.settings import RunSettings
 from worker import training
 from worker.checkpoints import Checkpoints
 from worker.datasets import dataset_files
@@ -35,7 +36,7 @@ def run(work: Work, spec: ProxySpec) -> Outcome:
 
         def on_update(metrics: dict[str, Any]) -> None:
             checkpoints.store()
-            work.tell("metrics", {"stage": "training_proxy"} | {name: metrics[name] for name in SHOWN})
+            work.report_event("metrics", {"stage": "training_proxy"} | {name: metrics[name] for name in SHOWN})
             work.progress(metrics["update"])
 
         run_of_proxy = _run_of(spec, blobs, resolve_pinned(spec.model, work.settings), Path(scratch))
@@ -50,14 +51,12 @@ def run(work: Work, spec: ProxySpec) -> Outcome:
 def _run_of(spec: ProxySpec, blobs: BlobStore, model: ResolvedModel, out: Path) -> RecGrpoRun:
     """The run that the spec asks for, in a folder of this machine."""
     samples, items = dataset_files(blobs, spec.content_hash)
-    settings = spec.settings
-    return RecGrpoRun(
-        model=model,
-        samples=samples,
-        items=items,
-        rows=draw_proxy_rows(pool_of(blobs, spec), settings.samples, settings.grpo.seed).tolist(),
+    proxy = spec.settings
+    settings = RunSettings(
+        rows=draw_proxy_rows(pool_of(blobs, spec), proxy.samples, proxy.grpo.seed).tolist(),
         rollouts=spec.rollouts,
-        grpo=settings.grpo,
-        updates=settings.updates,
+        grpo=proxy.grpo,
         out=out,
+        updates=proxy.updates,
     )
+    return RecGrpoRun(model=model, settings=settings, samples=samples, items=items)

@@ -17,6 +17,7 @@ from minirec.store.blobs import BlobStore
 from minirec.store.machine import Outcome
 from minirec.training.grpo import TrainResult
 from minirec.training.runs import RecGrpoRun, TextGrpoRun, TrainingRun
+from minirec.training.settings import RunSettings
 from minirec.training.validation import Validation
 from worker import training
 from worker.checkpoints import Checkpoints
@@ -47,12 +48,12 @@ def _train(work: Work, training_run: TrainingRun, checkpoints: Checkpoints) -> T
     def on_update(metrics: dict[str, Any]) -> None:
         checkpoints.store()
         shown = {name: metrics[name] for name in SHOWN if name in metrics}
-        work.tell("metrics", {"stage": "training"} | shown)
+        work.report_event("metrics", {"stage": "training"} | shown)
         work.progress(metrics["update"])
 
     def on_evaluation(update: int, summary: dict[str, Any]) -> None:
         checkpoints.store()
-        work.tell("evaluation", evaluation_event("valid", update, summary))
+        work.report_event("evaluation", evaluation_event("valid", update, summary))
         work.check()
 
     return training.train(work, training_run, on_update=on_update, on_evaluation=on_evaluation)
@@ -61,20 +62,19 @@ def _train(work: Work, training_run: TrainingRun, checkpoints: Checkpoints) -> T
 def _run_of(spec: TrainSpec, store: Store, model: ResolvedModel, out: Path) -> TrainingRun:
     """The run that the spec asks for, in a folder of this machine."""
     rows, valid = (stored_rows(store, spec, use) for use in ("train", "valid"))
-    common: dict[str, Any] = {
-        "model": model,
-        "rows": rows,
-        "rollouts": spec.rollouts,
-        "grpo": spec.grpo,
-        "updates": spec.updates,
-        "validation": Validation(valid, spec.every, spec.early_stopping) if valid else None,
-        "out": out,
-    }
+    settings = RunSettings(
+        rows=rows,
+        rollouts=spec.rollouts,
+        grpo=spec.grpo,
+        out=out,
+        updates=spec.updates,
+        validation=Validation(valid, spec.every, spec.early_stopping) if valid else None,
+    )
     if spec.rewards is not None:
         prompts = prompts_file(store.blobs, spec.content_hash)
-        return TextGrpoRun(prompts=prompts, rewards=list(spec.rewards), **common)
+        return TextGrpoRun(model=model, settings=settings, prompts=prompts, rewards=list(spec.rewards))
     samples, items = dataset_files(store.blobs, spec.content_hash)
-    return RecGrpoRun(samples=samples, items=items, **common)
+    return RecGrpoRun(model=model, settings=settings, samples=samples, items=items)
 
 
 def evaluation_event(split: str, update: int, summary: Mapping[str, Any]) -> dict[str, object]:

@@ -93,7 +93,7 @@ class Work(AbstractContextManager["Work"]):
         self._renew(progress=done, cached=cached or None)
         self.check()
 
-    def tell(self, kind: EventType, data: Mapping[str, Any]) -> None:
+    def report_event(self, kind: EventType, data: Mapping[str, Any]) -> None:
         """Add an event to the jobs that wait for this unit."""
         self.store.machine.tell(self.claim, kind, data)
 

@@ -34,6 +34,7 @@ from minirec.training.batches import Schedule
 from minirec.training.evaluate import Evaluation, evaluate
 from minirec.training.grpo import TrainResult, UpdateMetrics, train
 from minirec.training.proxy import draw_proxy_rows
+from minirec.training.settings import RunSettings
 from minirec.training.validation import Validation
 from worker.measured import Measured
 
@@ -167,12 +168,8 @@ def proxy_of(bench: Bench, seed: int) -> tuple[Path, Cost]:
         with spent.timed():
             result = train(
                 policy,
-                dataset=bench.dataset,
-                rows=rows,
-                rollouts=study.rollouts(seed),
-                grpo=proxy.grpo,
-                updates=proxy.updates,
-                out=out,
+                bench.dataset,
+                RunSettings(rows=rows, rollouts=study.rollouts(seed), grpo=proxy.grpo, updates=proxy.updates, out=out),
             )
         return asdict(spent + _rollouts_of(bench, rows, result))
 
@@ -187,13 +184,15 @@ def train_on(bench: Bench, rows: Sequence[int], seed: int, **settings: Any) -> d
         with spent.timed():
             result = train(
                 policy,
-                dataset=bench.dataset,
-                rows=rows,
-                rollouts=study.rollouts(seed),
-                grpo=study.grpo(seed).model_copy(update=settings),
-                epochs=study.epochs,
-                out=Path(scratch),
-                validation=Validation(bench.parts.valid.tolist(), study.every(len(rows)), study.stopping),
+                bench.dataset,
+                RunSettings(
+                    rows=rows,
+                    rollouts=study.rollouts(seed),
+                    grpo=study.grpo(seed).model_copy(update=settings),
+                    epochs=study.epochs,
+                    out=Path(scratch),
+                    validation=Validation(bench.parts.valid.tolist(), study.every(len(rows)), study.stopping),
+                ),
             )
         tested = _rank_test(bench, bench.policy(result.adapter))
     return {

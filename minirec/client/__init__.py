@@ -1,7 +1,7 @@
 """The SDK: `from minirec.client import MiniRec`. Light: an HTTP library and pydantic, nothing of the models."""
 
-from minirec.client.async_client import AsyncMiniRec
-from minirec.client.client import MiniRec
+from minirec.client._async.client import AsyncMiniRec
+from minirec.client._sync.client import MiniRec
 from minirec.client.errors import (
     APIConnectionError,
     APIError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -15,6 +15,7 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 
 from minirec import __version__
+from minirec.client.bodies import AsyncBody, Body
 from minirec.client.errors import (
     APIConnectionError,
     APIResponseError,
@@ -25,7 +26,8 @@ from minirec.client.errors import (
 M = TypeVar("M", bound=BaseModel)
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8000"
-DEFAULT_TIMEOUT = httpx2.Timeout(60.0, connect=5.0)
+DEFAULT_SECONDS = 60.0
+DEFAULT_TIMEOUT = httpx2.Timeout(DEFAULT_SECONDS, connect=5.0)
 DEFAULT_RETRIES = 2
 STREAM_RETRIES = 10
 """Reconnections in a row to a stream of events that brought nothing: about a minute of the service being away."""
@@ -36,6 +38,8 @@ PAGE = 100
 SPOOL_BYTES = 16 * 1024**2
 """Size up to which what passes through is kept in memory, not in a temporary file."""
 
+BUSY = ("idempotency_in_progress", "dataset_busy")
+"""Codes of answers that pass by themselves: an earlier attempt, or another client, is at work on the same thing."""
 PASSING = (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ProxyError)
 """Transport errors that may be gone at the next attempt."""
 
@@ -53,6 +57,8 @@ class Call:
     files: Mapping[str, Any] | None = None
     read_timeout: float | None = None
     """Seconds to wait for the answer where that is longer than the client's own."""
+    on_chunk: Callable[[], None] | None = None
+    """Called after each part of `files` that was sent."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,14 @@ class Config:
             max_retries=self.max_retries if max_retries is None else max_retries,
         )
 
+    def retries(self, call: Call, limit: int | None = None) -> Retries:
+        """Return how often a call is sent again; `limit` replaces the client's own.
+
+        An answer in the making is waited for as long as the answer itself would be.
+        """
+        patience = max(call.read_timeout or 0.0, self.timeout.as_dict()["read"] or DEFAULT_SECONDS)
+        return Retries(self.max_retries if limit is None else limit, patience)
+
     def headers(self, call: Call) -> dict[str, str]:
         """The headers that all attempts of a call share, one idempotency key among them."""
         headers = {"Accept": "application/json", "User-Agent": f"minirec-python/{__version__}"}
@@ -99,11 +113,11 @@ class Config:
     def request(
         self, http: httpx2.Client | httpx2.AsyncClient, call: Call, headers: Mapping[str, str]
     ) -> httpx2.Request:
-        """One attempt's request. Files are read from their start, so it can be built again."""
+        """Build one attempt's request. Files are read from their start, so it can be built again."""
         timeout = self.timeout.as_dict()
         if call.read_timeout is not None and timeout["read"] is not None:
             timeout["read"] = max(call.read_timeout, timeout["read"])
-        return http.build_request(
+        request = http.build_request(
             call.method,
             self.base_url + call.path,
             params={name: value for name, value in call.params.items() if value is not None},
@@ -113,6 +127,11 @@ class Config:
             files=call.files,
             timeout=httpx2.Timeout(**timeout),
         )
+        if call.on_chunk is not None:
+            assert isinstance(request.stream, Iterable), "a form with files is read in a thread, by both clients"
+            kind = AsyncBody if isinstance(http, httpx2.AsyncClient) else Body
+            request.stream = kind(request.stream, call.on_chunk)
+        return request
 
 
 def timeout_of(seconds: float | httpx2.Timeout) -> httpx2.Timeout:
@@ -121,32 +140,58 @@ def timeout_of(seconds: float | httpx2.Timeout) -> httpx2.Timeout:
 
 
 class Retries:
-    """Decides after each attempt of one call: how long to wait before the next, or which error to raise."""
+    """Decides after each attempt of one call: how long to wait before the next, or which error to raise.
 
-    def __init__(self, limit: int) -> None:
+    Failures count against `limit`. Answers that say that somebody works on the same thing right now do not: these are
+    waited for up to `patience` seconds, unless `limit` is 0.
+    """
+
+    def __init__(self, limit: int, patience: float = 0.0) -> None:
         self.limit = limit
+        self.patience = patience
         self.failures = 0
+        self.waits = 0
+        self.waited = 0.0
 
     def after_error(self, error: httpx2.TransportError) -> float:
-        """Seconds to wait after an attempt without an answer; raises `APIConnectionError` when it was the last."""
-        if isinstance(error, PASSING) and self.failures < self.limit:
-            return self._backoff()
-        raise connection_error(error) from error
+        """Return the seconds to wait after an attempt without an answer; raise `APIConnectionError` after the last."""
+        if not isinstance(error, PASSING) or self.failures >= self.limit:
+            raise connection_error(error) from error
+        self.failures += 1
+        return backoff(self.failures)
 
     def after_answer(self, response: httpx2.Response) -> float:
-        """Seconds to wait after an error answer; raises its `APIStatusError` where another attempt is of no use."""
-        if not retryable(response.status_code) or self.failures >= self.limit:
-            raise status_error(response)
-        return max(self._backoff(), retry_after(response) or 0.0)
+        """Return the seconds to wait after an error answer; raise its `APIStatusError` where waiting is no use."""
+        error = status_error(response)
+        asked = retry_after(response)
+        if error.code in BUSY:
+            pause = self._wait(asked)
+        elif (retryable(error.status_code) or asked is not None) and self.failures < self.limit:
+            self.failures += 1
+            pause = max(backoff(self.failures), asked or 0.0)
+        else:
+            pause = None
+        if pause is None:
+            raise error
+        return pause
 
-    def _backoff(self) -> float:
-        longest = min(LONGEST_DELAY, FIRST_DELAY * 2.0**self.failures)
-        self.failures += 1
-        return longest * random.uniform(0.75, 1.0)
+    def _wait(self, asked: float | None) -> float | None:
+        """Return the seconds to wait for somebody else's work, or null where the patience is at its end."""
+        if self.limit == 0 or self.waited >= self.patience:
+            return None
+        self.waits += 1
+        pause = max(backoff(self.waits), asked or 0.0)
+        self.waited += pause
+        return pause
+
+
+def backoff(attempt: int) -> float:
+    """Return the seconds to wait after the `attempt`-th failure: twice as long each time, with some jitter."""
+    return min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** (attempt - 1)) * random.uniform(0.75, 1.0)
 
 
 def retryable(status: int) -> bool:
-    """Whether the same request may succeed a little later. 409 is the caller's to resolve."""
+    """Return whether the same request may succeed a little later."""
     return status in (408, 429) or status >= 500
 
 

@@ -21,6 +21,7 @@ from minirec.policy.policy import Policy
 from minirec.policy.prompts import user_prompt
 from minirec.policy.rewards import outcomes
 from minirec.policy.rollouts import Sampling, roll_out, sampling_noise
+from minirec.policy.scored import Scored
 from minirec.policy.vllm_engine import roll_out_vllm
 from minirec.selection.advantage import SIGNAL_POLICY, SIGNAL_TEACHER, advantages
 
@@ -31,33 +32,17 @@ OUTCOMES = ("reward", "ndcg", "rank", "target_probability")
 
 
 @dataclass(frozen=True)
-class ScoredSamples:
-    """What was measured of B samples with G rollouts each, under a policy of hidden size d."""
+class ScoredSamples(Scored):
+    """What was measured of samples of interactions; the embedding is the mean of the rollouts' z / |z|."""
 
-    reward: npt.NDArray[np.float64]
-    """(B, G)."""
     ndcg: npt.NDArray[np.float64]
     """(B, G); above 0 is a hit."""
     rank: npt.NDArray[np.int32]
     """(B, G), 1-based."""
     target_probability: npt.NDArray[np.float64]
     """(B, G)."""
-    advantage: npt.NDArray[np.float64]
-    """(B, G), group-relative; zeros where a group has no signal of its own."""
-    signal: npt.NDArray[np.int8]
-    """(B,): 0 the policy's own advantages, 1 teacher-forced (A = 1), 2 none: the vectors are zero."""
-    gradient: npt.NDArray[np.float32]
-    """(B, d), mean over the rollouts of A_n g_n."""
-    hvp: npt.NDArray[np.float32]
-    """(B, d), mean over the rollouts of A_n H_n (A_n g_n)."""
     teacher: npt.NDArray[np.float32]
-    """(B, d), mean over the rollouts of g_n: the gradient with A = 1, whatever they earned."""
-    embedding: npt.NDArray[np.float32]
-    """(B, d) unit rows, mean of the rollouts' z / |z|."""
-    generated_tokens: npt.NDArray[np.int32]
-    """(B, G), tokens that the policy chose itself."""
-    prompt_tokens: npt.NDArray[np.int32]
-    """(B,)."""
+    """(B, d), mean over the rollouts of g_n: the gradient with A = 1, whatever their rewards."""
 
     @classmethod
     def empty(cls, samples: int, rollouts: int, size: int) -> ScoredSamples:

@@ -17,6 +17,7 @@ from minirec.policy.batching import in_batches
 from minirec.policy.cache import for_rollouts
 from minirec.policy.policy import Policy
 from minirec.policy.rollouts import Sampling, sampling_noise
+from minirec.policy.scored import Scored
 from minirec.policy.scoring import SIGNAL_NONE
 from minirec.policy.token_gradients import token_gradient, token_hvp
 from minirec.rewards import Scorer
@@ -28,27 +29,14 @@ CPU_LOGITS, CUDA_LOGITS = 2**26, 2**29
 
 
 @dataclass(frozen=True)
-class ScoredPrompts:
-    """What was measured of B prompts with G answers each, under a policy of hidden size d."""
+class ScoredPrompts(Scored):
+    """What was measured of prompts; g_n is summed over an answer's tokens, and the teacher gives the right answer.
 
-    reward: npt.NDArray[np.float64]
-    """(B, G)."""
+    The embedding is the hidden state at the prompt's last token.
+    """
+
     hit: npt.NDArray[np.uint8]
-    """(B, G), whether an answer earns anything."""
-    advantage: npt.NDArray[np.float64]
-    """(B, G), group-relative; zeros where a group has no signal of its own."""
-    signal: npt.NDArray[np.int8]
-    """(B,): 0 the policy's own advantages, 1 the right answer, teacher-forced, 2 none: the vectors are zero."""
-    gradient: npt.NDArray[np.float32]
-    """(B, d), mean over the answers of A_n g_n, g_n summed over tokens."""
-    hvp: npt.NDArray[np.float32]
-    """(B, d), mean over the answers of A_n H_n (A_n g_n)."""
-    embedding: npt.NDArray[np.float32]
-    """(B, d) unit rows, hidden state at the prompt's last token."""
-    generated_tokens: npt.NDArray[np.int32]
-    """(B, G)."""
-    prompt_tokens: npt.NDArray[np.int32]
-    """(B,)."""
+    """(B, G), whether an answer has a reward."""
 
 
 @torch.inference_mode()

@@ -15,7 +15,7 @@ from minirec.data.dataset import Dataset
 from minirec.policy.catalogue import embed_items
 from minirec.policy.policy import Policy
 from minirec.policy.ranks import ALONE, Ranks
-from minirec.training.experience import earn, ndcg_at, play
+from minirec.training.experience import collect_rollouts, compute_outcomes, ndcg_at
 
 CUTOFFS = (5, 10, 20, 50)
 BATCH = 64
@@ -72,8 +72,8 @@ def evaluate(
     for start in range(0, len(own), BATCH):
         samples = [dataset.sample(int(row)) for row in own[start : start + BATCH]]
         greedy = np.zeros((len(samples), 1, rollouts.max_new_tokens))
-        z = play(policy, items, samples, greedy, rollouts).z
-        found += earn(z, catalogue, samples, rollouts).rank[:, 0].tolist()
+        z = collect_rollouts(policy, items, samples, greedy, rollouts).z
+        found += compute_outcomes(z, catalogue, samples, rollouts).rank[:, 0].tolist()
         if on_samples is not None:
             on_samples(start + len(samples))
     rank = torch.tensor(ranks.gather(found))

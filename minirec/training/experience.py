@@ -38,7 +38,7 @@ class Episodes:
 
 
 @torch.inference_mode()
-def play(
+def collect_rollouts(
     policy: Policy, items: Items, samples: Sequence[Sample], noise: npt.NDArray[np.float64], settings: RolloutSettings
 ) -> Episodes:
     """Roll out B samples with noise (B, R, T), as many at once as memory takes. Noise 0 is a greedy rollout.
@@ -74,7 +74,7 @@ def play(
 
 
 @torch.inference_mode()
-def earn(z: Tensor, catalogue: Tensor, samples: Sequence[Sample], settings: RolloutSettings) -> Outcomes:
+def compute_outcomes(z: Tensor, catalogue: Tensor, samples: Sequence[Sample], settings: RolloutSettings) -> Outcomes:
     """Outcomes, each (B, R), of rollouts z (B, R, d) against unit vectors (M, d) of the catalogue.
 
     History is out of the softmax, the target never (docs/method.md, sections 1 and 2).

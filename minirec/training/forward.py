@@ -17,7 +17,7 @@ from minirec.policy.prompts import item_prompt
 from minirec.policy.rollouts import Sampling
 from minirec.training.experience import Items
 from minirec.training.losses import log_probabilities, widened
-from minirec.training.packing import Branch, Place, Tree, grow_trees, pack
+from minirec.training.packing import Branch, Place, Tree, build_trees, pack
 
 CPU_TOKENS = 1024
 """Tokens per micro-batch on a CPU: more of them at once gain no speed there, and take 2 MB each with a small model."""
@@ -78,7 +78,7 @@ def plan_trees(policy: Policy, prompts: Sequence[Sequence[int]], branches: Seque
     longest = max(len(prompts[branch.sample]) + len(branch.tokens) for branch in branches)
     window = policy.sliding_window or max(longest, budget)
     share = policy.attention_only and "position_ids" in _accepted(policy) and longest <= window
-    return grow_trees(prompts, branches, share=share, max_tokens=min(budget, window))
+    return build_trees(prompts, branches, share=share, max_tokens=min(budget, window))
 
 
 def run_trees(policy: Policy, trees: Sequence[Tree], sampling: Sampling) -> tuple[Tensor, Tensor]:

@@ -41,7 +41,7 @@ def clipped_objective(
 
 
 def item_log_probabilities(u: Tensor, items: Tensor, chosen: Tensor, masked: Tensor, *, tau: float) -> Tensor:
-    """Log-probability (S,) of each row's target in the softmax over it and its rivals (docs/method.md, section 7).
+    """Log-probability (S,) of each row's target in the softmax over it and its negatives (docs/method.md, section 7).
 
     u (S, d) and items (Y, d) unit rows, each item once; chosen (S,) the row's own target; masked (S, Y) is true for
     items that the row's target is not compared with.

@@ -15,6 +15,7 @@ from minirec.policy.reference import resolve
 from minirec.specs.outputs import proxy_file
 from minirec.training.grpo import train
 from minirec.training.proxy import draw_proxy_rows
+from minirec.training.settings import RunSettings
 from tests.worker.bench import Bench
 from worker import training
 from worker.datasets import open_dataset
@@ -76,12 +77,14 @@ def test_a_killed_proxy_goes_on_from_its_checkpoint(
     pool = dataset.pool(split=None, max_samples=None, seed=0)
     undisturbed = train(
         policy,
-        dataset=dataset,
-        rows=draw_proxy_rows(pool, settings.samples, settings.grpo.seed).tolist(),
-        rollouts=RolloutSettings.model_validate(ROLLOUTS),
-        grpo=settings.grpo,
-        updates=settings.updates,
-        out=tmp_path / "undisturbed",
+        dataset,
+        RunSettings(
+            rows=draw_proxy_rows(pool, settings.samples, settings.grpo.seed).tolist(),
+            rollouts=RolloutSettings.model_validate(ROLLOUTS),
+            grpo=settings.grpo,
+            updates=settings.updates,
+            out=tmp_path / "undisturbed",
+        ),
     )
     expected = load_file(undisturbed.adapter / "adapter_model.safetensors")
     assert stored.keys() == expected.keys()

@@ -24,6 +24,8 @@ from minirec.client import (
 )
 from tests.unit.client.scripted_service import Script, event_json, problem, selection_json, sse
 
+pytestmark = pytest.mark.usefixtures("both_clients")
+
 DATASET = {
     "id": "ds_1",
     "created_at": 1.0,

@@ -13,6 +13,8 @@ from api_schemas import Evaluation, TrainingArgs
 from minirec.client import AsyncMiniRec, JobFailedError
 from tests.unit.client.scripted_service import Script, training_job_json
 
+pytestmark = pytest.mark.usefixtures("both_clients")
+
 FILES = {"adapter_config.json": b"{}", "train.log": b"done\n"}
 
 

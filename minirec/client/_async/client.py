@@ -9,10 +9,10 @@ from typing import Self
 import httpx2
 
 from api_schemas import Version
-from minirec.client.async_datasets import AsyncDatasets
-from minirec.client.async_selections import AsyncSelections
-from minirec.client.async_training_jobs import AsyncTrainingJobs
-from minirec.client.async_transport import AsyncTransport
+from minirec.client._async.datasets import AsyncDatasets
+from minirec.client._async.selections import AsyncSelections
+from minirec.client._async.training_jobs import AsyncTrainingJobs
+from minirec.client._async.transport import AsyncTransport
 from minirec.client.core import DEFAULT_RETRIES, DEFAULT_TIMEOUT, Call, Config
 
 
@@ -20,7 +20,8 @@ class AsyncMiniRec:
     """A MiniRec service.
 
     `api_key` and `base_url` come from `MINIREC_API_KEY` and `MINIREC_BASE_URL` unless given. `timeout` is in seconds,
-    per attempt; after connection errors, timeouts, 408, 429 and 5xx a call is sent again up to `max_retries` times.
+    per attempt; after connection errors, timeouts, 408, 429, 5xx and answers with `Retry-After` a call is sent again
+    up to `max_retries` times. Work of an earlier attempt or of another client on the same dataset is waited for.
     A given `http_client` is closed with this client.
     """
 

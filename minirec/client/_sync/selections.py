@@ -1,9 +1,9 @@
+# Generated from ../_async by scripts/unasync.py. Do not edit.
 """`client.selections`: start jobs, follow them, take back what they chose."""
 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -13,9 +13,10 @@ from pydantic import PrivateAttr
 from api_schemas import ArmIds, Baseline, Page, SampleScore, Selection, SubsetIds, SubsetRow
 from minirec.client import exports
 from minirec.client import selection_calls as calls
-from minirec.client.core import SPOOL_BYTES, Call, parse_text
-from minirec.client.jobs import Jobs
-from minirec.client.transport import Transport
+from minirec.client._sync.files import replacing, spool
+from minirec.client._sync.jobs import Jobs
+from minirec.client._sync.transport import CHUNK_BYTES, Transport
+from minirec.client.core import Call, parse_text
 
 
 class StartedSelection(Selection):
@@ -96,18 +97,19 @@ class Selections(Jobs[Selection]):
 
     def subset_rows(self, selection_id: str) -> Iterator[SubsetRow]:
         """The selected samples with their scores, in training order."""
-        with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as file:
+        with spool() as file:
             response = self._transport.copy(calls.subset(selection_id, "jsonl"), file)
             file.seek(0)
-            for line in file:
-                yield parse_text(response, line, SubsetRow)
+            while lines := file.readlines(CHUNK_BYTES):
+                for line in lines:
+                    yield parse_text(response, line, SubsetRow)
 
     def download_subset(
         self, selection_id: str, path: str | os.PathLike[str], *, format: calls.SubsetFormat = "jsonl"
     ) -> Path:
         """Write the subset to `path`, whole or not at all."""
         target = Path(path)
-        with calls.replacing(target) as file:
+        with replacing(target) as file:
             self._transport.copy(calls.subset(selection_id, format), file)
         return target
 
@@ -127,7 +129,7 @@ class Selections(Jobs[Selection]):
         function by it. Null takes the dataset's name.
         """
         folder = exports.empty_folder(path)
-        with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as file:
+        with spool() as file:
             self._transport.copy(exports.export(selection_id, format, batch_size, source), file)
             exports.unpack(file, folder)
         return folder

@@ -11,10 +11,12 @@ from pydantic import PrivateAttr
 
 from api_schemas import Artifact, Evaluation, Page, TrainingArgs, TrainingJob
 from api_schemas.training_jobs import Trainer
-from minirec.client.async_jobs import AsyncJobs
-from minirec.client.async_transport import AsyncTransport
+from minirec.client._async.files import replacing
+from minirec.client._async.jobs import AsyncJobs
+from minirec.client._async.transport import AsyncTransport
 from minirec.client.core import Call
-from minirec.client.selection_calls import Model, given, replacing, training_args
+from minirec.client.selection_calls import Model, given, training_args
+from minirec.client.threads import in_thread
 
 
 class StartedTrainingJob(TrainingJob):
@@ -75,12 +77,12 @@ class AsyncTrainingJobs(AsyncJobs[TrainingJob]):
     async def download(self, job_id: str, folder: str | os.PathLike[str]) -> Sequence[Path]:
         """Write all artifacts into a folder, each whole or not at all; the folder is an adapter that PEFT loads."""
         target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
+        await in_thread(target.mkdir, parents=True, exist_ok=True)
         written = []
         for artifact in await self.artifacts(job_id):
             name = Path(artifact.name).name
             call = Call("GET", f"/v1/training_jobs/{job_id}/artifacts/{name}", headers={"Accept": "*/*"})
-            with replacing(target / name) as file:
+            async with replacing(target / name) as file:
                 await self._transport.copy(call, file)
             written.append(target / name)
         return written

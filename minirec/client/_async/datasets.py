@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 
 from api_schemas import Dataset, DatasetDeleted, Page, Signals
+from minirec.client._async.transport import AsyncTransport
 from minirec.client.core import PAGE, Call
-from minirec.client.transport import Transport
+from minirec.client.threads import in_thread
 from minirec.client.uploads import OnProgress, Rows, dataset_upload, signals_upload
 
 
-class Datasets:
+class AsyncDatasets:
     """Upload, look up and delete datasets."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
-    def upload(
+    async def upload(
         self,
         *,
         samples: Rows | None = None,
@@ -33,10 +34,13 @@ class Datasets:
         `on_progress(sent, total)` counts bytes. Raises `UnprocessableError` whose `errors` name file, line and field.
         """
         parts = {"samples": samples, "items": items, "prompts": prompts}
-        with dataset_upload(parts, name, metadata, on_progress) as call:
-            return self._transport.get(call, Dataset)
+        upload = await in_thread(dataset_upload, parts, name, metadata, on_progress)
+        try:
+            return await self._transport.get(upload.call, Dataset)
+        finally:
+            await in_thread(upload.close)
 
-    def upload_signals(
+    async def upload_signals(
         self,
         dataset_id: str,
         *,
@@ -53,23 +57,27 @@ class Datasets:
         line of `ids`, or else per row of `rewards`. Raises `UnprocessableError` whose `errors` name file and line.
         """
         parts = {"rewards": rewards, "vectors": vectors, "embeddings": embeddings, "ids": ids}
-        with signals_upload(dataset_id, parts, on_progress) as call:
-            return self._transport.get(call, Signals)
+        upload = await in_thread(signals_upload, dataset_id, parts, on_progress)
+        try:
+            return await self._transport.get(upload.call, Signals)
+        finally:
+            await in_thread(upload.close)
 
-    def retrieve(self, dataset_id: str) -> Dataset:
+    async def retrieve(self, dataset_id: str) -> Dataset:
         """One dataset."""
-        return self._transport.get(Call("GET", f"/v1/datasets/{dataset_id}"), Dataset)
+        return await self._transport.get(Call("GET", f"/v1/datasets/{dataset_id}"), Dataset)
 
-    def list(self, *, after: str | None = None) -> Iterator[Dataset]:
+    async def list(self, *, after: str | None = None) -> AsyncIterator[Dataset]:
         """All datasets, newest first; pages are fetched as the iteration reaches them."""
         while True:
             call = Call("GET", "/v1/datasets", params={"limit": PAGE, "after": after})
-            page = self._transport.get(call, Page[Dataset])
-            yield from page.data
+            page = await self._transport.get(call, Page[Dataset])
+            for row in page.data:
+                yield row
             after = page.next_after
             if not page.has_more:
                 return
 
-    def delete(self, dataset_id: str) -> DatasetDeleted:
+    async def delete(self, dataset_id: str) -> DatasetDeleted:
         """Delete a dataset; raises `ConflictError` while a selection runs on it."""
-        return self._transport.get(Call("DELETE", f"/v1/datasets/{dataset_id}"), DatasetDeleted)
+        return await self._transport.get(Call("DELETE", f"/v1/datasets/{dataset_id}"), DatasetDeleted)

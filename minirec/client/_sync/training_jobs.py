@@ -1,3 +1,4 @@
+# Generated from ../_async by scripts/unasync.py. Do not edit.
 """`client.training_jobs`: train on a subset, follow the training, take back the adapter."""
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from pydantic import PrivateAttr
 
 from api_schemas import Artifact, Evaluation, Page, TrainingArgs, TrainingJob
 from api_schemas.training_jobs import Trainer
+from minirec.client._sync.files import replacing
+from minirec.client._sync.jobs import Jobs
+from minirec.client._sync.transport import Transport
 from minirec.client.core import Call
-from minirec.client.jobs import Jobs
-from minirec.client.selection_calls import Model, given, replacing, training_args
-from minirec.client.transport import Transport
+from minirec.client.selection_calls import Model, given, training_args
 
 
 class StartedTrainingJob(TrainingJob):

@@ -2,53 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Generic, TypeVar
 
 import httpx2
 
 from api_schemas import TERMINAL, Event, Page, Selection, Status, TrainingJob
 from minirec.client import job_calls as calls
+from minirec.client._async.transport import AsyncTransport
 from minirec.client.core import STREAM_RETRIES, Retries, parse_text
 from minirec.client.errors import APIResponseError
-from minirec.client.transport import Transport
 
 J = TypeVar("J", Selection, TrainingJob)
 
 
-class Jobs(Generic[J]):
-    """Jobs of one kind."""
+class AsyncJobs(Generic[J]):
+    """AsyncJobs of one kind."""
 
-    def __init__(self, transport: Transport, path: str, model: type[J], page: type[Page[J]]) -> None:
+    def __init__(self, transport: AsyncTransport, path: str, model: type[J], page: type[Page[J]]) -> None:
         self._transport = transport
         self._path = path
         self._model: type[J] = model
         self._page: type[Page[J]] = page
 
-    def retrieve(self, job_id: str) -> J:
+    async def retrieve(self, job_id: str) -> J:
         """One job as it is now."""
-        return self._transport.get(calls.retrieve(self._path, job_id), self._model)
+        return await self._transport.get(calls.retrieve(self._path, job_id), self._model)
 
-    def list(
+    async def list(
         self, *, status: Status | None = None, dataset: str | None = None, after: str | None = None
-    ) -> Iterator[J]:
+    ) -> AsyncIterator[J]:
         """All jobs of this kind, newest first; pages are fetched as the iteration reaches them."""
         while True:
-            page = self._transport.get(calls.page(self._path, after, status, dataset), self._page)
-            yield from page.data
+            page = await self._transport.get(calls.page(self._path, after, status, dataset), self._page)
+            for row in page.data:
+                yield row
             after = page.next_after
             if not page.has_more:
                 return
 
-    def cancel(self, job_id: str) -> J:
+    async def cancel(self, job_id: str) -> J:
         """Ask a job to stop; what it has finished is kept. Raises `ConflictError` when it is already over."""
-        return self._transport.get(calls.act(self._path, job_id, "cancel"), self._model)
+        return await self._transport.get(calls.act(self._path, job_id, "cancel"), self._model)
 
-    def retry(self, job_id: str) -> J:
+    async def retry(self, job_id: str) -> J:
         """Go on with a failed or cancelled job from what is finished. Raises `ConflictError` for any other."""
-        return self._transport.get(calls.act(self._path, job_id, "retry"), self._model)
+        return await self._transport.get(calls.act(self._path, job_id, "retry"), self._model)
 
-    def wait(
+    async def wait(
         self,
         job_id: str,
         *,
@@ -61,21 +62,21 @@ class Jobs(Generic[J]):
         `timeout` seconds `WaitTimeoutError`; the job does not notice how the waiting ends.
         """
         deadline = calls.Deadline(timeout, self._transport.clock())
-        job = self.retrieve(job_id)
+        job = await self.retrieve(job_id)
         if on_update is not None:
             on_update(job)
         while not calls.finished(job):
             left = deadline.left(job, self._transport.clock())
-            newer = self._transport.get(calls.poll(self._path, job_id, left), self._model, retries=STREAM_RETRIES)
+            newer = await self._transport.get(calls.poll(self._path, job_id, left), self._model, retries=STREAM_RETRIES)
             if calls.changed(job, newer):
                 if on_update is not None:
                     on_update(newer)
             else:
-                self._transport.sleep(calls.IDLE_PAUSE)
+                await self._transport.sleep(calls.IDLE_PAUSE)
             job = newer
         return job
 
-    def events(self, job_id: str, *, after: str | None = None) -> Iterator[Event]:
+    async def events(self, job_id: str, *, after: str | None = None) -> AsyncIterator[Event]:
         """What happens to a job, live, until it is over; `after` goes on behind an event seen earlier.
 
         Reconnects where the connection breaks and misses nothing.
@@ -84,8 +85,8 @@ class Jobs(Generic[J]):
         while True:
             silent = True
             try:
-                with self._transport.stream(calls.stream_events(self._path, job_id, after), retries) as response:
-                    for message in httpx2.EventSource(response):
+                async with self._transport.stream(calls.stream_events(self._path, job_id, after), retries) as response:
+                    async for message in httpx2.EventSource(response):
                         if not message.data:
                             continue
                         event = parse_text(response, message.data, Event)
@@ -96,9 +97,9 @@ class Jobs(Generic[J]):
             except httpx2.SSEError as error:
                 raise APIResponseError(response, str(error)) from error
             except httpx2.TransportError as error:
-                self._transport.sleep(retries.after_error(error))
+                await self._transport.sleep(retries.after_error(error))
                 continue
-            job = self.retrieve(job_id)
+            job = await self.retrieve(job_id)
             if silent and job.status in TERMINAL:
                 return
-            self._transport.sleep(calls.IDLE_PAUSE)
+            await self._transport.sleep(calls.IDLE_PAUSE)

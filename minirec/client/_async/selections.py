@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -13,9 +12,11 @@ from pydantic import PrivateAttr
 from api_schemas import ArmIds, Baseline, Page, SampleScore, Selection, SubsetIds, SubsetRow
 from minirec.client import exports
 from minirec.client import selection_calls as calls
-from minirec.client.async_jobs import AsyncJobs
-from minirec.client.async_transport import AsyncTransport
-from minirec.client.core import SPOOL_BYTES, Call, parse_text
+from minirec.client._async.files import replacing, spool
+from minirec.client._async.jobs import AsyncJobs
+from minirec.client._async.transport import CHUNK_BYTES, AsyncTransport
+from minirec.client.core import Call, parse_text
+from minirec.client.threads import in_thread
 
 
 class StartedSelection(Selection):
@@ -99,18 +100,19 @@ class AsyncSelections(AsyncJobs[Selection]):
 
     async def subset_rows(self, selection_id: str) -> AsyncIterator[SubsetRow]:
         """The selected samples with their scores, in training order."""
-        with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as file:
+        async with spool() as file:
             response = await self._transport.copy(calls.subset(selection_id, "jsonl"), file)
-            file.seek(0)
-            for line in file:
-                yield parse_text(response, line, SubsetRow)
+            await in_thread(file.seek, 0)
+            while lines := await in_thread(file.readlines, CHUNK_BYTES):
+                for line in lines:
+                    yield parse_text(response, line, SubsetRow)
 
     async def download_subset(
         self, selection_id: str, path: str | os.PathLike[str], *, format: calls.SubsetFormat = "jsonl"
     ) -> Path:
         """Write the subset to `path`, whole or not at all."""
         target = Path(path)
-        with calls.replacing(target) as file:
+        async with replacing(target) as file:
             await self._transport.copy(calls.subset(selection_id, format), file)
         return target
 
@@ -129,8 +131,8 @@ class AsyncSelections(AsyncJobs[Selection]):
         warned (in both files) of rows that would not fill one. `source` names the data; verl chooses the reward
         function by it. Null takes the dataset's name.
         """
-        folder = exports.empty_folder(path)
-        with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as file:
+        folder = await in_thread(exports.empty_folder, path)
+        async with spool() as file:
             await self._transport.copy(exports.export(selection_id, format, batch_size, source), file)
-            exports.unpack(file, folder)
+            await in_thread(exports.unpack, file, folder)
         return folder

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import IO
 
+import anyio
 import httpx2
 
 from minirec.client.core import Call, Config, M, Retries, parse
+from minirec.client.threads import in_thread
+
+CHUNK_BYTES = 256 * 1024
+"""Bytes of a download that are written at once."""
 
 
 @dataclass(frozen=True)
@@ -20,33 +24,33 @@ class AsyncTransport:
 
     config: Config
     http: httpx2.AsyncClient
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     clock: Callable[[], float] = time.monotonic
 
     async def get(self, call: Call, model: type[M], retries: int | None = None) -> M:
-        """The answer to a call as `model`; `retries` replaces the client's own limit."""
-        response = await self._send(call, Retries(self.config.max_retries if retries is None else retries))
+        """Return the answer to a call as `model`; `retries` replaces the client's own limit."""
+        response = await self._send(call, self.config.retries(call, retries))
         return parse(response, model)
 
     @asynccontextmanager
     async def stream(self, call: Call, retries: Retries | None = None) -> AsyncIterator[httpx2.Response]:
-        """An answer whose body has not been read yet."""
-        response = await self._send(call, retries or Retries(self.config.max_retries), stream=True)
+        """Open an answer whose body has not been read yet."""
+        response = await self._send(call, retries or self.config.retries(call), stream=True)
         try:
             yield response
         finally:
             await response.aclose()
 
     async def copy(self, call: Call, file: IO[bytes]) -> httpx2.Response:
-        """Write an answer's body to `file`, from its start again where the connection breaks; returns the answer."""
-        retries = Retries(self.config.max_retries)
+        """Write an answer's body to `file`, from its start again where the connection breaks; return the answer."""
+        retries = self.config.retries(call)
         while True:
             try:
                 async with self.stream(call, retries) as response:
-                    file.seek(0)
-                    file.truncate()
-                    async for chunk in response.aiter_bytes():
-                        file.write(chunk)
+                    await in_thread(file.seek, 0)
+                    await in_thread(file.truncate)
+                    async for chunk in response.aiter_bytes(CHUNK_BYTES):
+                        await in_thread(file.write, chunk)
                     return response
             except httpx2.TransportError as error:
                 pause = retries.after_error(error)

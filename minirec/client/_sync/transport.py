@@ -1,3 +1,4 @@
+# Generated from ../_async by scripts/unasync.py. Do not edit.
 """Sending calls, with retries, and streaming answers."""
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import httpx2
 
 from minirec.client.core import Call, Config, M, Retries, parse
 
+CHUNK_BYTES = 256 * 1024
+"""Bytes of a download that are written at once."""
+
 
 @dataclass(frozen=True)
 class Transport:
@@ -23,28 +27,28 @@ class Transport:
     clock: Callable[[], float] = time.monotonic
 
     def get(self, call: Call, model: type[M], retries: int | None = None) -> M:
-        """The answer to a call as `model`; `retries` replaces the client's own limit."""
-        response = self._send(call, Retries(self.config.max_retries if retries is None else retries))
+        """Return the answer to a call as `model`; `retries` replaces the client's own limit."""
+        response = self._send(call, self.config.retries(call, retries))
         return parse(response, model)
 
     @contextmanager
     def stream(self, call: Call, retries: Retries | None = None) -> Iterator[httpx2.Response]:
-        """An answer whose body has not been read yet."""
-        response = self._send(call, retries or Retries(self.config.max_retries), stream=True)
+        """Open an answer whose body has not been read yet."""
+        response = self._send(call, retries or self.config.retries(call), stream=True)
         try:
             yield response
         finally:
             response.close()
 
     def copy(self, call: Call, file: IO[bytes]) -> httpx2.Response:
-        """Write an answer's body to `file`, from its start again where the connection breaks; returns the answer."""
-        retries = Retries(self.config.max_retries)
+        """Write an answer's body to `file`, from its start again where the connection breaks; return the answer."""
+        retries = self.config.retries(call)
         while True:
             try:
                 with self.stream(call, retries) as response:
                     file.seek(0)
                     file.truncate()
-                    for chunk in response.iter_bytes():
+                    for chunk in response.iter_bytes(CHUNK_BYTES):
                         file.write(chunk)
                     return response
             except httpx2.TransportError as error:

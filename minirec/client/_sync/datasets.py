@@ -1,23 +1,24 @@
+# Generated from ../_async by scripts/unasync.py. Do not edit.
 """`client.datasets`: pools of samples with their catalogues, and of prompts."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from api_schemas import Dataset, DatasetDeleted, Page, Signals
-from minirec.client.async_transport import AsyncTransport
+from minirec.client._sync.transport import Transport
 from minirec.client.core import PAGE, Call
 from minirec.client.uploads import OnProgress, Rows, dataset_upload, signals_upload
 
 
-class AsyncDatasets:
+class Datasets:
     """Upload, look up and delete datasets."""
 
-    def __init__(self, transport: AsyncTransport) -> None:
+    def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def upload(
+    def upload(
         self,
         *,
         samples: Rows | None = None,
@@ -33,10 +34,13 @@ class AsyncDatasets:
         `on_progress(sent, total)` counts bytes. Raises `UnprocessableError` whose `errors` name file, line and field.
         """
         parts = {"samples": samples, "items": items, "prompts": prompts}
-        with dataset_upload(parts, name, metadata, on_progress) as call:
-            return await self._transport.get(call, Dataset)
+        upload = dataset_upload(parts, name, metadata, on_progress)
+        try:
+            return self._transport.get(upload.call, Dataset)
+        finally:
+            upload.close()
 
-    async def upload_signals(
+    def upload_signals(
         self,
         dataset_id: str,
         *,
@@ -53,24 +57,26 @@ class AsyncDatasets:
         line of `ids`, or else per row of `rewards`. Raises `UnprocessableError` whose `errors` name file and line.
         """
         parts = {"rewards": rewards, "vectors": vectors, "embeddings": embeddings, "ids": ids}
-        with signals_upload(dataset_id, parts, on_progress) as call:
-            return await self._transport.get(call, Signals)
+        upload = signals_upload(dataset_id, parts, on_progress)
+        try:
+            return self._transport.get(upload.call, Signals)
+        finally:
+            upload.close()
 
-    async def retrieve(self, dataset_id: str) -> Dataset:
+    def retrieve(self, dataset_id: str) -> Dataset:
         """One dataset."""
-        return await self._transport.get(Call("GET", f"/v1/datasets/{dataset_id}"), Dataset)
+        return self._transport.get(Call("GET", f"/v1/datasets/{dataset_id}"), Dataset)
 
-    async def list(self, *, after: str | None = None) -> AsyncIterator[Dataset]:
+    def list(self, *, after: str | None = None) -> Iterator[Dataset]:
         """All datasets, newest first; pages are fetched as the iteration reaches them."""
         while True:
             call = Call("GET", "/v1/datasets", params={"limit": PAGE, "after": after})
-            page = await self._transport.get(call, Page[Dataset])
-            for row in page.data:
-                yield row
+            page = self._transport.get(call, Page[Dataset])
+            yield from page.data
             after = page.next_after
             if not page.has_more:
                 return
 
-    async def delete(self, dataset_id: str) -> DatasetDeleted:
+    def delete(self, dataset_id: str) -> DatasetDeleted:
         """Delete a dataset; raises `ConflictError` while a selection runs on it."""
-        return await self._transport.get(Call("DELETE", f"/v1/datasets/{dataset_id}"), DatasetDeleted)
+        return self._transport.get(Call("DELETE", f"/v1/datasets/{dataset_id}"), DatasetDeleted)

@@ -1,3 +1,4 @@
+# Generated from ../_async by scripts/unasync.py. Do not edit.
 """`MiniRec`, the client: reaches a MiniRec service over HTTP."""
 
 from __future__ import annotations
@@ -9,18 +10,19 @@ from typing import Self
 import httpx2
 
 from api_schemas import Version
+from minirec.client._sync.datasets import Datasets
+from minirec.client._sync.selections import Selections
+from minirec.client._sync.training_jobs import TrainingJobs
+from minirec.client._sync.transport import Transport
 from minirec.client.core import DEFAULT_RETRIES, DEFAULT_TIMEOUT, Call, Config
-from minirec.client.datasets import Datasets
-from minirec.client.selections import Selections
-from minirec.client.training_jobs import TrainingJobs
-from minirec.client.transport import Transport
 
 
 class MiniRec:
     """A MiniRec service.
 
     `api_key` and `base_url` come from `MINIREC_API_KEY` and `MINIREC_BASE_URL` unless given. `timeout` is in seconds,
-    per attempt; after connection errors, timeouts, 408, 429 and 5xx a call is sent again up to `max_retries` times.
+    per attempt; after connection errors, timeouts, 408, 429, 5xx and answers with `Retry-After` a call is sent again
+    up to `max_retries` times. Work of an earlier attempt or of another client on the same dataset is waited for.
     A given `http_client` is closed with this client.
     """
 

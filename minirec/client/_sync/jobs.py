@@ -1,55 +1,55 @@
+# Generated from ../_async by scripts/unasync.py. Do not edit.
 """What selections and training jobs have in common: they are looked up, listed, followed, cancelled and retried."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 import httpx2
 
 from api_schemas import TERMINAL, Event, Page, Selection, Status, TrainingJob
 from minirec.client import job_calls as calls
-from minirec.client.async_transport import AsyncTransport
+from minirec.client._sync.transport import Transport
 from minirec.client.core import STREAM_RETRIES, Retries, parse_text
 from minirec.client.errors import APIResponseError
 
 J = TypeVar("J", Selection, TrainingJob)
 
 
-class AsyncJobs(Generic[J]):
-    """AsyncJobs of one kind."""
+class Jobs(Generic[J]):
+    """Jobs of one kind."""
 
-    def __init__(self, transport: AsyncTransport, path: str, model: type[J], page: type[Page[J]]) -> None:
+    def __init__(self, transport: Transport, path: str, model: type[J], page: type[Page[J]]) -> None:
         self._transport = transport
         self._path = path
         self._model: type[J] = model
         self._page: type[Page[J]] = page
 
-    async def retrieve(self, job_id: str) -> J:
+    def retrieve(self, job_id: str) -> J:
         """One job as it is now."""
-        return await self._transport.get(calls.retrieve(self._path, job_id), self._model)
+        return self._transport.get(calls.retrieve(self._path, job_id), self._model)
 
-    async def list(
+    def list(
         self, *, status: Status | None = None, dataset: str | None = None, after: str | None = None
-    ) -> AsyncIterator[J]:
+    ) -> Iterator[J]:
         """All jobs of this kind, newest first; pages are fetched as the iteration reaches them."""
         while True:
-            page = await self._transport.get(calls.page(self._path, after, status, dataset), self._page)
-            for row in page.data:
-                yield row
+            page = self._transport.get(calls.page(self._path, after, status, dataset), self._page)
+            yield from page.data
             after = page.next_after
             if not page.has_more:
                 return
 
-    async def cancel(self, job_id: str) -> J:
+    def cancel(self, job_id: str) -> J:
         """Ask a job to stop; what it has finished is kept. Raises `ConflictError` when it is already over."""
-        return await self._transport.get(calls.act(self._path, job_id, "cancel"), self._model)
+        return self._transport.get(calls.act(self._path, job_id, "cancel"), self._model)
 
-    async def retry(self, job_id: str) -> J:
+    def retry(self, job_id: str) -> J:
         """Go on with a failed or cancelled job from what is finished. Raises `ConflictError` for any other."""
-        return await self._transport.get(calls.act(self._path, job_id, "retry"), self._model)
+        return self._transport.get(calls.act(self._path, job_id, "retry"), self._model)
 
-    async def wait(
+    def wait(
         self,
         job_id: str,
         *,
@@ -62,21 +62,21 @@ class AsyncJobs(Generic[J]):
         `timeout` seconds `WaitTimeoutError`; the job does not notice how the waiting ends.
         """
         deadline = calls.Deadline(timeout, self._transport.clock())
-        job = await self.retrieve(job_id)
+        job = self.retrieve(job_id)
         if on_update is not None:
             on_update(job)
         while not calls.finished(job):
             left = deadline.left(job, self._transport.clock())
-            newer = await self._transport.get(calls.poll(self._path, job_id, left), self._model, retries=STREAM_RETRIES)
+            newer = self._transport.get(calls.poll(self._path, job_id, left), self._model, retries=STREAM_RETRIES)
             if calls.changed(job, newer):
                 if on_update is not None:
                     on_update(newer)
             else:
-                await self._transport.sleep(calls.IDLE_PAUSE)
+                self._transport.sleep(calls.IDLE_PAUSE)
             job = newer
         return job
 
-    async def events(self, job_id: str, *, after: str | None = None) -> AsyncIterator[Event]:
+    def events(self, job_id: str, *, after: str | None = None) -> Iterator[Event]:
         """What happens to a job, live, until it is over; `after` goes on behind an event seen earlier.
 
         Reconnects where the connection breaks and misses nothing.
@@ -85,8 +85,8 @@ class AsyncJobs(Generic[J]):
         while True:
             silent = True
             try:
-                async with self._transport.stream(calls.stream_events(self._path, job_id, after), retries) as response:
-                    async for message in httpx2.EventSource(response):
+                with self._transport.stream(calls.stream_events(self._path, job_id, after), retries) as response:
+                    for message in httpx2.EventSource(response):
                         if not message.data:
                             continue
                         event = parse_text(response, message.data, Event)
@@ -97,9 +97,9 @@ class AsyncJobs(Generic[J]):
             except httpx2.SSEError as error:
                 raise APIResponseError(response, str(error)) from error
             except httpx2.TransportError as error:
-                await self._transport.sleep(retries.after_error(error))
+                self._transport.sleep(retries.after_error(error))
                 continue
-            job = await self.retrieve(job_id)
+            job = self.retrieve(job_id)
             if silent and job.status in TERMINAL:
                 return
-            await self._transport.sleep(calls.IDLE_PAUSE)
+            self._transport.sleep(calls.IDLE_PAUSE)
