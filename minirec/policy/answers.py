@@ -23,10 +23,10 @@ class TextTranscripts(Transcripts):
     """Rollouts that end with their turn, the token that ends it included, or at the limit."""
 
     def _next(self, row: int, token: int | None) -> tuple[int, bool]:
-        said = self.tokens[row]
+        written = self.tokens[row]
         assert token is not None  # Every token is drawn here.
-        said.append(token)
-        return token, token in self._policy.end_ids or len(said) == self._limit
+        written.append(token)
+        return token, token in self._policy.end_ids or len(written) == self._limit
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ def answer(
         rolled = roll_out(policy, given, noise[rows], sampling, opening, ending=TextTranscripts)
         assert rolled.prompt_z is not None  # Only other samplers do not see it.
         answers.prompt_z[rows] = rolled.prompt_z
-        for row, said in zip(rows, rolled.tokens, strict=True):
-            answers.tokens[row] = said
-            answers.reward[row] = [scorer(text_of(policy, tokens), prompts[row].row) for tokens in said]
+        for row, completions in zip(rows, rolled.tokens, strict=True):
+            answers.tokens[row] = completions
+            answers.reward[row] = [scorer(text_of(policy, tokens), prompts[row].row) for tokens in completions]
 
     by_length = sorted(range(count), key=lambda row: len(ids[row]))
     in_batches(by_length, max(1, policy.rows_that_fit(longest) // repeats), run)

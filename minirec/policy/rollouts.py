@@ -127,8 +127,8 @@ def replay(
     Models in which padding must not lie between the two read every rollout with its prompt instead.
     """
     repeats = len(tokens[0])
-    said = [list(rollout) for rollouts in tokens for rollout in rollouts]
-    ids, mask = (part.to(policy.device) for part in pad_left(said, policy.pad_id))
+    completions = [list(rollout) for rollouts in tokens for rollout in rollouts]
+    ids, mask = (part.to(policy.device) for part in pad_left(completions, policy.pad_id))
     if may_pad_inside(policy, max(map(len, prompts)) + ids.shape[1]):
         start = prefill(policy, prompts, opening)
         cache = for_rollouts(start.cache, rows=len(prompts), repeats=repeats, room=ids.shape[1])
@@ -137,7 +137,9 @@ def replay(
         last, processed = policy.step(ids, torch.cat([read, mask], 1), positions, cache), start.processed + ids.numel()
     else:
         before = [prompt for prompt in prompts for _ in range(repeats)]
-        whole = prefill(policy, [[*prompt, *rollout] for prompt, rollout in zip(before, said, strict=True)], None)
+        whole = prefill(
+            policy, [[*prompt, *rollout] for prompt, rollout in zip(before, completions, strict=True)], None
+        )
         last, processed = whole.last, whole.processed
     return last.z.float().view(len(prompts), repeats, -1), processed
 
@@ -166,7 +168,7 @@ def draw(logits: Tensor, noise: npt.NDArray[np.float64], sampling: Sampling) -> 
 
 
 class Transcripts:
-    """What each rollout has said, and what it has to say next."""
+    """The tokens of each rollout so far, and which one comes next."""
 
     def __init__(self, policy: Policy, rollouts: int, limit: int) -> None:
         self._policy = policy
@@ -197,14 +199,14 @@ class Transcripts:
         return np.array([len(tokens) for tokens in self.tokens], dtype=np.int32) - self._appended
 
     def _next(self, row: int, token: int | None) -> tuple[int, bool]:
-        said, answer = self.tokens[row], self._policy.answer_ids
-        over = self._appended[row] or len(said) == self._limit
+        written, answer = self.tokens[row], self._policy.answer_ids
+        over = self._appended[row] or len(written) == self._limit
         if over or token is None or token in self._policy.end_ids:
-            said.append(answer[self._appended[row]])
+            written.append(answer[self._appended[row]])
             self._appended[row] += 1
-            return said[-1], bool(self._appended[row] == len(answer))
-        said.append(token)
-        return token, token in self._policy.closing_ids and self._policy.says_answer(said[-TAIL:])
+            return written[-1], bool(self._appended[row] == len(answer))
+        written.append(token)
+        return token, token in self._policy.closing_ids and self._policy.says_answer(written[-TAIL:])
 
 
 def _fill_gaps(finished: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

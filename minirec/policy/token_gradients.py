@@ -1,4 +1,4 @@
-"""The pull of a text on a plain text policy, in the space of z (docs/method.md, section 4).
+"""Gradients of a text under a plain text policy, in the space of z (docs/method.md, section 4).
 
     l_t = cap(W z_t),  p_t = softmax(l_t),  k_t = dl/dx = 1 - (l_t / cap)^2  (1 without a cap)
     gradient of -A log p_t[y_t] with respect to z_t:   W^T (k_t * A (p_t - e_y))
