@@ -13,7 +13,7 @@ from transformers.utils import logging
 
 from minirec.policy.chat import Chat
 from minirec.policy.errors import ModelRefused, refusing
-from minirec.policy.files import read_tensors
+from minirec.policy.files import Tensors, read_tensors
 from minirec.policy.reference import ResolvedModel
 
 PREFIXES = {
@@ -132,9 +132,9 @@ def _with_adapter(model: Any, resolved: ResolvedModel, device: str) -> Any:
     doing = f"The adapter does not fit {resolved.id!r}; was it trained on another model?"
     with refusing(doing, code="adapter_mismatch"), warnings.catch_warnings():
         _resize_embeddings(model, resolved)
-        # PEFT only warns when weights of the adapter find no place in the model.
+        # PEFT only warns of weights that the adapter's file lacks, and says nothing of those that find no place.
         warnings.filterwarnings("error", message=".*missing adapter keys.*")
-        return PeftModel.from_pretrained(
+        adapted = PeftModel.from_pretrained(
             model,
             str(resolved.adapter_path),
             is_trainable=False,
@@ -142,6 +142,29 @@ def _with_adapter(model: Any, resolved: ResolvedModel, device: str) -> Any:
             low_cpu_mem_usage=device == "meta",
             config=_adapter_config(resolved),
         )
+    _check_adapter_loaded(adapted, resolved)
+    return adapted
+
+
+def _check_adapter_loaded(adapted: Any, resolved: ResolvedModel) -> None:
+    """Raise `ModelRefused` for weights of a LoRA that find no place in the model."""
+    from peft import get_peft_model_state_dict
+
+    if adapted.peft_config["default"].peft_type != "LORA":
+        return  # Other types save what their own configuration says once more.
+    places = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    left = sorted(key for key in _adapter_tensors(resolved).shapes if ".lora_" in key and key not in places)
+    if left:
+        raise ModelRefused(
+            "adapter_mismatch",
+            f"The adapter does not fit {resolved.id!r}; was it trained on another model? {len(left)} of its weights "
+            f"find no place ({_some(left)}).",
+        )
+
+
+def _adapter_tensors(resolved: ResolvedModel) -> Tensors:
+    assert resolved.adapter_path is not None
+    return read_tensors([resolved.adapter_path / "adapter_model.safetensors"], "adapter")
 
 
 def _adapter_config(resolved: ResolvedModel) -> Any:
@@ -159,8 +182,7 @@ def _adapter_config(resolved: ResolvedModel) -> Any:
 
 def _resize_embeddings(model: Any, resolved: ResolvedModel) -> None:
     """Give the model as many embeddings as the adapter was saved with, where it was saved with its own."""
-    assert resolved.adapter_path is not None
-    shapes = read_tensors([resolved.adapter_path / "adapter_model.safetensors"], "adapter").shapes
+    shapes = _adapter_tensors(resolved).shapes
     embeddings = model.get_input_embeddings()
     name = next(name for name, module in model.named_modules() if module is embeddings)
     own = re.compile(rf"(^|\.){re.escape(name)}\.(modules_to_save\.|base_layer\.)?(default\.)?weight$")

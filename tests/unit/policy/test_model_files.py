@@ -222,14 +222,14 @@ def test_tied_and_recomputed_weights_may_be_there_or_not(root: Path) -> None:
     assert load_policy(resolved(root), device="cpu").hidden_size == 32
 
 
-def adapter_of(root: Path, **fields: Any) -> str:
+def adapter_of(root: Path, *, layers: tuple[int, ...] = (0, 1), **fields: Any) -> str:
     """The files of a LoRA adapter of the tiny model that changes nothing."""
     folder = root / "lora"
     folder.mkdir()
     config = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["q_proj"], "task_type": "CAUSAL_LM"}
     (folder / "adapter_config.json").write_text(json.dumps(config | fields))
     shapes: dict[str, tuple[int, ...]] = {}
-    for layer in (0, 1):
+    for layer in layers:
         prefix = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
         shapes |= {f"{prefix}.lora_A.weight": (2, 32), f"{prefix}.lora_B.weight": (32, 2)}
     write_tensors(folder / "adapter_model.safetensors", shapes)
@@ -262,6 +262,22 @@ def test_adapters_that_take_for_ever_or_change_the_base_are_refused(
     refused = refusal(lambda: resolved(root, adapter_of(root, **fields)))
     assert refused.code == "adapter_mismatch"
     assert word in str(refused)
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+@pytest.mark.parametrize(
+    ("layers", "words"), [((0,), ["missing adapter keys", "layers.1."]), ((0, 1, 7), ["2 of its weights", "layers.7."])]
+)
+def test_an_adapters_weights_are_accounted_for_too(
+    root: Path, layers: tuple[int, ...], words: list[str], device: str
+) -> None:
+    import torch
+
+    adapter = adapter_of(root, layers=layers)
+    refused = refusal(lambda: load_model(resolved(root, adapter), torch.float32, device=device))
+    assert refused.code == "adapter_mismatch"
+    for word in words:
+        assert word in str(refused)
 
 
 def test_a_cut_adapter_is_named(root: Path) -> None:
