@@ -47,10 +47,19 @@ class Answers:
 def answer(
     policy: Policy, prompts: Sequence[Prompt], noise: npt.NDArray[np.float64], sampling: Sampling, scorer: Scorer
 ) -> Answers:
-    """Answer B prompts with noise (B, R, T), as many at once as memory takes. Noise 0 is a greedy answer.
+    """Answer B prompts, as many at once as memory takes.
 
-    Raises ValueError for a prompt that does not fit into the model's context and for hidden states that are not
-    finite, RewardError where a reward fails; both name the sample.
+    Args:
+        policy: What answers.
+        prompts: The chats.
+        noise: (B, R, T) for R answers of at most T tokens; 0 is a greedy answer.
+        sampling: How a token is drawn.
+        scorer: What an answer earns.
+
+    Raises:
+        InvalidSampleError: A prompt does not fit into the model's context, or leads to hidden states that are not
+            finite; it names the sample.
+        RewardError: A reward failed; it names the sample.
     """
     count, repeats, limit = noise.shape
     ids = [text_prompt(policy, prompt, room=limit) for prompt in prompts]

@@ -31,10 +31,16 @@ def gradient(
     masked: Masked | None = None,
     block: int = BLOCK,
 ) -> Tensor:
-    """Gradient of -A log p_y with respect to z, one row each (docs/method.md, section 4); that of the ratio loss too.
+    """Return the gradient (R, d) of -A log p_y with respect to z; that of the ratio loss is the same (section 4).
 
-    z (R, d), items (M, d) unit rows, targets (R,) item numbers, advantages (R,) or 1 -> (R, d). Masked items are
-    outside the softmax; a target never is.
+    Args:
+        z: (R, d), one row per rollout.
+        items: (M, d), unit rows.
+        targets: (R,), item numbers.
+        tau: Temperature of the softmax.
+        advantages: (R,) A; 1 where it is left out.
+        masked: Items outside the softmax of a row; a target never is.
+        block: Items that are held at once.
     """
     head = Head(z, items, targets, tau=tau, masked=masked, block=block)
     grad = _gradient(head, _towards_others(head, softmax_over_items(head)))
@@ -53,10 +59,20 @@ def hvp(
     masked: Masked | None = None,
     block: int = BLOCK,
 ) -> Tensor:
-    """Second derivative of A times the loss with respect to z, applied to a vector (docs/method.md, section 4).
+    """Return the second derivative of A times the loss with respect to z, applied to a vector: (R, d) (section 4).
 
-    Shapes as in `gradient`; `vector` (R, d) is the gradient of the same loss unless given -> (R, d).
     H_ratio v = H_nll v - g <g, v> with g the gradient at A = 1.
+
+    Args:
+        z: (R, d), one row per rollout.
+        items: (M, d), unit rows.
+        targets: (R,), item numbers.
+        tau: Temperature of the softmax.
+        advantages: (R,) A; 1 where it is left out.
+        vector: (R, d); the gradient of the same loss where it is left out.
+        loss: Which of the two.
+        masked: Items outside the softmax of a row; a target never is.
+        block: Items that are held at once.
     """
     head = Head(z, items, targets, tau=tau, masked=masked, block=block)
     softmax = softmax_over_items(head)
@@ -66,7 +82,7 @@ def hvp(
 
 
 def gradient_and_hvp(head: Head, softmax: Softmax, advantages: Tensor, *, loss: Loss = "nll") -> tuple[Tensor, Tensor]:
-    """A g and its Hessian-vector product A H (A g) = A^2 H g, when the softmax is already known: 2 x (R, d)."""
+    """Return A g and its Hessian-vector product A H (A g) = A^2 H g, given the softmax: 2 x (R, d)."""
     scale = advantages.to(head.dtype)[:, None]
     grad = _gradient(head, _towards_others(head, softmax))
     return scale * grad, scale.square() * _hvp(head, softmax, grad, loss)

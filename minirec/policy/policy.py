@@ -64,7 +64,7 @@ class Policy:
         self._accepted = frozenset(inspect.signature(_innermost(model).forward).parameters)
 
     def new_cache(self, *, hybrid: bool | None = None) -> Cache:
-        """An empty cache: plain keys and values, or for models with other kinds of layers whatever those need."""
+        """Return an empty cache: keys and values, or for models with other kinds of layers whatever those need."""
         if hybrid is None:
             hybrid = not self.attention_only
         # Without the configuration, sliding-window layers keep all keys and the mask does the sliding: rows can then
@@ -77,7 +77,15 @@ class Policy:
         return Step(logits=read.logits[:, -1], z=read.z[:, -1])
 
     def read(self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor, cache: Cache, *, keep: int) -> Step:
-        """The same, with logits and z at the last `keep` tokens."""
+        """Do as `step` does, and return logits and z at the last `keep` tokens.
+
+        Args:
+            input_ids: (R, L).
+            attention_mask: (R, cached + L).
+            position_ids: (R, L).
+            cache: Keys and values so far; grows by L.
+            keep: Tokens at the end of each row.
+        """
         arguments: dict[str, Any] = {"logits_to_keep": keep, "position_ids": position_ids}
         arguments = {name: value for name, value in arguments.items() if name in self._accepted}
         with self._capture() as captured, torch.inference_mode():
@@ -105,7 +113,7 @@ class Policy:
         return frozenset(index for index, name in enumerate(names) if name is not None and ">" in name)
 
     def says_answer(self, tokens: list[int]) -> bool:
-        """Whether the text of these tokens contains `<answer>`, however it was cut into tokens."""
+        """Return whether the text of these tokens contains `<answer>`, however it was cut into tokens."""
         return ANSWER in self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
     @property
@@ -120,7 +128,7 @@ class Policy:
         return window
 
     def rows_that_fit(self, length: int) -> int:
-        """How many sequences of a length are worth decoding together: bounded by memory for their keys and values."""
+        """Return how many sequences of a length to decode together: bounded by memory for their keys and values."""
         heads: int = getattr(self.config, "num_key_value_heads", None) or self.config.num_attention_heads
         size: int = getattr(self.config, "head_dim", None) or self.hidden_size // self.config.num_attention_heads
         per_token: int = 2 * self.config.num_hidden_layers * heads * size * self.dtype.itemsize

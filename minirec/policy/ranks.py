@@ -43,15 +43,15 @@ class Ranks:
         return self.index == 0
 
     def share(self, size: int) -> slice:
-        """This process's part of `size` things: consecutive, in the order of the processes, possibly none."""
+        """Return this process's part of `size` things: consecutive, in the order of the processes, possibly none."""
         return slice(size * self.index // self.count, size * (self.index + 1) // self.count)
 
     def gather(self, values: Sequence[T]) -> list[T]:
-        """The values of all processes, in the order of the processes."""
+        """Return the values of all processes, in the order of the processes."""
         return gather_object(list(values)) if self.count > 1 else list(values)
 
     def total(self, tensor: Tensor) -> Tensor:
-        """The sum over all processes, in which tensors have the same shape."""
+        """Return the sum over all processes, in which tensors have the same shape."""
         return reduce(tensor, reduction="sum") if self.count > 1 else tensor
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:

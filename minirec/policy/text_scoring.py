@@ -97,7 +97,7 @@ def _texts_to_learn(
 def gradient_and_hvp_sums(
     policy: Policy, prompt: Sequence[int], texts: Sequence[Sequence[int]], weights: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
-    """Sums over R texts behind a prompt of A g and of A^2 H g, each (d,) float32 (docs/method.md, section 4).
+    """Return the sums over R texts behind a prompt of A g and of A^2 H g, each (d,) float32 (section 4).
 
     The gradient g of a text is the sum over its tokens, in the space of z. Weights A of 0 are left out of the pass.
     """
@@ -126,7 +126,7 @@ def gradient_and_hvp_sums(
 
 
 def logits_of(policy: Policy, prompt: Sequence[int], texts: Sequence[Sequence[int]]) -> list[Tensor]:
-    """Logits (T_n, V) that each of R texts behind a prompt was drawn from, token by token.
+    """Return logits (T_n, V) that each of R texts behind a prompt was drawn from, token by token.
 
     The prompt is read once. Texts are padded behind their end, where no token looks.
     """
