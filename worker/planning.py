@@ -14,12 +14,12 @@ from minirec.policy.report import PoolReport
 from minirec.specs import CheckSpec, PlanSelection, rows_fingerprint
 from minirec.specs.selection import PoolOfRows
 from minirec.store.machine import Outcome
-from worker.check import read_report, refuse_unusable, sample_error
+from worker.check_pool import refuse_unusable, sample_error
 from worker.checks import subset_size
 from worker.datasets import open_samples
 from worker.groups import spec_of_group
 from worker.plan import plan_selection
-from worker.pools import Rows, pool_of
+from worker.pools import Rows, pool_of, read_report
 from worker.work import Work
 
 
@@ -50,7 +50,7 @@ def plan_checked(
     """
     blobs = work.store.blobs
     dataset = open_samples(blobs, check.content_hash, check.kind)
-    report, rows = read_report(blobs, check), pool_of(blobs, check)
+    report, rows = read_report(blobs, check.name), pool_of(blobs, check)
     items = [item["item_id"] for item in dataset.items] if isinstance(dataset, Dataset) else []
     refuse_unusable(report, dataset.ids, items)
     kept = _kept(request, report, rows, dataset.ids)

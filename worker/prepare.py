@@ -10,6 +10,7 @@ from minirec.data.dataset import PromptDataset
 from minirec.specs import CheckSpec, PlanSelection, PrepareSelection, SelectSpec, rows_fingerprint
 from minirec.specs.selection import PoolOfRows
 from minirec.store.machine import Outcome
+from worker.check_pool import shards_of
 from worker.checks import check_rewards, subset_size
 from worker.computing import computing_for
 from worker.datasets import open_samples
@@ -47,8 +48,9 @@ def run(work: Work, spec: PrepareSelection) -> Outcome:
         max_new_tokens=request.rollouts.max_new_tokens,
     )
     facts = provenance(record.content_hash) | model_facts(model, computing) | prompted_by(resolved)
-    stage = check.stage("checking", total=len(rows))
-    if work.store.blobs.exists(check.blob):
+    blobs = shards_of(check, len(rows))
+    stage = check.stage("checking", units=len(blobs), total=len(rows))
+    if all(map(work.store.blobs.exists, blobs)):
         # Somebody has checked this pool: whoever asks for another size should not have to wait.
         outcome = plan_checked(work, spec.job_id, request, check, facts)
         outcome.stages.insert(0, stage)

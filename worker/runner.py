@@ -44,7 +44,7 @@ HANDLERS: dict[str, tuple[str, type[UnitSpec]]] = {
     spec.HANDLER: (module, spec)
     for module, spec in (
         ("worker.prepare", PrepareSelection),
-        ("worker.check", CheckSpec),
+        ("worker.check_pool", CheckSpec),
         ("worker.planning", PlanSelection),
         ("worker.proxy", ProxySpec),
         ("worker.catalogue", CatalogueSpec),

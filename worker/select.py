@@ -12,17 +12,16 @@ from api_schemas.selections import GATE_VERDICTS, SIGNALS, LeftOut
 from minirec.selection import EmptySelectionError, Selection, select
 from minirec.selection.baselines import baseline
 from minirec.selection.gate import HIT_REWARD
-from minirec.specs import CheckSpec, SelectSpec, outputs
+from minirec.specs import SelectSpec, outputs
 from minirec.store import Store
 from minirec.store.columns import Columns
 from minirec.store.machine import Outcome
-from worker.check import MAX_IDS, read_report
+from worker.check_pool import MAX_IDS
 from worker.checks import subset_size
 from worker.datasets import open_samples
-from worker.groups import spec_of_group
 from worker.measured import Measured, load_scored, load_uploaded, vector_name
 from worker.planning import too_long_warning
-from worker.pools import Rows, pool_of
+from worker.pools import Rows, pool_of, read_report
 from worker.work import UnitError, Work
 
 
@@ -58,7 +57,7 @@ def run(work: Work, spec: SelectSpec) -> Outcome:
 
 def _with_left_out(store: Store, spec: SelectSpec, check: str, result: SelectionResult) -> SelectionResult:
     """The result, with what a check left out of the pool. The warning of it was told when that was planned."""
-    report = read_report(store.blobs, spec_of_group(store, CheckSpec, check)[1])
+    report = read_report(store.blobs, check)
     ids = open_samples(store.blobs, spec.content_hash, spec.kind).ids
     left_out = LeftOut(
         samples=len(report.too_long),

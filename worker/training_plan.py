@@ -27,7 +27,7 @@ from minirec.store.columns import Columns
 from minirec.store.machine import Outcome
 from minirec.store.names import result_columns
 from minirec.training.batches import Schedule
-from worker.check import check_rows, pool_data, refuse_unusable, sample_error
+from worker.check_pool import check_rows, pool_data, refuse_unusable, sample_error
 from worker.checks import check_rewards
 from worker.computing import computing_for
 from worker.datasets import open_samples

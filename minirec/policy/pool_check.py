@@ -22,9 +22,10 @@ def check_pool(
     *,
     window: int,
     max_new_tokens: int,
+    with_items: bool,
     on_part: Callable[[int], None],
 ) -> PoolReport:
-    """Make every prompt of a pool, and those of all items, once.
+    """Make every prompt of a pool once.
 
     Args:
         chat: Tokenizer and template.
@@ -32,6 +33,7 @@ def check_pool(
         rows: Rows of the dataset that make the pool.
         window: History items that a prompt shows.
         max_new_tokens: Tokens that the model may write.
+        with_items: Whether to make those of the catalogue's items, too.
         on_part: Gets how many prompts are made, after every `PART` of them.
 
     Returns:
@@ -46,7 +48,7 @@ def check_pool(
     room = max_new_tokens + len(chat.answer_ids)
     for row in _counted(rows, report, on_part):
         _try(report, row, partial(user_prompt, chat, items, dataset.sample(row), window=window, room=room))
-    for number, item in enumerate(items):
+    for number, item in enumerate(items if with_items else []):
         length = len(item_prompt(chat, item))
         if chat.max_positions is not None and length > chat.max_positions:
             report.items_too_long.append(number)

@@ -59,6 +59,7 @@ def main() -> None:
             data.rows,
             window=request.window,
             max_new_tokens=request.max_new_tokens,
+            with_items=request.with_items,
             on_part=on_part,
         )
         _report(reports, report=asdict(found))

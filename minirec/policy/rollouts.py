@@ -193,7 +193,7 @@ class Transcripts:
         return np.array(tokens), np.array(finished)
 
     def follow(self, drawn: Sequence[Sequence[int]]) -> None:
-        """Take the tokens that were drawn elsewhere for each rollout, by the rules of `extend`; their end ends a turn."""
+        """Take the tokens that were drawn elsewhere for each rollout, by the rules of `extend`; their end ends it."""
         for row, tokens in enumerate(drawn):
             for token in chain(tokens, repeat(None)):
                 if self._next(row, token)[1]:

@@ -63,6 +63,8 @@ class Preflight:
     data: PoolData
     window: int
     max_new_tokens: int
+    with_items: bool = True
+    """Whether to try the catalogue's items, too."""
 
     def to_json(self) -> str:
         """Return this as one line."""
@@ -84,6 +86,7 @@ class Preflight:
             PoolData(Path(data["samples"]), items, data["rows"]),
             given["window"],
             given["max_new_tokens"],
+            given["with_items"],
         )
 
 

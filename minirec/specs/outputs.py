@@ -13,9 +13,9 @@ def columns_output(name: str) -> str:
     return f"columns:{name}"
 
 
-def check_blob(name: str) -> str:
-    """What of a pool does not fit a model, as JSON."""
-    return f"checks/{name}.json"
+def check_folder(name: str) -> str:
+    """What of a pool does not fit a model."""
+    return f"checks/{name}/"
 
 
 def proxy_folder(proxy: str) -> str:

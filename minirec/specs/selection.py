@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -44,13 +44,15 @@ class PoolOfRows(UnitSpec):
     pool: Annotated[PoolSettings, OPERATIONAL]
     """How they were drawn."""
     left_out: Annotated[str | None, OPERATIONAL] = None
-    """Name of the check whose prompts that are too long were left out of the draw."""
+    """Name of the check that found prompts too long, which are left out of the draw."""
 
 
 class CheckSpec(PoolOfRows):
-    """Try a model's files and all prompts of a pool out, without the weights."""
+    """Try a model's files and all prompts of a pool out, without the weights; a unit is a shard of its samples."""
 
     HANDLER, VERSION, QUEUE = "check", f"1+{WITH_PROMPTS}", "cpu"
+    SHARD_SIZE: ClassVar[int] = 20_000
+    """Samples: minutes of work. Whoever changes it raises `VERSION`."""
 
     model: PinnedModel
     window: int
@@ -59,14 +61,13 @@ class CheckSpec(PoolOfRows):
     """Tokens that there has to be room for behind a prompt."""
 
     @property
-    def blob(self) -> str:
-        """What does not fit, as JSON: the fields of a `PoolReport`."""
-        return outputs.check_blob(self.name)
-
-    @property
     def outputs(self) -> tuple[str, ...]:
         """What does not fit."""
-        return (self.blob,)
+        return (outputs.check_folder(self.name),)
+
+    def shard_blob(self, shard: int) -> str:
+        """What does not fit of a shard, as JSON: the fields of a `PoolReport`. The first one has the items, too."""
+        return f"{outputs.check_folder(self.name)}{shard:06d}.json"
 
 
 class PlanSelection(JobSpec):

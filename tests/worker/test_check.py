@@ -14,12 +14,14 @@ import pytest
 from api_schemas import Dataset
 from minirec.data.ingest import ingest, ingest_prompts
 from minirec.policy.tiny import CHAT_TEMPLATE
+from minirec.specs import CheckSpec
 from minirec.store.ids import new_id
 from minirec.store.names import prompts_blob
 from tests.builders import write_files
 from tests.worker.bench import Bench
-from worker import check
+from worker import check_pool
 from worker.catalogue import load_catalogue
+from worker.groups import spec_of_group
 
 USER = {"role": "user", "content": "What is 1 + 1?"}
 ALTERNATE = (
@@ -99,10 +101,27 @@ def test_a_pool_is_checked_once(bench: Bench, tmp_path: Path, monkeypatch: pytes
     upload_prompts(bench, tmp_path, some_too_long())
     create(bench)
     bench.hear()
-    monkeypatch.setattr(check, "run_preflight", lambda *_, **__: pytest.fail("tried out again"))
+    monkeypatch.setattr(check_pool, "run_preflight", lambda *_, **__: pytest.fail("tried out again"))
     again = create(bench, size=6)
     assert bench.hear() == ["committed", "committed"], "preparing and selecting"
     assert bench.store.jobs.get(again).json("result")["left_out"]["samples"] == 3
+
+
+def test_a_large_pool_is_checked_in_parts(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CheckSpec, "SHARD_SIZE", 5)
+    upload_prompts(bench, tmp_path, some_too_long())
+    job = create(bench)
+    assert set(bench.hear()) == {"committed"}
+    result = bench.store.jobs.get(job).json("result")
+    assert (result["pool_size"], result["left_out"]["sample_ids"]) == (9, ["q1", "q4", "q7"])
+    units, _ = spec_of_group(bench.store, CheckSpec, check_of(bench, job))
+    assert units == 3
+
+
+def check_of(bench: Bench, job: str) -> str:
+    """The name of a selection's check."""
+    stages = [json.loads(stage) for stage in bench.store.redis.lrange(f"{bench.store.prefix}job:{job}:stages", 0, -1)]
+    return next(str(stage["group"]).split(":")[1] for stage in stages if stage["name"] == "checking")
 
 
 def test_where_they_are_to_fail_all_are_named(bench: Bench, tmp_path: Path) -> None:

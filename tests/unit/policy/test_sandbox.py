@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,7 @@ def test_histories_and_items_are_tried(root: Path, tmp_path: Path) -> None:
     change_json(root / "tiny" / "config.json", max_position_embeddings=100)
     report = run(preflight(root, data))
     assert (report["too_long"], len(report["items_too_long"])) == ([0, 3], 12)
+    assert run(replace(preflight(root, data), with_items=False))["items_too_long"] == []
     assert "100 positions" in report["item_reason"]
     assert Dataset.open(done.samples_path, done.items_path).n_items == 12
 

@@ -17,6 +17,7 @@ from minirec.specs import CheckSpec, fingerprint, rows_fingerprint
 from minirec.store.blobs import BlobStore
 from minirec.store.machine import Outcome
 from worker.datasets import dataset_files, prompts_file
+from worker.plan import shards
 from worker.policies import resolve_model
 from worker.pools import Rows, pool_of
 from worker.work import UnitError, Work
@@ -30,10 +31,10 @@ _reports: dict[str, PoolReport] = {}
 
 
 def run(work: Work, spec: CheckSpec) -> Outcome:
-    """Store what of the pool does not fit the model."""
-    blobs = work.store.blobs
-    rows = pool_of(blobs, spec)
-    if blobs.exists(spec.blob):
+    """Store what of a shard of the pool does not fit the model."""
+    blobs, unit = work.store.blobs, work.claim.unit
+    rows = pool_of(blobs, spec)[unit * spec.SHARD_SIZE : (unit + 1) * spec.SHARD_SIZE]
+    if blobs.exists(spec.shard_blob(unit)):
         work.progress(len(rows), cached=len(rows))
         return Outcome()
     report = check_rows(
@@ -43,8 +44,9 @@ def run(work: Work, spec: CheckSpec) -> Outcome:
         content_hash=spec.content_hash,
         window=spec.window,
         max_new_tokens=spec.max_new_tokens,
+        with_items=unit == 0,
     )
-    blobs.put_bytes(spec.blob, json.dumps(asdict(report)).encode())
+    blobs.put_bytes(spec.shard_blob(unit), json.dumps(asdict(report)).encode())
     work.done = len(rows)
     return Outcome()
 
@@ -57,6 +59,7 @@ def check_rows(
     content_hash: str,
     window: int,
     max_new_tokens: int,
+    with_items: bool = True,
 ) -> PoolReport:
     """Try a model and rows of a dataset out; a report on the same content is remembered.
 
@@ -67,6 +70,7 @@ def check_rows(
         content_hash: The dataset's content.
         window: History items that a prompt shows.
         max_new_tokens: Tokens that there has to be room for behind a prompt.
+        with_items: Whether to try the catalogue's items, too.
 
     Returns:
         What does not fit.
@@ -81,10 +85,11 @@ def check_rows(
             "rows": rows_fingerprint(np.asarray(data.rows, dtype=np.int64)),
             "window": window,
             "room": max_new_tokens,
+            "items": with_items,
         }
     )
     if key not in _reports:
-        request = Preflight(model, data, window=window, max_new_tokens=max_new_tokens)
+        request = Preflight(model, data, window=window, max_new_tokens=max_new_tokens, with_items=with_items)
         report = PoolReport(**run_preflight(request, on_progress=on_progress))
         while len(_reports) >= KEPT:
             _reports.pop(next(iter(_reports)))
@@ -92,9 +97,9 @@ def check_rows(
     return _reports[key]
 
 
-def read_report(blobs: BlobStore, spec: CheckSpec) -> PoolReport:
-    """Return what a check found. Raises BlobMissingError."""
-    return PoolReport(**json.loads(blobs.local_path(spec.blob).read_bytes()))
+def shards_of(spec: CheckSpec, samples: int) -> list[str]:
+    """Return the blobs of a check of so large a pool."""
+    return [spec.shard_blob(shard) for shard in range(shards(samples, spec.SHARD_SIZE))]
 
 
 def pool_data(blobs: BlobStore, content_hash: str, kind: Kind, rows: Rows) -> PoolData:
