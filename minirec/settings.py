@@ -9,19 +9,21 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from minirec import redis_url
+
 
 def data_home() -> Path:
-    """Where the embedded stack keeps everything unless told otherwise."""
+    """Return the folder in which the embedded stack keeps everything by default."""
     return Path.home() / ".local" / "share" / "minirec"
 
 
 class Settings(BaseSettings):
     """Settings shared by the service, the workers and the janitor; every field is `MINIREC_<FIELD>`."""
 
-    model_config = SettingsConfigDict(env_prefix="MINIREC_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="MINIREC_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
     redis_url: str = "redis://127.0.0.1:6379/0"
-    """State, scores and events. Run it with an append-only file and `noeviction`."""
+    """State, scores and events. Run it with an append-only file and `noeviction`. See minirec/redis_url.py for TLS."""
     broker_url: str | None = None
     """Celery's broker; the state's Redis unless given. It may lose everything: the janitor rings again."""
     blob_url: str = Field(default_factory=lambda: (data_home() / "blobs").as_uri())
@@ -64,6 +66,11 @@ class Settings(BaseSettings):
         # Compose passes a variable that is not set as an empty one.
         return None if value in ("", "auto") else value
 
+    @field_validator("redis_url", "broker_url")
+    @classmethod
+    def _redis(cls, value: str | None) -> str | None:
+        return None if value is None else redis_url.checked(value)
+
     @field_validator("allowed_models", "api_keys", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -74,5 +81,5 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """The process's settings, read at the first call."""
+    """Return the process's settings, read at the first call."""
     return Settings()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -15,6 +16,9 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from api_schemas import FieldError, Problem, RowError
+from api_schemas.messages import located
+
+log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = {"store_unavailable": 2, "dataset_busy": 2, "idempotency_in_progress": 1}
@@ -114,7 +118,9 @@ def _detail(request: Request, error: HTTPException) -> str:
 
 async def _invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    faults = [FieldError(loc=list(e["loc"]), msg=e["msg"], type=e["type"]) for e in error.errors()]
+    faults = [
+        FieldError(loc=list(loc), msg=words, type=kind) for loc, words, kind in located(error.errors(), error.body)
+    ]
     first = faults[0]
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     detail = f"{'.'.join(str(part) for part in first.loc)}: {first.msg}{more}"
@@ -122,6 +128,7 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
 
 
 async def _store_unavailable(request: Request, error: Exception) -> Response:
+    log.warning("Redis does not answer: %s", error)
     return problem_response(
         request,
         ProblemError(503, "store_unavailable", "Redis does not answer; nothing was lost, send the request again"),

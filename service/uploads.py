@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import FormData, UploadFile
 
 from api_schemas import FieldError, Metadata
+from api_schemas.messages import explained
 from service.problems import ProblemError, invalid
 
 MAX_NAME = 200
@@ -157,7 +158,7 @@ def check_form(form: FormData, spec: Form) -> Upload:
     try:
         metadata = _metadata.validate_json(fields.get("metadata", "{}"), strict=True)
     except ValidationError as error:
-        fault("metadata", f"must be a JSON object of strings: {error.errors()[0]['msg']}")
+        fault("metadata", f"must be a JSON object of strings: {explained(error.errors()[0])}")
     if errors:
         first = errors[0]
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""

@@ -40,7 +40,7 @@ def require_device(model: PinnedModel) -> None:
 
 @lru_cache
 def runs(dtype: DType) -> bool:
-    """Whether this process's device computes in a dtype, and not by emulating it."""
+    """Return whether this process's device computes in a dtype, and not by emulating it."""
     if dtype == "bfloat16" and torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -42,7 +42,7 @@ def run(work: Work, spec: EvaluateSpec) -> Outcome:
 
 
 def _best_update(blobs: BlobStore, training: str) -> int:
-    """How many updates the adapter of a training run has seen."""
+    """Return how many updates the adapter of a training run has seen."""
     update: int = json.loads(blobs.local_path(training_file(training, SUMMARY)).read_bytes())["best_update"]
     return update
 

@@ -62,7 +62,7 @@ def command(specification: Path, processes: int) -> list[str]:
 
 @contextmanager
 def _launched(specification: Path, processes: int) -> Iterator[subprocess.Popen[bytes]]:
-    """The launcher and its processes, for as long as the block lasts."""
+    """Start the launcher and its processes, and end them with the block."""
     launcher = subprocess.Popen(
         command(specification, processes),
         stdin=subprocess.PIPE,
@@ -83,7 +83,7 @@ def _launched(specification: Path, processes: int) -> Iterator[subprocess.Popen[
 
 
 def _events(launcher: subprocess.Popen[bytes], work: Work) -> Iterator[Event]:
-    """What the processes report, until all of them have ended; raises Interrupted when the unit is to be left."""
+    """Yield what the processes report until all of them have ended. Raises Interrupted when the unit is to be left."""
     lines: SimpleQueue[bytes] = SimpleQueue()
 
     def read() -> None:

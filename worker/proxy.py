@@ -49,7 +49,7 @@ def run(work: Work, spec: ProxySpec) -> Outcome:
 
 
 def _run_of(spec: ProxySpec, blobs: BlobStore, model: ResolvedModel, out: Path) -> RecGrpoRun:
-    """The run that the spec asks for, in a folder of this machine."""
+    """Return the run that the spec asks for, in a folder of this machine."""
     samples, items = dataset_files(blobs, spec.content_hash)
     proxy = spec.settings
     settings = RunSettings(

@@ -119,9 +119,11 @@ class Runner:
 def _handle(work: Work) -> Outcome:
     """Read the unit's spec and do the unit. Raises what its handler raises, and SpecRefused."""
     if work.claim.handler not in HANDLERS:
+        release = work.claim.spec.get("release")
+        planner = f"MiniRec {release}" if release else "another release"
         raise SpecRefused(
-            f"there is no handler {work.claim.handler!r} in MiniRec {__version__}; the job was planned by "
-            f"{work.claim.spec.get('release', 'another release')}: start it anew"
+            f"there is no handler {work.claim.handler!r} in MiniRec {__version__}; the job was planned by {planner}: "
+            "start it anew"
         )
     module, kind = HANDLERS[work.claim.handler]
     run: Callable[[Work, UnitSpec], Outcome] = import_module(module).run

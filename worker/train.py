@@ -60,7 +60,7 @@ def _train(work: Work, training_run: TrainingRun, checkpoints: Checkpoints) -> T
 
 
 def _run_of(spec: TrainSpec, store: Store, model: ResolvedModel, out: Path) -> TrainingRun:
-    """The run that the spec asks for, in a folder of this machine."""
+    """Return the run that the spec asks for, in a folder of this machine."""
     rows, valid = (stored_rows(store, spec, use) for use in ("train", "valid"))
     settings = RunSettings(
         rows=rows,
@@ -78,7 +78,7 @@ def _run_of(spec: TrainSpec, store: Store, model: ResolvedModel, out: Path) -> T
 
 
 def evaluation_event(split: str, update: int, summary: Mapping[str, Any]) -> dict[str, object]:
-    """The event's data: a ranking, or the rewards of text, in two numbers."""
+    """Return the event's data: a ranking, or the rewards of text, in two numbers."""
     if "ndcg" in summary:
         found = {"ndcg10": summary["ndcg"]["10"], "hr10": summary["hr"]["10"]}
     else:

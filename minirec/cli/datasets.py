@@ -11,7 +11,7 @@ import typer
 from minirec.cli.connection import Connection
 from minirec.cli.follow import upload as upload_shown
 from minirec.cli.options import AsJson, Limit, Metadata, dataset_files, pairs
-from minirec.cli.output import dataset_table, print_json, results
+from minirec.cli.output import dataset_table, note_warnings, print_json, results
 
 app = typer.Typer(no_args_is_help=True, help="Upload, list, show and delete datasets.")
 
@@ -114,7 +114,11 @@ def show(context: typer.Context, dataset_id: DatasetId, as_json: AsJson = False)
     connection: Connection = context.obj
     with connection.client() as client:
         dataset = client.datasets.retrieve(dataset_id)
-    print_json([dataset]) if as_json else results.print(dataset_table([dataset]))
+    if as_json:
+        print_json([dataset])
+    else:
+        results.print(dataset_table([dataset]))
+        note_warnings(dataset)
 
 
 @app.command()

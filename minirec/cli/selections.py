@@ -32,8 +32,9 @@ from minirec.cli.options import (
     parse_size,
     put_settings,
 )
-from minirec.cli.output import print_json, results, say, selection_details, table
+from minirec.cli.output import note, print_json, results, selection_details, table
 from minirec.client.selection_calls import Order, SubsetFormat
+from minirec.client.uploads import form_name
 
 
 def select(
@@ -103,8 +104,8 @@ def select(
         raise typer.BadParameter("give --model, or --signals to choose by uploaded rewards")
     with connection.client() as client:
         if dataset is None:
-            dataset = upload(client, files, next(iter(files.values())).name.partition(".")[0]).id
-            say(f"dataset {dataset}")
+            dataset = upload(client, files, form_name(next(iter(files.values()))).partition(".")[0]).id
+            note(f"dataset {dataset}")
         selection: Selection = client.selections.create(
             dataset=dataset,
             model=reference or None,
@@ -116,7 +117,7 @@ def select(
             metadata=pairs(metadata),
             **body,
         )
-        say(f"selection {selection.id}")
+        note(f"selection {selection.id}")
         if follow:
             selection = follow_shown(client, selection.id)
     show(selection, as_json)
@@ -166,7 +167,7 @@ def subset(
     with connection.client() as client:
         if output is not None:
             client.selections.download_subset(selection_id, output, format=chosen)
-            say(f"{output} written")
+            note(f"{output} written")
             return
         if chosen == "parquet" and sys.stdout.isatty():
             raise typer.BadParameter("Parquet is not for the screen: give --output")
@@ -182,14 +183,14 @@ def show(selection: Selection, as_json: bool) -> None:
         return
     results.print(selection_details(selection))
     if selection.status == "succeeded":
-        say(
+        note(
             f"\n  minirec subset {selection.id} -o subset.jsonl     the samples, in training order\n"
             f"  minirec scores {selection.id}                      what was measured"
         )
 
 
 def score_table(rows: Iterable[SampleScore]) -> Table:
-    """Scores as a table."""
+    """Build a table of scores."""
     lines = (
         (
             ordinal(row.picked_rank),
@@ -208,12 +209,12 @@ def score_table(rows: Iterable[SampleScore]) -> Table:
 
 
 def ordinal(index: int | None) -> str:
-    """A 0-based index as people count."""
+    """Return a 0-based index as people count."""
     return "" if index is None else str(index + 1)
 
 
 def format_of(output: Path | None) -> SubsetFormat:
-    """The format that a file's ending names."""
+    """Return the format that a file's ending names. Raise `typer.BadParameter`."""
     suffix = output.suffix if output is not None else ".jsonl"
     formats: dict[str, SubsetFormat] = {".jsonl": "jsonl", ".parquet": "parquet", ".json": "ids"}
     if suffix not in formats:

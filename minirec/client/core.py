@@ -10,22 +10,19 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx2
 from pydantic import BaseModel, ValidationError
 
+from api_schemas.messages import explained
 from minirec import __version__
 from minirec.client.bodies import AsyncBody, Body
-from minirec.client.errors import (
-    APIConnectionError,
-    APIResponseError,
-    APITimeoutError,
-    status_error,
-)
+from minirec.client.endpoint import DEFAULT_BASE_URL, checked_base_url, checked_key, connection_error
+from minirec.client.errors import APIResponseError, status_error
 
 M = TypeVar("M", bound=BaseModel)
 
-DEFAULT_BASE_URL = "http://127.0.0.1:8000"
 DEFAULT_SECONDS = 60.0
 DEFAULT_TIMEOUT = httpx2.Timeout(DEFAULT_SECONDS, connect=5.0)
 DEFAULT_RETRIES = 2
@@ -66,7 +63,7 @@ class Config:
     """How a client reaches its service."""
 
     base_url: str
-    api_key: str | None
+    api_key: str | None = field(repr=False)
     timeout: httpx2.Timeout
     max_retries: int
 
@@ -74,19 +71,19 @@ class Config:
     def create(
         cls, *, base_url: str | None, api_key: str | None, timeout: float | httpx2.Timeout, max_retries: int
     ) -> Config:
-        """The arguments, else `MINIREC_BASE_URL` and `MINIREC_API_KEY`, else the defaults."""
-        url = base_url or os.environ.get("MINIREC_BASE_URL") or DEFAULT_BASE_URL
-        if not url.startswith(("http://", "https://")):
-            raise ValueError(f"base_url is {url!r}; give the service's address, e.g. {DEFAULT_BASE_URL}")
+        """Take the arguments, else `MINIREC_BASE_URL` and `MINIREC_API_KEY`, else the defaults.
+
+        Raise ConfigurationError.
+        """
         return cls(
-            base_url=url.rstrip("/"),
-            api_key=api_key or os.environ.get("MINIREC_API_KEY") or None,
+            base_url=checked_base_url(base_url or os.environ.get("MINIREC_BASE_URL") or DEFAULT_BASE_URL),
+            api_key=checked_key(api_key or os.environ.get("MINIREC_API_KEY")),
             timeout=timeout_of(timeout),
             max_retries=max_retries,
         )
 
     def changed(self, *, timeout: float | httpx2.Timeout | None, max_retries: int | None) -> Config:
-        """The same with what is not null replaced."""
+        """Return the same with what is not null replaced."""
         return replace(
             self,
             timeout=self.timeout if timeout is None else timeout_of(timeout),
@@ -102,7 +99,7 @@ class Config:
         return Retries(self.max_retries if limit is None else limit, patience)
 
     def headers(self, call: Call) -> dict[str, str]:
-        """The headers that all attempts of a call share, one idempotency key among them."""
+        """Return the headers that all attempts of a call share, one idempotency key among them."""
         headers = {"Accept": "application/json", "User-Agent": f"minirec-python/{__version__}"}
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"
@@ -119,7 +116,7 @@ class Config:
             timeout["read"] = max(call.read_timeout, timeout["read"])
         request = http.build_request(
             call.method,
-            self.base_url + call.path,
+            self.base_url + quote(call.path),
             params={name: value for name, value in call.params.items() if value is not None},
             headers=headers,
             json=call.json,
@@ -135,7 +132,7 @@ class Config:
 
 
 def timeout_of(seconds: float | httpx2.Timeout) -> httpx2.Timeout:
-    """A timeout per attempt; connecting never takes longer than five seconds of it."""
+    """Return a timeout per attempt; connecting never takes longer than five seconds of it."""
     return seconds if isinstance(seconds, httpx2.Timeout) else httpx2.Timeout(seconds, connect=min(seconds, 5.0))
 
 
@@ -196,7 +193,7 @@ def retryable(status: int) -> bool:
 
 
 def retry_after(response: httpx2.Response) -> float | None:
-    """Seconds that the service asks to wait: at most two minutes, null when it does not say."""
+    """Return the seconds that the service asks to wait: at most two minutes, null when it does not say."""
     value = response.headers.get("retry-after")
     if value is None:
         return None
@@ -210,27 +207,16 @@ def retry_after(response: httpx2.Response) -> float | None:
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
 
 
-def connection_error(error: httpx2.TransportError) -> APIConnectionError:
-    """The SDK's error for a transport's, saying which address did not answer."""
-    url = error.request.url
-    if isinstance(error, httpx2.TimeoutException):
-        return APITimeoutError(f"{url} did not answer in time ({type(error).__name__})")
-    return APIConnectionError(
-        f"{url} cannot be reached ({error or type(error).__name__}). Is the service running? "
-        "`minirec up` starts one; MINIREC_BASE_URL or base_url= names another."
-    )
-
-
 def parse(response: httpx2.Response, model: type[M]) -> M:
-    """The answer as `model`."""
+    """Return the answer as `model`. Raise APIResponseError."""
     return parse_text(response, response.content, model)
 
 
 def parse_text(response: httpx2.Response, text: str | bytes, model: type[M]) -> M:
-    """Part of an answer (a line, an event) as `model`."""
+    """Return part of an answer (a line, an event) as `model`. Raise APIResponseError."""
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise APIResponseError(response, f"{model.__name__} {place}: {first['msg']}") from error
+        raise APIResponseError(response, f"{model.__name__} {place}: {explained(first)}") from error

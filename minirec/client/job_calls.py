@@ -22,7 +22,7 @@ def retrieve(path: str, job_id: str) -> Call:
 
 
 def poll(path: str, job_id: str, seconds: float) -> Call:
-    """A `retrieve` that the service holds until something changes."""
+    """Build a `retrieve` that the service holds until something changes."""
     held = min(LONG_POLL, seconds)
     return Call("GET", f"{path}/{job_id}", params={"wait": f"{held:.3f}"}, read_timeout=held + LONG_POLL)
 
@@ -43,12 +43,12 @@ def stream_events(path: str, job_id: str, after: str | None) -> Call:
 
 
 def is_last(event: Event) -> bool:
-    """Whether no event follows this one, unless somebody retries the job."""
+    """Return whether no event follows this one, unless somebody retries the job."""
     return event.type == "status" and event.data.get("status") in TERMINAL
 
 
 def finished(job: Job) -> bool:
-    """Whether the job has its result; raises `JobFailedError` or `JobCancelledError` where it never will."""
+    """Return whether the job has its result. Raise `JobFailedError` or `JobCancelledError` where it never will."""
     if job.status == "failed":
         raise JobFailedError(job)
     if job.status == "cancelled":
@@ -69,7 +69,7 @@ class Deadline:
         self.end = None if timeout is None else now + timeout
 
     def left(self, job: Job, now: float) -> float:
-        """Seconds left; raises `WaitTimeoutError` when there are none."""
+        """Return the seconds left. Raise `WaitTimeoutError` when there are none."""
         if self.end is None or self.timeout is None:
             return LONG_POLL
         if now >= self.end:

@@ -14,7 +14,7 @@ from typing import IO, Any
 from minirec.client.core import SPOOL_BYTES, Call
 
 Rows = str | os.PathLike[str] | Iterable[Mapping[str, Any]]
-"""A JSONL, JSONL.gz or Parquet file, or the rows themselves."""
+"""A JSONL, JSONL.gz or Parquet file, or the rows themselves, which `AsyncMiniRec` reads in a worker thread."""
 OnProgress = Callable[[int, int], None]
 """Called with the bytes sent so far and the bytes in all."""
 
@@ -86,9 +86,23 @@ def open_part(rows: Rows, part: str, stack: ExitStack) -> FilePart:
         return FilePart(form_name(path), stack.enter_context(path.open("rb")))
     spool: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115
     stack.callback(spool.close)
-    for row in rows:
-        spool.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+    for number, row in enumerate(rows, 1):
+        spool.write(encoded(row, f"{part} row {number}"))
     return FilePart(f"{part}.jsonl", spool)
+
+
+def encoded(row: object, place: str) -> bytes:
+    """Return a row as a line of JSON. Raise TypeError or ValueError with its place."""
+    if not isinstance(row, Mapping):
+        raise TypeError(
+            f"{place} is {type(row).__name__}, not a mapping; give a path, or rows such as "
+            '{"id": ...} (of a pandas DataFrame: frame.to_dict("records"))'
+        )
+    try:
+        return json.dumps(dict(row), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{place} cannot be written as JSON: {error}") from error
 
 
 def form_name(path: Path) -> str:

@@ -9,7 +9,7 @@ METRICS, EVALUATION, SUMMARY = "metrics.jsonl", "evaluation.json", "summary.json
 
 
 def columns_output(name: str) -> str:
-    """Columns as an entry of `Stage.outputs`."""
+    """Return columns as an entry of `Stage.outputs`."""
     return f"columns:{name}"
 
 
@@ -19,60 +19,60 @@ def check_folder(name: str) -> str:
 
 
 def proxy_folder(proxy: str) -> str:
-    """Everything of a proxy: adapter and checkpoints."""
+    """Return the folder of a proxy: adapter and checkpoints."""
     return f"proxies/{proxy}/"
 
 
 def proxy_checkpoints(proxy: str) -> str:
-    """Checkpoints of a proxy while it trains."""
+    """Return the folder of a proxy's checkpoints while it trains."""
     return f"{proxy_folder(proxy)}checkpoints"
 
 
 def proxy_file(proxy: str, file: str) -> str:
-    """A file of a trained proxy's adapter folder."""
+    """Return the blob with a file of a trained proxy's adapter."""
     return f"{proxy_folder(proxy)}adapter/{file}"
 
 
 def training_folder(training: str) -> str:
-    """Everything of a training run: adapter, metrics, summary and checkpoints."""
+    """Return the folder of a training run: adapter, metrics, summary and checkpoints."""
     return f"trainings/{training}/"
 
 
 def training_checkpoints(training: str) -> str:
-    """Checkpoints of a training run under way."""
+    """Return the folder of a training run's checkpoints while it trains."""
     return f"{training_folder(training)}checkpoints"
 
 
 def training_file(training: str, file: str) -> str:
-    """A file that a training run left: its adapter, its metrics, its summary."""
+    """Return the blob with a file that a training run left: its adapter, its metrics, its summary."""
     return f"{training_folder(training)}{file}"
 
 
 def evaluation_blob(name: str) -> str:
-    """What held-out samples are worth under a policy, as JSON."""
+    """Return the blob with an evaluation on held-out samples, as JSON."""
     return f"evaluations/{name}.json"
 
 
 def job_folder(job_id: str) -> str:
-    """Everything that belongs to one training job alone."""
+    """Return the folder of what belongs to one training job alone."""
     return f"training_jobs/{job_id}/"
 
 
 def job_file(job_id: str, file: str) -> str:
-    """A file that belongs to one training job alone."""
+    """Return the blob with a file that belongs to one training job alone."""
     return f"{job_folder(job_id)}{file}"
 
 
 def scores_columns(scoring: str) -> str:
-    """Rewards of a scored pool, and what else was measured per sample or rollout."""
+    """Return the columns with a scored pool's rewards, and what else was measured per sample or rollout."""
     return f"scores:{scoring}"
 
 
 def rows_columns(name: str, use: str) -> str:
-    """Dataset rows that a spec names by their fingerprint, for `use`: train, valid or test."""
+    """Return the columns with rows that a spec names by their fingerprint, for `use`: train, valid or test."""
     return f"rows:{name}:{use}"
 
 
 def result_columns(selection_id: str) -> str:
-    """The columns of a finished selection."""
+    """Return the columns of a finished selection."""
     return names.result_columns(selection_id)

@@ -123,7 +123,7 @@ class CatalogueSpec(UnitSpec):
         return f"catalogues/{self.name}/"
 
     def shard_blob(self, shard: int) -> str:
-        """Unit vectors of a shard's items.
+        """Return the blob with the unit vectors of a shard's items.
 
         Sizes are part of blob names: an operator may change them while blobs of the old sizes are still there.
         """
@@ -165,11 +165,11 @@ class ScoreSpec(PoolOfRows):
         return f"scorings/{self.name}/"
 
     def shard_blob(self, shard: int) -> str:
-        """All that was measured of a shard: rewards, gradients, Hessian-vector products, embeddings."""
+        """Return the blob with all that was measured of a shard: rewards, gradients, products, embeddings."""
         return f"{self.folder}{self.shard_size}/shard-{shard:06d}.safetensors"
 
     def part_blob(self, shard: int, part: int) -> str:
-        """A checkpoint within a shard: everything that was measured of one micro-batch."""
+        """Return the blob with a checkpoint within a shard: all that was measured of one micro-batch."""
         return f"{self.folder}{self.shard_size}/{self.micro_batch}/part-{shard:06d}-{part:04d}.safetensors"
 
 

@@ -35,7 +35,7 @@ class PolicyOnRows(UnitSpec):
         return rollouts.model_copy(update={"engine": "transformers"})
 
     def rows_columns(self, use: str) -> str:
-        """Columns with the rows for `use`: train, valid or test."""
+        """Return the columns with the rows for `use`: train, valid or test."""
         return outputs.rows_columns(self.name, use)
 
 

@@ -40,7 +40,7 @@ class Evaluation:
         return self.ndcg[10]
 
     def summary(self) -> Ranking:
-        """The same as the API shows it."""
+        """Return the same as the API shows it."""
         hr, ndcg = ({str(k): mean for k, mean in means.items()} for means in (self.hit_rate, self.ndcg))
         return Ranking(samples=self.samples, hr=hr, ndcg=ndcg)
 

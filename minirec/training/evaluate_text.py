@@ -35,7 +35,7 @@ class TextEvaluation:
         return self.reward_mean
 
     def summary(self) -> TextScore:
-        """The same as the API shows it."""
+        """Return the same as the API shows it."""
         return TextScore(samples=self.samples, reward_mean=self.reward_mean, pass_rate=self.pass_rate)
 
 

@@ -27,14 +27,14 @@ ROWS_OF_LOGITS = 256
 
 
 def recomputes_activations(policy: Policy, grpo: GrpoSettings) -> bool:
-    """Whether the backward pass computes activations again: on a GPU memory is what runs short, on a CPU time."""
+    """Return whether the backward pass computes activations again: a GPU is short of memory, a CPU of time."""
     if grpo.gradient_checkpointing is None:
         return policy.device.type == "cuda"
     return grpo.gradient_checkpointing
 
 
 def tokens_that_fit(policy: Policy, grpo: GrpoSettings) -> int:
-    """How many tokens a micro-batch may have: bounded by memory for activations and logits on a GPU."""
+    """Return how many tokens a micro-batch may have: bounded by memory for activations and logits on a GPU."""
     if grpo.micro_batch_tokens is not None:
         return grpo.micro_batch_tokens
     if policy.device.type != "cuda":
@@ -103,7 +103,7 @@ def run_trees(policy: Policy, trees: Sequence[Tree], sampling: Sampling) -> tupl
 
 
 def _where_drawn(places: Sequence[Place], branches: Sequence[Branch]) -> tuple[list[int], list[int]]:
-    """Row and position of the logits that each choice was drawn from: at the token before it."""
+    """Return the row and position of the logits that each choice was drawn from: at the token before it."""
     rows, positions = [], []
     for place, branch in zip(places, branches, strict=True):
         rows += [place.row] * len(branch.drawn)
@@ -153,5 +153,5 @@ def _forward(
 
 
 def _accepted(policy: Policy) -> frozenset[str]:
-    """What the model's forward takes; a PEFT wrapper's own only says `**kwargs`."""
+    """Return what the model's forward takes; a PEFT wrapper's own only says `**kwargs`."""
     return frozenset(inspect.signature(policy.model.get_base_model().forward).parameters)

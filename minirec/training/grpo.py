@@ -245,13 +245,16 @@ class _Run:
 
 
 def _noise(sample: Sample, update: int, rollouts: RolloutSettings) -> npt.NDArray[np.float64]:
-    """Sampling noise (G, T) that depends on the seed, the update and the sample alone."""
+    """Return sampling noise (G, T) that depends on the seed, the update and the sample alone."""
     seed = seed_of(rollouts.seed, update)
     return sampling_noise(sample.id, seed=seed, rollouts=rollouts.group_size, length=rollouts.max_new_tokens)
 
 
 def seed_of(*parts: int) -> int:
-    """One seed from several numbers. Zeros at the end change nothing: the first process draws as the only one would."""
+    """Return one seed from several numbers.
+
+    Zeros at the end change nothing: the first process draws as the only one would.
+    """
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 

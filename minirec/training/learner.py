@@ -227,13 +227,13 @@ class Contrast:
         return cls(ranks.total(vectors).requires_grad_(), own, graph, chosen, masked)
 
     def log_probabilities(self, u: Tensor, owners: Sequence[int], *, tau: float) -> Tensor:
-        """Log-probability (S,) of their samples' targets for unit rows u (S, d)."""
+        """Return the log-probability (S,) of their samples' targets for unit rows u (S, d)."""
         rows = list(owners)
         return item_log_probabilities(u, self.vectors, self.chosen[rows], self.masked[rows], tau=tau)
 
 
 def _branches(episodes: Episodes, outcomes: Outcomes, *, limit: int) -> list[Branch]:
-    """The rollouts that have an advantage, in the order of their samples."""
+    """Return the rollouts that have an advantage, in the order of their samples."""
     reward = outcomes.reward.cpu().numpy()
     advantage, _ = advantages(reward, (outcomes.ndcg > 0).cpu().numpy())
     branches = []
@@ -246,14 +246,14 @@ def _branches(episodes: Episodes, outcomes: Outcomes, *, limit: int) -> list[Bra
 
 
 def _of_all_ranks(outcomes: Outcomes, ranks: Ranks) -> Outcomes:
-    """The whole batch's outcomes from those of each rank's part."""
+    """Return the whole batch's outcomes from those of each rank's part."""
     names = [field.name for field in fields(outcomes)]
     samples = ranks.gather([*zip(*(getattr(outcomes, name).cpu() for name in names), strict=True)])
     return Outcomes(*map(torch.stack, zip(*samples, strict=True)))
 
 
 def what_was_drawn(tokens: Sequence[int], sampled: int, *, limit: int) -> list[int]:
-    """The policy's choices in a rollout: its first `sampled` tokens, and `ENDED` where it stopped short of the limit.
+    """Return the policy's choices in a rollout: its first `sampled` tokens, and `ENDED` where it stopped by itself.
 
     An `<answer>` that was appended for it is none of them.
     """

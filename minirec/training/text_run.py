@@ -51,7 +51,7 @@ class TextRun(TrainerCallback):
     """An evaluation that nobody has heard of yet."""
 
     def reward(self, completion_ids: list[list[int]], **columns: Any) -> list[float]:
-        """What TRL's completions earn."""
+        """Return what TRL's completions earn."""
         # The text that scoring and evaluation read; a tokenizer may have TRL take it apart.
         texts = [text_of(self.policy, tokens) for tokens in completion_ids]
         rows = [self.dataset.prompt(row).row for row in columns[ROW]]

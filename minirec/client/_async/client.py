@@ -14,6 +14,7 @@ from minirec.client._async.selections import AsyncSelections
 from minirec.client._async.training_jobs import AsyncTrainingJobs
 from minirec.client._async.transport import AsyncTransport
 from minirec.client.core import DEFAULT_RETRIES, DEFAULT_TIMEOUT, Call, Config
+from minirec.client.endpoint import open_http
 
 
 class AsyncMiniRec:
@@ -22,7 +23,8 @@ class AsyncMiniRec:
     `api_key` and `base_url` come from `MINIREC_API_KEY` and `MINIREC_BASE_URL` unless given. `timeout` is in seconds,
     per attempt; after connection errors, timeouts, 408, 429, 5xx and answers with `Retry-After` a call is sent again
     up to `max_retries` times. Work of an earlier attempt or of another client on the same dataset is waited for.
-    A given `http_client` is closed with this client.
+    A given `http_client` is closed with this client. Without one, proxies come from the environment, but for addresses
+    of this machine. Raises `ConfigurationError`.
     """
 
     def __init__(
@@ -35,7 +37,7 @@ class AsyncMiniRec:
         http_client: httpx2.AsyncClient | None = None,
     ) -> None:
         config = Config.create(base_url=base_url, api_key=api_key, timeout=timeout, max_retries=max_retries)
-        self._attach(AsyncTransport(config, http_client or httpx2.AsyncClient()))
+        self._attach(AsyncTransport(config, http_client or open_http(httpx2.AsyncClient, config.base_url)))
 
     def _attach(self, transport: AsyncTransport) -> None:
         self._transport = transport
@@ -45,18 +47,18 @@ class AsyncMiniRec:
 
     @property
     def base_url(self) -> str:
-        """Where the service is."""
+        """Return the address of the service."""
         return self._transport.config.base_url
 
     def with_options(self, *, timeout: float | httpx2.Timeout | None = None, max_retries: int | None = None) -> Self:
-        """The same client, connections included, with another timeout or number of retries."""
+        """Return the same client, connections included, with another timeout or number of retries."""
         changed = self._transport.config.changed(timeout=timeout, max_retries=max_retries)
         other = object.__new__(type(self))
         other._attach(replace(self._transport, config=changed))
         return other
 
     async def version(self) -> Version:
-        """What the service runs."""
+        """Return the version of the service."""
         return await self._transport.get(Call("GET", "/version"), Version)
 
     async def close(self) -> None:

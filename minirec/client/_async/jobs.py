@@ -26,13 +26,13 @@ class AsyncJobs(Generic[J]):
         self._page: type[Page[J]] = page
 
     async def retrieve(self, job_id: str) -> J:
-        """One job as it is now."""
+        """Return one job as it is now."""
         return await self._transport.get(calls.retrieve(self._path, job_id), self._model)
 
     async def list(
         self, *, status: Status | None = None, dataset: str | None = None, after: str | None = None
     ) -> AsyncIterator[J]:
-        """All jobs of this kind, newest first; pages are fetched as the iteration reaches them."""
+        """Yield all jobs of this kind, newest first; pages are fetched as the iteration reaches them."""
         while True:
             page = await self._transport.get(calls.page(self._path, after, status, dataset), self._page)
             for row in page.data:
@@ -56,7 +56,7 @@ class AsyncJobs(Generic[J]):
         timeout: float | None = None,
         on_update: Callable[[J], None] | None = None,
     ) -> J:
-        """The finished job; `on_update` sees it at first and whenever status, stage or progress change.
+        """Return the finished job; `on_update` gets it first and whenever status, stage or progress change.
 
         Survives a service that is away for up to a minute. Raises `JobFailedError`, `JobCancelledError`, or after
         `timeout` seconds `WaitTimeoutError`; the job does not notice how the waiting ends.
@@ -77,7 +77,7 @@ class AsyncJobs(Generic[J]):
         return job
 
     async def events(self, job_id: str, *, after: str | None = None) -> AsyncIterator[Event]:
-        """What happens to a job, live, until it is over; `after` goes on behind an event seen earlier.
+        """Yield the events of a job, live, until it is over; `after` resumes behind an event seen earlier.
 
         Reconnects where the connection breaks and misses nothing.
         """

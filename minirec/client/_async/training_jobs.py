@@ -11,6 +11,7 @@ from pydantic import PrivateAttr
 
 from api_schemas import Artifact, Evaluation, Page, TrainingArgs, TrainingJob
 from api_schemas.training_jobs import Trainer
+from minirec.client import exports
 from minirec.client._async.files import replacing
 from minirec.client._async.jobs import AsyncJobs
 from minirec.client._async.transport import AsyncTransport
@@ -27,7 +28,7 @@ class StartedTrainingJob(TrainingJob):
     async def wait(
         self, *, timeout: float | None = None, on_update: Callable[[TrainingJob], None] | None = None
     ) -> TrainingJob:
-        """The finished training job; see `AsyncTrainingJobs.wait`."""
+        """Return the finished training job; see `AsyncTrainingJobs.wait`."""
         return await self._jobs.wait(self.id, timeout=timeout, on_update=on_update)
 
 
@@ -51,9 +52,21 @@ class AsyncTrainingJobs(AsyncJobs[TrainingJob]):
     ) -> StartedTrainingJob:
         """Start training on a finished selection's subset, or on samples of a dataset by `ids`, in that order.
 
-        `model` is a hub id or a `ModelReference`; a selection's own unless given. `trainer` is `text_grpo` for prompts;
-        `args["rewards"]` may hold names. What is not given keeps the service's defaults. Raises `ConflictError` for a
-        selection that has no subset yet, and `UnprocessableError` whose `errors` name the settings at fault.
+        What is not given keeps the service's defaults.
+
+        Args:
+            selection: Id of a finished selection.
+            dataset: Id of a dataset, in place of a selection.
+            ids: Ids of its samples, in training order.
+            model: Hub id, or a `ModelReference`; the selection's own unless given.
+            trainer: `"rec_grpo"` for interactions, `"text_grpo"` for prompts.
+            args: Settings of the trainer; `args["rewards"]` may hold names.
+            evaluation: Which held-out samples to evaluate on.
+            metadata: Kept with the job.
+
+        Raises:
+            ConflictError: The selection has no subset yet.
+            UnprocessableError: Its `errors` name the settings at fault.
         """
         body = given(
             selection_id=selection,
@@ -70,7 +83,7 @@ class AsyncTrainingJobs(AsyncJobs[TrainingJob]):
         return job
 
     async def artifacts(self, job_id: str) -> Sequence[Artifact]:
-        """The files that a job has left by now: adapter, metrics, evaluation, log."""
+        """Return the files that a job has left by now: adapter, metrics, evaluation, log."""
         page = await self._transport.get(Call("GET", f"/v1/training_jobs/{job_id}/artifacts"), Page[Artifact])
         return page.data
 
@@ -80,7 +93,7 @@ class AsyncTrainingJobs(AsyncJobs[TrainingJob]):
         await in_thread(target.mkdir, parents=True, exist_ok=True)
         written = []
         for artifact in await self.artifacts(job_id):
-            name = Path(artifact.name).name
+            name = exports.plain_name(artifact.name)
             call = Call("GET", f"/v1/training_jobs/{job_id}/artifacts/{name}", headers={"Accept": "*/*"})
             async with replacing(target / name) as file:
                 await self._transport.copy(call, file)

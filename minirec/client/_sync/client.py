@@ -15,6 +15,7 @@ from minirec.client._sync.selections import Selections
 from minirec.client._sync.training_jobs import TrainingJobs
 from minirec.client._sync.transport import Transport
 from minirec.client.core import DEFAULT_RETRIES, DEFAULT_TIMEOUT, Call, Config
+from minirec.client.endpoint import open_http
 
 
 class MiniRec:
@@ -23,7 +24,8 @@ class MiniRec:
     `api_key` and `base_url` come from `MINIREC_API_KEY` and `MINIREC_BASE_URL` unless given. `timeout` is in seconds,
     per attempt; after connection errors, timeouts, 408, 429, 5xx and answers with `Retry-After` a call is sent again
     up to `max_retries` times. Work of an earlier attempt or of another client on the same dataset is waited for.
-    A given `http_client` is closed with this client.
+    A given `http_client` is closed with this client. Without one, proxies come from the environment, but for addresses
+    of this machine. Raises `ConfigurationError`.
     """
 
     def __init__(
@@ -36,7 +38,7 @@ class MiniRec:
         http_client: httpx2.Client | None = None,
     ) -> None:
         config = Config.create(base_url=base_url, api_key=api_key, timeout=timeout, max_retries=max_retries)
-        self._attach(Transport(config, http_client or httpx2.Client()))
+        self._attach(Transport(config, http_client or open_http(httpx2.Client, config.base_url)))
 
     def _attach(self, transport: Transport) -> None:
         self._transport = transport
@@ -46,18 +48,18 @@ class MiniRec:
 
     @property
     def base_url(self) -> str:
-        """Where the service is."""
+        """Return the address of the service."""
         return self._transport.config.base_url
 
     def with_options(self, *, timeout: float | httpx2.Timeout | None = None, max_retries: int | None = None) -> Self:
-        """The same client, connections included, with another timeout or number of retries."""
+        """Return the same client, connections included, with another timeout or number of retries."""
         changed = self._transport.config.changed(timeout=timeout, max_retries=max_retries)
         other = object.__new__(type(self))
         other._attach(replace(self._transport, config=changed))
         return other
 
     def version(self) -> Version:
-        """What the service runs."""
+        """Return the version of the service."""
         return self._transport.get(Call("GET", "/version"), Version)
 
     def close(self) -> None:

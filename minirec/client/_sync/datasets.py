@@ -10,6 +10,7 @@ from api_schemas import Dataset, DatasetDeleted, Page, Signals
 from minirec.client._sync.transport import Transport
 from minirec.client.core import PAGE, Call
 from minirec.client.uploads import OnProgress, Rows, dataset_upload, signals_upload
+from minirec.client.warnings import warn_of
 
 
 class Datasets:
@@ -31,12 +32,13 @@ class Datasets:
         """Upload a dataset; it is checked row by row and stored whole, or not at all.
 
         Give `samples` and `items`, or `prompts`: paths (JSONL, JSONL.gz, Parquet) or iterables of rows.
-        `on_progress(sent, total)` counts bytes. Raises `UnprocessableError` whose `errors` name file, line and field.
+        `on_progress(sent, total)` counts bytes. What looks odd is in `warnings` of the dataset, and a `DatasetWarning`.
+        Raises `UnprocessableError` whose `errors` name file, line and field.
         """
         parts = {"samples": samples, "items": items, "prompts": prompts}
         upload = dataset_upload(parts, name, metadata, on_progress)
         try:
-            return self._transport.get(upload.call, Dataset)
+            return warn_of(self._transport.get(upload.call, Dataset))
         finally:
             upload.close()
 
@@ -52,9 +54,17 @@ class Datasets:
     ) -> Signals:
         """Upload rewards that were measured elsewhere: a selection with `signals="uploaded"` then needs no model.
 
-        `rewards` is a path (JSONL, JSONL.gz, Parquet) or an iterable of rows `{"sample_id", "reward": [...]}`, with
-        `hit` or `ndcg` per rollout if known. `vectors` and `embeddings` are npy or safetensors files with a row per
-        line of `ids`, or else per row of `rewards`. Raises `UnprocessableError` whose `errors` name file and line.
+        Args:
+            dataset_id: Id of the dataset.
+            rewards: A path (JSONL, JSONL.gz, Parquet) or an iterable of rows `{"sample_id", "reward": [...]}`, with
+                `hit` or `ndcg` per rollout if known.
+            vectors: npy or safetensors file with a row per line of `ids`, or else per row of `rewards`.
+            embeddings: Another such file.
+            ids: Text file with a sample's id per line.
+            on_progress: Called with the bytes sent so far and the bytes in all.
+
+        Raises:
+            UnprocessableError: Its `errors` name file and line.
         """
         parts = {"rewards": rewards, "vectors": vectors, "embeddings": embeddings, "ids": ids}
         upload = signals_upload(dataset_id, parts, on_progress)
@@ -64,11 +74,11 @@ class Datasets:
             upload.close()
 
     def retrieve(self, dataset_id: str) -> Dataset:
-        """One dataset."""
+        """Return one dataset."""
         return self._transport.get(Call("GET", f"/v1/datasets/{dataset_id}"), Dataset)
 
     def list(self, *, after: str | None = None) -> Iterator[Dataset]:
-        """All datasets, newest first; pages are fetched as the iteration reaches them."""
+        """Yield all datasets, newest first; pages are fetched as the iteration reaches them."""
         while True:
             call = Call("GET", "/v1/datasets", params={"limit": PAGE, "after": after})
             page = self._transport.get(call, Page[Dataset])

@@ -25,7 +25,7 @@ class StartedSelection(Selection):
     _jobs: Jobs[Selection] = PrivateAttr()
 
     def wait(self, *, timeout: float | None = None, on_update: Callable[[Selection], None] | None = None) -> Selection:
-        """The finished selection; see `Selections.wait`."""
+        """Return the finished selection; see `Selections.wait`."""
         return self._jobs.wait(self.id, timeout=timeout, on_update=on_update)
 
 
@@ -54,9 +54,25 @@ class Selections(Jobs[Selection]):
     ) -> StartedSelection:
         """Start a selection of `size` samples (an integer), or of a part of the pool (a number below 1).
 
-        `model` is a hub id or a `ModelReference`; uploaded `signals` need none. `rewards` say what answers to a dataset
-        of prompts earn: names, or `{"name", "weight"}`. What is not given keeps the service's defaults. Raises
-        `UnprocessableError` whose `errors` name the settings at fault.
+        What is not given keeps the service's defaults; docs/method.md explains every setting.
+
+        Args:
+            dataset: Id of the dataset.
+            size: How many samples, or which part of the pool.
+            model: Hub id, or a `ModelReference`, which may have an adapter. Uploaded `signals` need none.
+            proxy: Train a proxy first, or name an adapter to use as one.
+            signals: `"uploaded"` chooses by rewards that were uploaded for the dataset.
+            rewards: What answers to a dataset of prompts earn: names, or `{"name", "weight"}`.
+            profile: `"paper"` for the published computation.
+            pool: Which samples to choose from: split, maximal number, seed.
+            rollouts: How answers are sampled.
+            weights: What L and R count, and the gate.
+            curriculum: The order of the picks.
+            baselines: Other methods to compare with, on the same scores.
+            metadata: Kept with the selection.
+
+        Raises:
+            UnprocessableError: Its `errors` name the settings at fault.
         """
         call = calls.create(
             dataset=dataset,
@@ -78,7 +94,7 @@ class Selections(Jobs[Selection]):
         return job
 
     def scores(self, selection_id: str, *, order: calls.Order = "pool") -> Iterator[SampleScore]:
-        """What was measured of every sample: in the pool's order, or (`rank`) the picked ones first, as picked."""
+        """Yield the scores of every sample: in the pool's order, or (`rank`) the picked ones first, as picked."""
         after = None
         while True:
             page = self._transport.get(calls.scores(selection_id, after, order), Page[SampleScore])
@@ -88,15 +104,15 @@ class Selections(Jobs[Selection]):
                 return
 
     def baseline(self, selection_id: str, baseline: Baseline) -> ArmIds:
-        """What a baseline chose from the same scores; one that the selection named in `baselines`."""
+        """Return the picks of a baseline from the same scores; one that the selection named in `baselines`."""
         return self._transport.get(Call("GET", f"/v1/selections/{selection_id}/baselines/{baseline}"), ArmIds)
 
     def subset(self, selection_id: str) -> SubsetIds:
-        """The selected ids and their curriculum groups, in training order."""
+        """Return the selected ids and their curriculum groups, in training order."""
         return self._transport.get(calls.subset(selection_id, "ids"), SubsetIds)
 
     def subset_rows(self, selection_id: str) -> Iterator[SubsetRow]:
-        """The selected samples with their scores, in training order."""
+        """Yield the selected samples with their scores, in training order."""
         with spool() as file:
             response = self._transport.copy(calls.subset(selection_id, "jsonl"), file)
             file.seek(0)
@@ -124,9 +140,15 @@ class Selections(Jobs[Selection]):
     ) -> Path:
         """Make a folder at `path` of what a trainer reads: data in training order, `manifest.json`, `README.md`.
 
-        The folder must not exist, or be empty. `batch_size` is the number of prompts in a batch of the trainer, to be
-        warned (in both files) of rows that would not fill one. `source` names the data; verl chooses the reward
-        function by it. Null takes the dataset's name.
+        Args:
+            selection_id: Id of a finished selection.
+            format: Whose files: a trainer's, or plain ones.
+            path: The folder. It must not exist, or be empty.
+            batch_size: Prompts in a batch of the trainer; rows that would not fill one are warned of in both files.
+            source: Name of the data, by which verl chooses the reward function; the dataset's name unless given.
+
+        Raises:
+            FileExistsError: There are files in the folder.
         """
         folder = exports.empty_folder(path)
         with spool() as file:

@@ -170,6 +170,10 @@ def test_lists_are_tables_or_one_json_object_a_line(monkeypatch: pytest.MonkeyPa
     datasets = {"data": [DATASET | {"name": "[cds]"}], "has_more": False}
     result, _ = run(monkeypatch, ["datasets", "list"], answer(datasets))
     assert "[cds]" in result.stdout, "brackets are text, not markup"
+    datasets = {"data": [DATASET | {"name": "\x1b]0;owned\x07\x1b[2Jcds\x9b1m"}], "has_more": False}
+    result, _ = run(monkeypatch, ["datasets", "list"], answer(datasets))
+    assert "owned\ufffd\ufffd[2Jcds\ufffd1m" in result.stdout, "a terminal obeys no name"
+    assert "\x1b" not in result.stdout
 
 
 def test_scores_show_the_picks_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +239,21 @@ def test_the_stack_that_runs_here_is_found_unless_another_is_named(monkeypatch: 
         folder.write_note(stack)
         assert Connection(None, None).client().base_url == stack.url
         assert Connection("http://other.test", None).client().base_url == "http://other.test"
+        assert Connection("http://other.test", None).stack() is None
+        assert Connection(stack.url + "/", None).stack() == stack, "named by its address, it is still the one here"
     assert Connection(None, None).client().base_url == "http://127.0.0.1:8000"
+
+
+def test_warnings_of_a_dataset_are_shown_with_it(monkeypatch: pytest.MonkeyPatch, files: list[str]) -> None:
+    odd = DATASET | {"warnings": ["3 [histories] end after their target"]}
+    for arguments, status in ((["datasets", "upload", *files], 201), (["datasets", "show", "ds_1"], 200)):
+        result, _ = run(monkeypatch, arguments, answer(odd, status))
+        assert result.exit_code == 0
+        assert "Warning: 3 [histories] end after their target" in result.stderr
+        assert "DatasetWarning" not in result.stderr
+    result, _ = run(monkeypatch, ["datasets", "show", "ds_1", "--json"], answer(odd))
+    assert json.loads(result.stdout)["warnings"] == odd["warnings"]
+    assert result.stderr == ""
 
 
 def test_the_command_is_light_to_start() -> None:

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from api_schemas import Evaluation, TrainingArgs
-from minirec.client import AsyncMiniRec, JobFailedError
+from minirec.client import AsyncMiniRec, JobFailedError, MiniRecError
 from tests.unit.client.scripted_service import Script, training_job_json
 
 pytestmark = pytest.mark.usefixtures("both_clients")
@@ -110,3 +110,11 @@ def test_the_async_client_downloads_just_so(tmp_path: Path) -> None:
 
     asyncio.run(download())
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == FILES
+
+
+@pytest.mark.parametrize("name", [".bashrc", "", "../x", "a/b", "a\0b", "C:x"])
+def test_a_file_with_another_name_than_a_plain_one_is_not_downloaded(tmp_path: Path, name: str) -> None:
+    service = Script(answer({"data": [{"name": name, "bytes": 1}], "has_more": False}), httpx2.Response(200))
+    with pytest.raises(MiniRecError, match="not a plain name"):
+        service.client().training_jobs.download("trn_1", tmp_path)
+    assert list(tmp_path.iterdir()) == []
