@@ -15,7 +15,7 @@ from minirec.policy.batching import in_batches, prefill, shared_opening
 from minirec.policy.errors import InvalidSampleError
 from minirec.policy.policy import Policy
 from minirec.policy.prompts import item_prompt
-from minirec.policy.ranks import ALONE, Ranks
+from minirec.policy.ranks import SINGLE_PROCESS, Ranks
 
 
 def first_with_same_prompt(items: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.int64]:
@@ -36,7 +36,7 @@ def embed_items(
     *,
     batch_size: int = 32,
     on_batch: Callable[[int], None] | None = None,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> npt.NDArray[np.float32]:
     """Return unit vectors (M, d) of the items, from z at `<answer>` in their prompts (docs/method.md, section 1).
 

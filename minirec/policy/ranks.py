@@ -15,7 +15,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(hours=2)
+MAX_WAIT = timedelta(hours=2)
 """How long a process waits for the others. One that died is noticed at once, by whoever started them."""
 
 
@@ -29,7 +29,7 @@ class Ranks:
     @classmethod
     def join(cls) -> Ranks:
         """Meet the other processes that a launcher started with this one, and take the GPU that is this one's."""
-        state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
+        state = PartialState(cpu=not torch.cuda.is_available(), timeout=MAX_WAIT)
         return cls(state.process_index, state.num_processes)
 
     @staticmethod
@@ -60,4 +60,4 @@ class Ranks:
             vector_to_parameters(self.total(parameters_to_vector(tensors)), tensors)
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = Ranks()

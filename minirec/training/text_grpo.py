@@ -18,7 +18,7 @@ from minirec.data.dataset import PromptDataset
 from minirec.policy.chat import FIXED_DATE
 from minirec.policy.policy import Policy
 from minirec.policy.prompts import plain_text, text_prompt
-from minirec.policy.ranks import ALONE, Ranks
+from minirec.policy.ranks import SINGLE_PROCESS, Ranks
 from minirec.rewards import Scorer
 from minirec.training.checkpoint import latest_checkpoint, read_progress
 from minirec.training.forward import recomputes_activations
@@ -39,7 +39,7 @@ def train_text(
     settings: RunSettings,
     callbacks: Callbacks | None = None,
     *,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> TrainResult[TextMetrics]:
     """Train LoRA weights on prompts in their order, again and again, with TRL's `GRPOTrainer`.
 
