@@ -1,5 +1,6 @@
 """The contract: pydantic models of every request, response, event and error. Imports nothing but pydantic."""
 
+from api_schemas.baselines import Baseline
 from api_schemas.common import FieldError, Metadata, Page, Problem, Request, Response, RowError
 from api_schemas.datasets import Dataset, DatasetDeleted, Signals
 from api_schemas.events import Event, EventType
@@ -11,7 +12,6 @@ from api_schemas.selections import (
     TERMINAL,
     Arm,
     ArmIds,
-    Baseline,
     Counts,
     CurriculumSettings,
     GateSettings,

@@ -80,7 +80,7 @@ def too_long_warning(report: PoolReport) -> str:
     """Return what the owner of a selection should know of prompts that were left out."""
     return (
         f"{len(report.too_long)} of the pool's {report.prompts} prompts are too long for the model and were left out "
-        f"(result.left_out has their ids): {report.too_long_reason}"
+        f"(result.too_long has their ids): {report.too_long_reason}"
     )
 
 

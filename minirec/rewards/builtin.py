@@ -8,21 +8,25 @@ from math import log2
 from typing import Any
 
 from minirec.rewards.answers import answer_of, formula, last_number, marked_answer, normalised, ranking_of, whole_number
+from minirec.rewards.reward import needs_answer
 
 Answer = str | list[str]
 
 
+@needs_answer
 def exact_title(completion: str, answer: Answer, row: Mapping[str, Any]) -> float:
     """1 if the completion's answer is one of the titles, apart from case, punctuation and white space."""
     return float(normalised(answer_of(completion)) in {normalised(title) for title in _all(answer)})
 
 
+@needs_answer
 def token_f1(completion: str, answer: Answer, row: Mapping[str, Any]) -> float:
     """F1 of the words of the completion's answer with those of the best fitting right answer."""
     given = Counter(normalised(answer_of(completion)).split())
     return max(_f1(given, Counter(normalised(right).split())) for right in _all(answer))
 
 
+@needs_answer
 def ranked_ndcg(completion: str, answer: Answer, row: Mapping[str, Any]) -> float:
     """NDCG of the list in the completion's answer: the right answers are the relevant titles, all equally so."""
     marked = marked_answer(completion)
@@ -37,6 +41,7 @@ def ranked_ndcg(completion: str, answer: Answer, row: Mapping[str, Any]) -> floa
     return gain / sum(1 / log2(place + 1) for place in range(1, len(relevant) + 1))
 
 
+@needs_answer
 def exact_answer(completion: str, answer: Answer, row: Mapping[str, Any]) -> float:
     """1 if the completion's answer is a right one: the same number where both are numbers, else the same text."""
     given = answer_of(completion)

@@ -89,7 +89,8 @@ def test_prompts_that_are_too_long_are_left_out_and_named(bench: Bench, tmp_path
     result = record.json("result")
     assert result["pool_size"] == len(columns["row"]) == 9
     assert not np.isin([1, 4, 7], columns["row"]).any()
-    left_out = result["left_out"]
+    assert result["left_out"] == 3
+    left_out = result["too_long"]
     assert (left_out["samples"], left_out["sample_ids"]) == (3, ["q1", "q4", "q7"])
     assert "the prompt of sample 'q1' has 15" in left_out["reason"]
     assert "3 of the pool's 12 prompts are too long" in result["warnings"][0]
@@ -104,7 +105,7 @@ def test_a_pool_is_checked_once(bench: Bench, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(check_pool, "run_preflight", lambda *_, **__: pytest.fail("tried out again"))
     again = create(bench, size=6)
     assert bench.hear() == ["committed", "committed"], "preparing and selecting"
-    assert bench.store.jobs.get(again).json("result")["left_out"]["samples"] == 3
+    assert bench.store.jobs.get(again).json("result")["too_long"]["samples"] == 3
 
 
 def test_a_large_pool_is_checked_in_parts(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +114,7 @@ def test_a_large_pool_is_checked_in_parts(bench: Bench, tmp_path: Path, monkeypa
     job = create(bench)
     assert set(bench.hear()) == {"committed"}
     result = bench.store.jobs.get(job).json("result")
-    assert (result["pool_size"], result["left_out"]["sample_ids"]) == (9, ["q1", "q4", "q7"])
+    assert (result["pool_size"], result["too_long"]["sample_ids"]) == (9, ["q1", "q4", "q7"])
     units, _ = spec_of_group(bench.store, CheckSpec, check_of(bench, job))
     assert units == 3
 

@@ -44,6 +44,7 @@ SCORE = {
     "representativeness": None,
     "score": 0.25,
     "gate": "too_easy",
+    "gate_value": 0.96,
     "signal": "policy",
     "picked_rank": 0,
     "training_position": 4,
@@ -179,7 +180,7 @@ def test_lists_are_tables_or_one_json_object_a_line(monkeypatch: pytest.MonkeyPa
 def test_scores_show_the_picks_first(monkeypatch: pytest.MonkeyPatch) -> None:
     result, service = run(monkeypatch, ["scores", "sel_1"], answer({"data": [SCORE], "has_more": False}))
     assert service.requests[0].url.params["order"] == "rank"
-    assert " ".join(result.stdout.splitlines()[1].split()) == "1 [s1] 0.500 1.00 0.250 too easy 5"
+    assert " ".join(result.stdout.splitlines()[1].split()) == "1 [s1] 0.500 1.00 0.250 too easy (0.96) 5"
 
 
 def test_a_subset_goes_to_a_file_by_its_ending_or_to_standard_output(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from api_schemas import TextReward
-from minirec.rewards import RewardError, Scorer, UnknownRewardError, known_rewards, load_reward
+from minirec.rewards import RewardError, Scorer, UnknownRewardError, known_rewards, load_reward, needs_answer
 from minirec.rewards.answers import answer_of, last_number, ranking_of
 
 LN3 = 1.584962500721156
@@ -170,6 +170,23 @@ def _plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (info / "entry_points.txt").write_text(f"[minirec.rewards]\n{entries}")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "shouting", raising=False)
+
+
+def test_a_reward_says_itself_whether_it_needs_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(completion: str, answer: object, row: object) -> float:
+        return float(len(completion) < 5)
+
+    @needs_answer
+    def same(completion: str, answer: object, row: object) -> float:
+        return float(completion == answer)
+
+    monkeypatch.setattr("minirec.rewards.registry.BUILT_IN", {"short": short, "same": same})
+    both = Scorer([TextReward(name="short"), TextReward(name="same")])
+    assert both.needs_answer == ["same"]
+    assert both("abc", {"id": "s", "answer": "abc"}) == 2
+    with pytest.raises(RewardError, match="'s' has no answer, and the reward 'same' compares with it"):
+        both("abc", {"id": "s"})
+    assert Scorer([TextReward(name="short")])("abc", {"id": "s"}) == 1
 
 
 @pytest.mark.usefixtures("_plugin")
