@@ -127,7 +127,10 @@ def show(context: typer.Context, dataset_id: DatasetId, as_json: AsJson = False)
 
 @app.command()
 def delete(context: typer.Context, dataset_id: DatasetId) -> None:
-    """Delete a dataset; selections made from it are kept."""
+    """Delete a dataset, its signals, and all that its jobs computed; refused while one of them runs.
+
+    The records of its jobs stay until minirec delete removes them, too.
+    """
     connection: Connection = context.obj
     with connection.client() as client:
         client.datasets.delete(dataset_id)

@@ -46,7 +46,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right
     for column in columns:
         number = column in right
         justify: Literal["left", "right"] = "right" if number else "left"
-        made.add_column(column, justify=justify, overflow="fold", no_wrap=number or column == "id")
+        made.add_column(column, justify=justify, overflow="fold", no_wrap=number or column in ("id", "kind"))
     for row in rows:
         made.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
     return made
@@ -96,7 +96,10 @@ def selection_details(selection: Selection) -> Table:
     if result is not None:
         gated = ", ".join(f"{count} {verdict.replace('_', ' ')}" for verdict, count in result.gated.items() if count)
         rows += [
-            ("picked", f"{result.selected} of {result.pool_size} in {result.groups} curriculum groups"),
+            (
+                "picked",
+                f"{result.selected} of {result.pool_size} in {result.groups} {groups}",
+            ),
             ("gated", (gated or "none") + (f"; {result.backfilled} picked all the same" if result.backfilled else "")),
             ("mean reward", f"{result.selected_reward_mean:.4f} picked, {result.reward_mean:.4f} pool"),
             *((f"vs {name.replace('_', ' ')}", compared(arm)) for name, arm in result.baselines.items()),
@@ -141,7 +144,9 @@ def stage_name(stage: str) -> str:
 
 
 def splits(dataset: Dataset) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in dataset.splits.items())
+    """Return the sizes of the splits, with nothing for a dataset that has none."""
+    named = {name: count for name, count in dataset.splits.items() if name != "none" or len(dataset.splits) > 1}
+    return ", ".join(f"{name} {count:,}" for name, count in named.items())
 
 
 def ago(timestamp: float) -> str:
