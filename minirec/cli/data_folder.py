@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from minirec.cli.errors import CommandError
@@ -30,6 +30,8 @@ class RunningStack:
     models_dir: str
     pid: int
     pids: dict[str, int]
+    redis_url: str = field(default="", repr=False)
+    """Its password included; so the file is for its owner only."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,9 @@ class DataFolder:
     def write_note(self, stack: RunningStack) -> None:
         """Write down for other shells where the stack is."""
         scratch = self.note.with_suffix(".tmp")
-        scratch.write_text(json.dumps(asdict(stack), indent=2) + "\n")
+        scratch.unlink(missing_ok=True)
+        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(json.dumps(asdict(stack), indent=2) + "\n")
         scratch.replace(self.note)
 
     def _read_note(self) -> RunningStack | None:

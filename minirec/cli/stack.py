@@ -63,6 +63,7 @@ def embedded_stack(
             models_dir=str(models.resolve()),
             pid=os.getpid(),
             pids={name: child.pid for name, child in supervisor.children.items()},
+            redis_url=redis.url,
         )
         folder.write_note(stack)
         held.callback(folder.note.unlink, missing_ok=True)

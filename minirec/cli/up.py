@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from minirec.cli.data_folder import DataFolder, RunningStack
 from minirec.cli.output import note
-from minirec.cli.stack import embedded_stack
+from minirec.cli.stack import PREFERRED_PORT, embedded_stack
 
 DataDir = Annotated[
     Path | None,
@@ -65,6 +65,9 @@ def print_ready(stack: RunningStack, folder: DataFolder) -> None:
     """Print where the service is and what to do next."""
     usual = DataFolder.usual().resolve() == folder.path.resolve()
     find = "" if usual else f"    export MINIREC_DATA_DIR={escape(shlex.quote(stack.data_dir))}\n"
+    if not stack.url.endswith(f":{PREFERRED_PORT}"):
+        # The SDK and curl look at the usual port; the command finds any.
+        find += f"    export MINIREC_BASE_URL={stack.url}   # for Python and curl\n"
     note(
         f"\n[bold green]MiniRec is ready[/] at [bold]{stack.url}[/]   (API documentation: {stack.url}/docs)\n\n"
         f"  In another shell:\n{find}"

@@ -182,6 +182,13 @@ def test_wrong_options_are_told_before_anything_is_sent(
     assert service.requests == []
 
 
+def test_a_dataset_is_shown_with_its_splits(monkeypatch: pytest.MonkeyPatch) -> None:
+    result, _ = run(monkeypatch, ["datasets", "show", "ds_1"], answer(DATASET | {"splits": {"train": 30, "none": 2}}))
+    assert "train 30, none 2" in result.stdout
+    result, _ = run(monkeypatch, ["datasets", "show", "ds_1"], answer(DATASET | {"splits": {"none": 32}}))
+    assert "splits" not in result.stdout
+
+
 def test_lists_are_tables_or_one_json_object_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = {"data": [selection_json(id="sel_2"), selection_json()], "has_more": True, "next_after": "c"}
     result, service = run(monkeypatch, ["list", "--limit", "2", "--json", "--status", "queued"], answer(jobs))
@@ -193,6 +200,8 @@ def test_lists_are_tables_or_one_json_object_a_line(monkeypatch: pytest.MonkeyPa
     datasets = {"data": [DATASET | {"name": "[cds]"}], "has_more": False}
     result, _ = run(monkeypatch, ["datasets", "list"], answer(datasets))
     assert "[cds]" in result.stdout, "brackets are text, not markup"
+    assert max(len(line.rstrip()) for line in result.stdout.splitlines()) <= 80
+    assert len(result.stdout.split("\n")) == 3, "one line a dataset"
     datasets = {"data": [DATASET | {"name": "\x1b]0;owned\x07\x1b[2Jcds\x9b1m"}], "has_more": False}
     result, _ = run(monkeypatch, ["datasets", "list"], answer(datasets))
     assert "owned\ufffd\ufffd[2Jcds\ufffd1m" in result.stdout, "a terminal obeys no name"

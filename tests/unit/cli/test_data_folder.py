@@ -45,6 +45,7 @@ def test_a_running_stack_is_found_and_one_that_has_gone_is_not(tmp_path: Path) -
         assert folder.running() is None
         folder.write_note(STACK)
         assert DataFolder(tmp_path).running() == STACK
+        assert folder.note.stat().st_mode & 0o777 == 0o600, "it may hold the password of Redis"
     assert folder.running() is None, "the note of a stack that was killed is not believed"
 
 

@@ -132,3 +132,6 @@ def test_another_data_folder_is_named_for_other_shells(
         printed = capsys.readouterr().err
         assert shown in printed if shown else "MINIREC_DATA_DIR" not in printed
         assert f"Data    {folder.path}" in printed
+        assert "export MINIREC_BASE_URL=http://127.0.0.1:1 " in printed, "the SDK does not look for another port"
+    print_ready(RunningStack("http://127.0.0.1:8000", str(folder.path), "/models", 1, {}), folder)
+    assert "MINIREC_BASE_URL" not in capsys.readouterr().err
