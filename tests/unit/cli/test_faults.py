@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,7 +96,7 @@ def test_a_key_is_shown_neither_on_the_screen_nor_in_the_log(
 def test_a_log_that_cannot_be_written_goes_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MINIREC_DATA_DIR", str(tmp_path / "file"))
-    monkeypatch.setattr(faults.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     failing(monkeypatch, KeyError("x"))
     done = CliRunner().invoke(app, ["list"])
     found = list(tmp_path.glob("minirec-*.log"))
@@ -108,7 +109,7 @@ def test_an_error_of_a_thread_is_reported_in_the_same_way(
 ) -> None:
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     faults.report_threads()
-    thread = threading.Thread(target=lambda: {}["x"])
+    thread = threading.Thread(target=lambda: dict[str, str]()["x"])
     thread.start()
     thread.join()
     assert "Traceback" not in capsys.readouterr().err

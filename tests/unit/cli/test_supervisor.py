@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from minirec.cli import supervisor as module
 from minirec.cli.data_folder import DataFolder, FolderInUseError
 from minirec.cli.supervisor import Child, Program, Supervisor
 
@@ -94,7 +93,7 @@ def test_pauses_between_starts_grow_to_half_a_minute_and_shrink_after_health(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = 1000.0
-    monkeypatch.setattr(module.time, "monotonic", lambda: clock)
+    monkeypatch.setattr(time, "monotonic", lambda: clock)
     child = Child(program(tmp_path, SLEEPER))
     child.started = clock
     assert [child.plan_restart() for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]

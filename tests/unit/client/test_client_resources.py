@@ -8,8 +8,9 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -65,7 +66,7 @@ def stream(*chunks: bytes, broken: bool = False) -> Callable[[httpx2.Request], h
     """A fresh stream of events per request, which may break off at its end."""
 
     def respond(request: httpx2.Request) -> httpx2.Response:
-        def body() -> object:
+        def body() -> Iterator[bytes]:
             yield from chunks
             if broken:
                 raise httpx2.ReadError("reset", request=request)
@@ -206,7 +207,7 @@ def test_a_dataset_is_of_one_kind(parts: tuple[str, ...]) -> None:
 
 def test_rewards_may_be_given_by_name() -> None:
     service = Script(answer(selection_json(), 202))
-    rewards = ["exact_title", {"name": "token_f1", "weight": 0.5}, TextReward(name="mine", weight=2)]
+    rewards: list[Any] = ["exact_title", {"name": "token_f1", "weight": 0.5}, TextReward(name="mine", weight=2)]
     service.client().selections.create(dataset="ds_1", model="org/model", size=8, rewards=rewards)
     assert json.loads(service.requests[0].content)["rewards"] == [
         {"name": "exact_title"},
@@ -367,7 +368,7 @@ def test_a_download_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 def test_the_async_client_does_the_same(tmp_path: Path) -> None:
-    answers = [
+    answers: list[Any] = [
         answer(DATASET, 201),
         answer(selection_json(), 202),
         state("running"),
@@ -380,7 +381,8 @@ def test_the_async_client_does_the_same(tmp_path: Path) -> None:
 
     def handle(request: httpx2.Request) -> httpx2.Response:
         found = answers.pop(0)
-        return found(request) if callable(found) else found
+        response: httpx2.Response = found(request) if callable(found) else found
+        return response
 
     async def use() -> tuple[Selection, list[str], list[str], list[str]]:
         http = httpx2.AsyncClient(transport=httpx2.MockTransport(handle))

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeGuard, get_args
 
 import pytest
 import typer
@@ -46,7 +46,7 @@ def settings_of(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def is_group_of_settings(kind: Any) -> bool:
+def is_group_of_settings(kind: Any) -> TypeGuard[type[BaseModel]]:
     """Whether a field holds settings that all have defaults; references to models, which have not, are one setting."""
     is_request = isinstance(kind, type) and issubclass(kind, Request)
     return is_request and not any(field.is_required() for field in kind.model_fields.values())
