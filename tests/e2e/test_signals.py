@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -50,6 +51,6 @@ def test_the_published_rewards_give_the_published_learnability(stack: Stack, sha
         assert len(client.selections.subset(ours).ids) == 1024
 
 
-def select(client: MiniRec, dataset_id: str, **settings: str) -> str:
+def select(client: MiniRec, dataset_id: str, **settings: Any) -> str:
     job = client.selections.create(dataset=dataset_id, size=1024, signals="uploaded", **settings)
     return client.selections.wait(job.id, timeout=120).id
