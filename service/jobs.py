@@ -47,7 +47,19 @@ def page_of(
     status: str | None,
     dataset_id: str | None,
 ) -> Page[JobT]:
-    """Return jobs of a kind, newest first. Raises ProblemError 422 for an `after` that no longer exists."""
+    """Return jobs of a kind, newest first.
+
+    Args:
+        served: The kind.
+        store: Where the jobs are.
+        limit: How many jobs at most.
+        after: Id of the job before the first one; None starts at the newest.
+        status: Only jobs in this status.
+        dataset_id: Only jobs on this dataset.
+
+    Raises:
+        ProblemError: 422, `after` no longer exists.
+    """
     try:
         records, has_more = store.jobs.page(
             served.kind.name, limit=limit, after=after, status=status, dataset_id=dataset_id
@@ -61,7 +73,18 @@ def page_of(
 async def wait_for(
     served: ServedKind[Any, JobT], settings: Settings, store: Store, job_id: str, seconds: float
 ) -> JobT:
-    """Return a job as it is, or with `seconds` as soon as it has changed. Raises ProblemError 404."""
+    """Return a job as it is, or as soon as it has changed.
+
+    Args:
+        served: The kind of the job.
+        settings: The address of Redis is taken from here.
+        store: Where the jobs are.
+        job_id: Id of the job.
+        seconds: How long to wait for a change at most; 0 does not wait.
+
+    Raises:
+        ProblemError: 404, there is no such job.
+    """
 
     def look() -> JobT:
         return served.view(job_or_404(store, job_id))

@@ -89,8 +89,12 @@ class Runner:
         return Runner(connect(settings()), settings(), stopping)
 
     def run(self, group: str, unit: int) -> str:
-        """Claim and do a unit; return `committed`, `skipped`, `failed`, `reopened` (what it needs was lost, and is made
-        again), or why it was left: `stale`, `abandoned`, `stopping`."""
+        """Claim and do a unit.
+
+        Returns:
+            `committed`, `skipped`, `failed`, `reopened` (what it needs was lost, and is made again), or the reason why
+            it was left: `stale`, `abandoned`, `stopping`.
+        """
         claim = self._store.machine.claim(group, unit, worker=self._name, lease=self._settings.lease_seconds)
         if claim is None:
             return "skipped"

@@ -87,7 +87,18 @@ def demo(
 
 
 def run(client: MiniRec, inputs: Inputs, request: dict[str, Any], size: int, output: Path) -> Selection:
-    """Upload, select, show and write what was picked; then select again with another size. Returns the first."""
+    """Upload, select, show and write what was picked; then select again with another size.
+
+    Args:
+        client: Of the running stack.
+        inputs: Samples, items and the model.
+        request: Settings of the selection.
+        size: How many samples to select.
+        output: Folder for the files.
+
+    Returns:
+        The first selection.
+    """
     dataset = upload(client, {"samples": inputs.samples, "items": inputs.items}, "MovieLens 100K")
     say(f"Uploaded {dataset.n_samples:,} samples and {dataset.n_items:,} items as {dataset.id}")
     first, seconds = select(client, dataset.id, size, request)

@@ -214,7 +214,7 @@ def score_table(rows: Iterable[SampleScore]) -> Table:
 
 
 def verdict(row: SampleScore) -> str:
-    """What the gate said of a sample, and the number that decided: `too easy (0.97)`."""
+    """Return the gate's verdict on a sample, and the number that decided: `too easy (0.97)`."""
     number = "" if row.gate_value is None else f" ({row.gate_value:.3g})"
     return row.gate.replace("_", " ") + number
 

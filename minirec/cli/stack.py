@@ -70,7 +70,15 @@ def embedded_stack(
 
 
 def start(supervisor: Supervisor, folder: DataFolder, redis: EmbeddedRedis, models: Path, port: int) -> None:
-    """Start Redis, and once it answers the others."""
+    """Start Redis, and once it answers the others.
+
+    Args:
+        supervisor: Keeps the processes running.
+        folder: Where data and logs lie.
+        redis: The server and its address.
+        models: Folder that local models are read from.
+        port: Port of the service.
+    """
     environ = environment(os.environ, folder, models, redis.url)
     log = folder.logs / "redis.log"
     supervisor.start(Program("redis", redis.command(), environ, folder.path, log, redis.configuration()))

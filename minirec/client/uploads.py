@@ -41,7 +41,19 @@ def dataset_upload(
     on_progress: OnProgress | None,
     timestamp_unit: str | None = None,
 ) -> Upload:
-    """Open the files of a dataset. Raises TypeError for a wrong set of parts, OSError for a file."""
+    """Open the files of a dataset.
+
+    Args:
+        parts: Paths or iterables of rows by part: `samples` and `items`, or `prompts`.
+        name: A name for people.
+        metadata: Keys and values that are kept with the dataset.
+        on_progress: Called with the bytes sent and the bytes in all.
+        timestamp_unit: The unit of the samples' times, if it is not seconds.
+
+    Raises:
+        TypeError: The parts do not make a dataset.
+        OSError: A file cannot be read.
+    """
     given = {part: rows for part, rows in parts.items() if rows is not None}
     if set(given) not in ({"samples", "items"}, {"prompts"}):
         raise TypeError(

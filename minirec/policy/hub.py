@@ -127,7 +127,7 @@ def _files(path: Path) -> Iterable[Path]:
 
 
 def _is_network(error: OSError) -> bool:
-    """Whether an error with a number comes from a connection, and not from a file."""
+    """Return whether an error with a number comes from a connection, and not from a file."""
     return isinstance(error, ConnectionError | TimeoutError | socket.gaierror) or error.errno in NETWORK
 
 

@@ -151,7 +151,7 @@ def _started(request: Preflight) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _lines(process: subprocess.Popen[bytes]) -> Iterator[bytes | None]:
-    """What the process reports until it ends; None whenever it says nothing for a while."""
+    """Yield the lines that the process reports until it ends, and None whenever none came for a while."""
     lines: SimpleQueue[bytes] = SimpleQueue()
 
     def read() -> None:

@@ -73,10 +73,19 @@ class JobReader:
         status: str | None = None,
         dataset_id: str | None = None,
     ) -> tuple[list[JobRecord], bool]:
-        """Return up to `limit` jobs of a kind, newest first, and whether there are more.
+        """Return jobs of a kind, newest first, and whether there are more.
 
-        Only those that are returned are read whole: requests can be large. Raises NotFoundError for an `after` that is
-        not there.
+        Only those that are returned are read whole: requests can be large.
+
+        Args:
+            kind: Name of the kind of job.
+            limit: How many jobs at most.
+            after: Id of the job before the first one; None starts at the newest.
+            status: Only jobs in this status.
+            dataset_id: Only jobs on this dataset.
+
+        Raises:
+            NotFoundError: `after` is not there.
         """
         wanted = {name: value for name, value in (("status", status), ("dataset_id", dataset_id)) if value is not None}
         chunk = PAGE if wanted else limit + 1

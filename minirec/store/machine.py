@@ -99,7 +99,12 @@ class Machine:
     ) -> bool:
         """Record a job as queued and open its first stage; False if the id is taken.
 
-        The jobs that it `needs` cannot be deleted before it has ended.
+        Args:
+            job: Id of the job.
+            kind: Name of its kind.
+            fields: What the record holds besides its state.
+            stages: The stages, in their order.
+            needs: Ids of the jobs that cannot be deleted before this one has ended.
         """
         encoded = json.dumps([stage.to_json() for stage in stages])
         about = dict(fields) | {"needs": json.dumps(list(needs))}
@@ -122,7 +127,18 @@ class Machine:
         cached: int | None = None,
         sample_ids: Sequence[str] | None = None,
     ) -> Literal["ok", "stale", "abandoned"]:
-        """Keep a claim. `stale`: it was lost to another. `abandoned`: no job wants the unit any more."""
+        """Keep a claim, and report how far the work is.
+
+        Args:
+            claim: As `claim` returned it.
+            lease: Seconds from now until the unit is given to another worker.
+            progress: Samples, items or updates done so far; None leaves the count as it is.
+            cached: How many more of them were there from earlier work; None leaves the count as it is.
+            sample_ids: Ids of the samples that are computed now.
+
+        Returns:
+            `ok`; `stale` if the claim was lost to another worker; `abandoned` if no job wants the unit any more.
+        """
         values = ("" if value is None else value for value in (progress, cached))
         about = "" if sample_ids is None else json.dumps(list(sample_ids))
         answer = self._call("renew", claim.group, claim.unit, claim.fence, lease, *values, about)

@@ -32,10 +32,20 @@ class AsyncDatasets:
     ) -> Dataset:
         """Upload a dataset; it is checked row by row and stored whole, or not at all.
 
-        Give `samples` and `items`, or `prompts`: paths (JSONL, JSONL.gz, Parquet) or iterables of rows.
-        `timestamp_unit` is the unit of the samples' times, if it is not seconds. `on_progress(sent, total)` counts
-        bytes. What looks odd is in `warnings` of the dataset, and a `DatasetWarning`. Raises `UnprocessableError` whose
-        `errors` name file, line and field.
+        What looks odd is in `warnings` of the dataset, and a `DatasetWarning`. Give `samples` and `items`, or
+        `prompts`.
+
+        Args:
+            samples: A path (JSONL, JSONL.gz, Parquet) or an iterable of rows.
+            items: The catalogue, in the same forms.
+            prompts: Prompts of text, in the same forms.
+            name: A name for people.
+            metadata: Keys and values that are kept with the dataset.
+            timestamp_unit: The unit of the samples' times, if it is not seconds.
+            on_progress: Called with the bytes sent and the bytes in all.
+
+        Raises:
+            UnprocessableError: Rows are faulty; its `errors` name file, line and field.
         """
         parts = {"samples": samples, "items": items, "prompts": prompts}
         upload = await in_thread(dataset_upload, parts, name, metadata, on_progress, timestamp_unit)
