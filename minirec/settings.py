@@ -1,4 +1,4 @@
-"""What one deployment of MiniRec is told: read once per process from `MINIREC_*` environment variables."""
+"""Settings of a deployment, read once per process from `MINIREC_*` environment variables."""
 
 from __future__ import annotations
 

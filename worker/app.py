@@ -21,7 +21,7 @@ app = celery_app(settings())
 # A child of the gpu queue imports torch before it says that it is alive.
 app.conf.update(worker_proc_alive_timeout=180.0)
 
-# Shared with the children: set in the parent when it is told to stop, so that a child gives its unit back at the
+# Shared with the children: set in the parent when it is asked to stop, so that a child gives its unit back at the
 # next checkpoint instead of being waited for or killed in the middle.
 stopping = multiprocessing.get_context("fork").Event()
 

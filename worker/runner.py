@@ -1,4 +1,4 @@
-"""From doorbell to commit: claim, do, and leave the unit in a state that the next worker can go on from."""
+"""From doorbell to commit: claim, do, and leave the unit in a state that the next worker can resume from."""
 
 from __future__ import annotations
 

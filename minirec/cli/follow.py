@@ -75,7 +75,7 @@ def leaving_it_running(job_id: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         note(
-            f"\n[bold]{job_id}[/] goes on running.\n"
+            f"\n[bold]{job_id}[/] keeps running.\n"
             f"  Follow it again:  minirec status {job_id} --follow\n"
             f"  Stop it:          minirec cancel {job_id}"
         )

@@ -33,7 +33,7 @@ def up(
 ) -> None:
     """Run service, workers and a private Redis here until Ctrl-C.
 
-    Everything is kept in one folder (~/.local/share/minirec); the next `minirec up` goes on with what was there. Other
+    Everything is kept in one folder (~/.local/share/minirec); the next `minirec up` continues with what is there. Other
     shells find the service by themselves, or by MINIREC_DATA_DIR where another folder is used:
 
         minirec up --models-dir ~/models
@@ -50,7 +50,7 @@ def up(
                 signal.pause()
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, lambda *_: supervisor.kill_now())
-        note("\nStopping; unfinished work goes on with the next start ... (Ctrl-C again: at once)")
+        note("\nStopping; unfinished work resumes with the next start ... (Ctrl-C again: at once)")
     note("Stopped.")
 
 

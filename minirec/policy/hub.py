@@ -107,7 +107,7 @@ def _without_hub(repo_id: str, revision: str | None, where: str, error: Exceptio
 
 
 def _cached(repo_id: str, revision: str | None) -> Snapshot | None:
-    """The cached snapshot of a revision; None where there is none, or where it lacks files."""
+    """Return the cached snapshot of a revision; None if it is not there, or lacks files."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 

@@ -200,7 +200,7 @@ local function enter(job, index)
     event(job, 'stage', { stage = stage.name, total = stage.total })
     if open_group(stage) == 'open' then
       -- What is there already was paid for by others: it counts as cached for this job. The group's own cached count
-      -- is added whenever progress is told, so what is in it already must not be counted twice.
+      -- is added whenever progress is reported, so what is in it already must not be counted twice.
       local there = redis.call('HMGET', key, 'progress', 'cached')
       redis.call('HSET', job_key(job), 'inherited', tonumber(there[1]) - tonumber(there[2]))
       redis.call('SADD', key .. ':waiters', job)
@@ -366,7 +366,7 @@ function ops.commit(group, unit, fence, progress, outcome, ...)
   local jobs = waiters(group)
   outcome = cjson.decode(outcome)
   add_outputs(group, outcome.outputs)
-  -- A job that was cancelled while its worker finished needs the outcome, too: a retry goes on behind this unit.
+  -- A job that was cancelled while its worker finished needs the outcome, too: a retry resumes behind this unit.
   for _, job in ipairs(redis.call('SUNION', key .. ':waiters', key .. ':closing')) do
     for name, value in pairs(outcome.job or {}) do redis.call('HSET', job_key(job), name, value) end
     if #(outcome.stages or {}) > 0 then plan(job, outcome.stages) end

@@ -19,7 +19,7 @@ from minirec.store.names import outputs_of, prefixes_of
 
 
 class Doorbell(NamedTuple):
-    """Says that a unit wants doing; losing one, or hearing it twice, does no harm."""
+    """Says that a unit is waiting; losing one, or hearing it twice, does no harm."""
 
     queue: str
     group: str

@@ -119,7 +119,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_follow_it_again(monkeypat
     arguments = ["select", "--dataset", "ds_1", "--model", "org/model", "--size", "8"]
     result, service = run(monkeypatch, arguments, answer(selection_json(), 202), interrupt)
     assert result.exit_code == 130
-    assert "sel_1 goes on running" in result.stderr
+    assert "sel_1 keeps running" in result.stderr
     assert "minirec status sel_1 --follow" in result.stderr
     assert "minirec cancel sel_1" in result.stderr
     assert [request.method for request in service.requests] == ["POST", "GET"], "the job was not cancelled"

@@ -265,7 +265,7 @@ def test_wait_is_polite_to_a_service_that_does_not_hold_requests() -> None:
 
 def test_wait_ends_in_time_and_the_job_is_in_the_error() -> None:
     service = Script(state("running"))
-    with pytest.raises(WaitTimeoutError, match=r"sel_1 is still running after 2.5 s; it goes on") as caught:
+    with pytest.raises(WaitTimeoutError, match=r"sel_1 is still running after 2.5 s; it keeps running") as caught:
         service.client().selections.wait("sel_1", timeout=2.5)
     assert isinstance(caught.value, TimeoutError)
     assert caught.value.job.id == "sel_1"
