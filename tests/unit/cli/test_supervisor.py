@@ -139,6 +139,7 @@ def test_standard_input_reaches_the_child_whole(supervisor: Supervisor, tmp_path
     assert (tmp_path / "got").read_text() == "requirepass secret\n"
 
 
+@pytest.mark.slow
 def test_nothing_is_left_when_the_supervisor_is_killed_and_the_folder_is_locked_until_then(tmp_path: Path) -> None:
     code = f"""
 import os, sys, time

@@ -413,6 +413,7 @@ class Deployment(RuleBasedStateMachine):
         assert self.blobs == set()
 
 
+@pytest.mark.slow
 def test_jobs_and_units_survive_any_order_of_events(redis_url: str) -> None:
     deployment: Any = partial(Deployment, redis_url)  # Any: hypothesis takes a factory, its types say a class
     run_state_machine_as_test(

@@ -180,6 +180,7 @@ def work(server: Server, folder: Path, query: str) -> Iterator[str]:
     yield log.read_text()
 
 
+@pytest.mark.slow
 def test_a_worker_hears_the_doorbell_over_tls_and_only_from_the_right_server(server: Server, tmp_path: Path) -> None:
     given = settings(server.url("?ssl_ca_certs={ca}"), tmp_path)
     ring = CeleryRing(celery_app(given), time_limit=60)

@@ -25,6 +25,8 @@ from minirec.training.text_metrics import TextMetrics
 from minirec.training.validation import Validation
 from tests.builders import write_prompts
 
+pytestmark = pytest.mark.slow
+
 ROLLOUTS = RolloutSettings(group_size=3, max_new_tokens=8, temperature=1.0, top_k=0)
 GRPO = GrpoSettings(batch_size=4, learning_rate=3e-3)
 ROWS = [5, 0, 9, 3, 8, 1, 7]

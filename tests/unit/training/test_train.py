@@ -56,6 +56,7 @@ def run(policy: Policy, dataset: Dataset, rollouts: RolloutSettings, tmp_path: P
     return run
 
 
+@pytest.mark.slow
 def test_the_mean_reward_rises_on_a_set_that_can_be_learned(
     run: Callable[..., TrainResult[Any]], rollouts: RolloutSettings
 ) -> None:
