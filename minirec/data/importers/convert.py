@@ -1,0 +1,238 @@
+"""A source turned into the files that an upload takes, with an account of what was left out."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from api_schemas.rows import ItemRow, PromptRow, SampleRow
+from minirec.data.importers.base import Contents, Options, Tally
+from minirec.data.importers.errors import SourceError
+from minirec.data.importers.fetch import Origin, opened
+from minirec.data.importers.histories import samples_of
+from minirec.data.importers.registry import detect, find
+from minirec.data.importers.values import as_title
+from minirec.data.layouts import Notes, canonical
+
+REPORT = "import.json"
+NAMES = {"samples": "samples.jsonl.gz", "items": "items.jsonl.gz", "prompts": "prompts.jsonl.gz"}
+_LEVEL = 6
+
+
+@dataclass(frozen=True)
+class Imported:
+    """Files that `client.datasets.upload(**imported.files)` takes, and how they came about."""
+
+    folder: Path
+    files: dict[str, Path]
+    """`samples` and `items`, or `prompts`."""
+    format: str
+    """Name of the importer."""
+    recognised: str
+    """What it found, in words."""
+    read: dict[str, int]
+    """What was read, by kind."""
+    written: dict[str, int]
+    """Rows per file."""
+    splits: dict[str, int]
+    """Samples or prompts per split; `none` counts those without one."""
+    dropped: dict[str, int]
+    """Reason -> how many rows were left out for it."""
+    first_dropped: dict[str, str]
+    """Reason -> the first of them."""
+    notes: list[str]
+    """What was assumed, and what looks odd."""
+
+
+def convert(
+    origin: Origin | Iterable[Origin] | Mapping[str, Any],
+    folder: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    options: Options | None = None,
+    overwrite: bool = False,
+) -> Imported:
+    """Turn what people have into a dataset's files.
+
+    Args:
+        origin: A file, a folder, an archive, a URL, a table in memory (pandas, polars, pyarrow, `datasets.Dataset`, a
+            list of rows), several of these, or a mapping of names to tables.
+        folder: Where the files go; it is made, and appears whole or not at all.
+        format: Name of an importer; None: the one that recognises the source.
+        options: How rows become samples.
+        overwrite: Replace the files of an earlier import in `folder`.
+
+    Raises:
+        SourceError: The source is not recognised, can be several things, or is damaged.
+        OSError: A file cannot be read or written.
+    """
+    options = options or Options()
+    folder = Path(folder)
+    _check_folder(folder, overwrite)
+    tally = Tally()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with opened(origin, tally) as source, tempfile.TemporaryDirectory(dir=folder.parent, prefix=".import-") as scratch:
+        if format is None:
+            importer, match = detect(source, options)
+        else:
+            importer = find(format)
+            found = importer.recognise(source, options)
+            match = found if found is not None else None
+        what = match.what if match is not None else f"read as {importer.title}, as asked"
+        written, splits = _write(importer.read(source, options, tally), Path(scratch), options, tally)
+        imported = Imported(
+            folder=folder,
+            files={part: folder / NAMES[part] for part in written},
+            format=importer.name,
+            recognised=what,
+            read={kind: count for kind, count in tally.read.items() if kind != "item fields"},
+            written=written,
+            splits=splits,
+            dropped=tally.dropped,
+            first_dropped=tally.first,
+            notes=tally.notes,
+        )
+        report = {**asdict(imported), "folder": str(folder), "files": {p: NAMES[p] for p in written}}
+        (Path(scratch) / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        _move(Path(scratch), folder)
+    return imported
+
+
+def _check_folder(folder: Path, overwrite: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise SourceError(f"{folder} is a file; give a folder for the result")
+    if folder.exists() and any(folder.iterdir()) and not overwrite:
+        raise SourceError(
+            f"{folder} is not empty; give a new folder, or --overwrite to replace an earlier import there"
+        )
+
+
+def _move(scratch: Path, folder: Path) -> None:
+    """Put the files into the folder, where only files of an earlier import give way."""
+    folder.mkdir(exist_ok=True)
+    for name in (*NAMES.values(), REPORT):
+        (folder / name).unlink(missing_ok=True)
+    for path in sorted(scratch.iterdir()):
+        shutil.move(path, folder / path.name)
+
+
+def _write(contents: Contents, folder: Path, options: Options, tally: Tally) -> tuple[dict[str, int], dict[str, int]]:
+    """Write the files of a dataset; return rows per file and per split. Raises SourceError if nothing is left."""
+    splits: Counter[str] = Counter()
+    if contents.prompts is not None:
+        count = _write_rows(folder / NAMES["prompts"], contents.prompts, PromptRow, tally, splits)
+        _require(count, "prompt", tally)
+        return {"prompts": count}, dict(splits)
+    known: set[str] = set()
+    titles = contents.items is not None
+    if contents.items is not None:
+        _write_rows(folder / NAMES["items"], _unique(contents.items, known, tally), ItemRow, tally, None, known)
+        _require(len(known), "item", tally)
+    if contents.samples is not None:
+        samples = _in_catalogue(contents.samples, known if titles else None, tally)
+    else:
+        assert contents.interactions is not None
+        samples = samples_of(contents.interactions, known if titles else None, options, tally)
+    used: set[str] = set()
+    count = _write_rows(folder / NAMES["samples"], _noting(samples, used), SampleRow, tally, splits)
+    _require(count, "sample", tally)
+    if not titles:
+        tally.note(
+            "There are no titles: the ids stand in for them. Selections by uploaded rewards are as good as ever, but a "
+            "language model cannot recommend by ids; import a file of items together with this one."
+        )
+        _write_rows(folder / NAMES["items"], ({"item_id": i, "title": i} for i in sorted(used)), ItemRow, tally, None)
+        known = used
+    return {"samples": count, "items": len(known)}, dict(splits)
+
+
+def _require(count: int, what: str, tally: Tally) -> None:
+    if count == 0:
+        reasons = "".join(
+            f"\n  {number:,} x {reason}" + (f" (first: {tally.first[reason]})" if reason in tally.first else "")
+            for reason, number in tally.dropped.items()
+        )
+        read = ", ".join(f"{number:,} {kind}" for kind, number in tally.read.items()) or "nothing"
+        raise SourceError(f"not one {what} is left. Read: {read}." + (f" Left out:{reasons}" if reasons else ""))
+
+
+def _unique(items: Iterable[dict[str, Any]], known: set[str], tally: Tally) -> Iterator[dict[str, Any]]:
+    """Yield items that have a title, the first of each id."""
+    for item in items:
+        if item["item_id"] in known:
+            tally.drop("item that came before, with the same id", item["item_id"])
+        elif not as_title(item["title"]):
+            tally.drop("item without a title", item["item_id"])
+        else:
+            yield item
+
+
+def _in_catalogue(samples: Iterable[dict[str, Any]], known: set[str] | None, tally: Tally) -> Iterator[dict[str, Any]]:
+    """Yield samples whose items are all in the catalogue."""
+    for sample in samples:
+        missing = [i for i in (*sample["history"], sample["target"]) if known is not None and i not in known]
+        if missing:
+            tally.drop("row with an item that is not in the catalogue", f"item {missing[0]}")
+        else:
+            yield sample
+
+
+def _noting(samples: Iterable[dict[str, Any]], used: set[str]) -> Iterator[dict[str, Any]]:
+    """Yield samples, and add the ids of their items to `used`."""
+    for sample in samples:
+        used.update(sample["history"])
+        used.add(sample["target"])
+        yield sample
+
+
+def _write_rows(
+    path: Path,
+    rows: Iterable[dict[str, Any]],
+    model: type[BaseModel],
+    tally: Tally,
+    splits: Counter[str] | None,
+    known: set[str] | None = None,
+) -> int:
+    """Write rows that an upload takes, leave out the others, and return how many there are."""
+    adapter = TypeAdapter(model)
+    count = 0
+    with path.open("wb") as file, _packed(file) as packed:
+        for row in rows:
+            try:
+                adapter.validate_python(canonical(row, model, Notes()))
+                line = orjson.dumps(row)
+            except ValidationError as error:
+                tally.drop(f"row that an upload would refuse: {_fault(error)}", str(row.get("id", row.get("item_id"))))
+                continue
+            except TypeError as error:
+                tally.drop(f"row that cannot be written: {error}", str(row.get("id", row.get("item_id"))))
+                continue
+            packed.write(line + b"\n")
+            count += 1
+            if known is not None:
+                known.add(row["item_id"])
+            if splits is not None:
+                splits[row.get("split") or "none"] += 1
+    return count
+
+
+def _packed(file: IO[bytes]) -> gzip.GzipFile:
+    return gzip.GzipFile(fileobj=file, mode="wb", compresslevel=_LEVEL, mtime=0, filename="")
+
+
+def _fault(error: ValidationError) -> str:
+    """Return the first fault of a row, without what differs from row to row."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"] if isinstance(part, str) and part not in ("text", "list"))
+    return f"{place}: {first['msg']}" if place else first["msg"]
