@@ -1,17 +1,17 @@
 """The contract: pydantic models of every request, response, event and error. Imports nothing but pydantic."""
 
+from api_schemas.baselines import Baseline
 from api_schemas.common import FieldError, Metadata, Page, Problem, Request, Response, RowError
 from api_schemas.datasets import Dataset, DatasetDeleted, Signals
 from api_schemas.events import Event, EventType
 from api_schemas.health import Health, Version
 from api_schemas.models import AdapterReference, ModelReference
 from api_schemas.rewards import TextReward
-from api_schemas.rows import ItemRow, Message, PromptRow, RewardRow, SampleRow
+from api_schemas.rows import ItemRow, Message, PromptRow, RewardRow, SampleRow, TimestampUnit
 from api_schemas.selections import (
     TERMINAL,
     Arm,
     ArmIds,
-    Baseline,
     Counts,
     CurriculumSettings,
     GateSettings,
@@ -86,6 +86,7 @@ __all__ = [
     "SubsetRow",
     "TextReward",
     "TextScore",
+    "TimestampUnit",
     "TrainingArgs",
     "TrainingJob",
     "TrainingJobCreate",

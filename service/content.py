@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from redis.exceptions import LockError
 
@@ -24,6 +25,12 @@ def open_content(store: Store, content_hash: str) -> Dataset | PromptDataset:
     return Dataset.open(
         store.blobs.local_path(samples_blob(content_hash)), store.blobs.local_path(items_blob(content_hash))
     )
+
+
+def samples_path(store: Store, content_hash: str) -> Path:
+    """Return the table of a dataset's samples, or of its prompts. Raises BlobMissingError."""
+    prompts = prompts_blob(content_hash)
+    return store.blobs.local_path(prompts if store.blobs.exists(prompts) else samples_blob(content_hash))
 
 
 @contextmanager

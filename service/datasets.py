@@ -17,6 +17,7 @@ from minirec.store import Store
 from minirec.store.errors import NotFoundError
 from minirec.store.ids import new_id
 from minirec.store.names import items_blob, prompts_blob, samples_blob
+from service.apart import run_apart
 from service.content import content_lock
 from service.dependencies import DATASET_ID, DatasetId, Limit, StoreOf
 from service.idempotency import OnceOf
@@ -25,7 +26,9 @@ from service.problems import ProblemError, invalid, problems
 from service.uploads import DATASET, Upload, check_form, copy_files, read_form, scratch
 
 CHECK_SECONDS = 900
-"""How long checking and storing an upload may take."""
+"""How long an idempotency key stays reserved while an upload is checked and stored."""
+
+_FACTS = ("n_samples", "n_items", "n_users", "splits", "content_hash", "warnings")
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], responses=problems(401, 422, 503))
 
@@ -79,20 +82,23 @@ def _check(upload: Upload, paths: dict[str, Path], folder: Path) -> _Checked:
 
 
 def _interactions(upload: Upload, paths: dict[str, Path], folder: Path) -> _Checked:
-    found = ingest(
+    found = run_apart(
+        paths.values(),
+        ingest,
         paths["samples"],
         paths["items"],
         folder,
         samples_name=upload.title("samples"),
         items_name=upload.title("items"),
+        timestamp_unit=upload.timestamp_unit,
     )
-    facts = {name: getattr(found, name) for name in ("n_samples", "n_items", "n_users", "splits", "content_hash")}
+    facts = {name: getattr(found, name) for name in _FACTS}
     content = found.content_hash
     return _Checked(facts, {items_blob(content): found.items_path, samples_blob(content): found.samples_path})
 
 
 def _prompts(upload: Upload, paths: dict[str, Path], folder: Path) -> _Checked:
-    found = ingest_prompts(paths["prompts"], folder, name=upload.title("prompts"))
+    found = run_apart(paths.values(), ingest_prompts, paths["prompts"], folder, name=upload.title("prompts"))
     facts = {
         "kind": "prompts",
         "n_samples": found.n_prompts,
@@ -100,6 +106,7 @@ def _prompts(upload: Upload, paths: dict[str, Path], folder: Path) -> _Checked:
         "n_users": 0,
         "splits": found.splits,
         "content_hash": found.content_hash,
+        "warnings": found.warnings,
     }
     return _Checked(facts, {prompts_blob(found.content_hash): found.path})
 
@@ -121,7 +128,7 @@ def _keep(store: Store, upload: Upload, checked: _Checked) -> Dataset:
 def list_datasets(
     store: StoreOf, limit: Limit = 20, after: Annotated[str | None, Query(pattern=DATASET_ID)] = None
 ) -> Page[Dataset]:
-    """Datasets, newest first."""
+    """List datasets, newest first."""
     try:
         data, has_more = store.datasets.page(limit=limit, after=after)
     except NotFoundError as error:
@@ -131,7 +138,7 @@ def list_datasets(
 
 @router.get("/{dataset_id}", responses=problems(404))
 def get_dataset(store: StoreOf, dataset_id: DatasetId) -> Dataset:
-    """One dataset."""
+    """Return one dataset."""
     return dataset_or_404(store, dataset_id)
 
 

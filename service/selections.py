@@ -9,6 +9,7 @@ from fastapi.openapi.models import Example
 from starlette.responses import Response
 
 from api_schemas import Dataset, Page, Selection, SelectionCreate, Status
+from minirec.data.pool import empty_pool, pool_size
 from minirec.settings import Settings
 from minirec.specs import PrepareSelection
 from minirec.store import Store
@@ -17,7 +18,7 @@ from service.content import content_lock
 from service.dependencies import DATASET_ID, SELECTION_ID, Limit, SelectionId, SettingsOf, StoreOf
 from service.idempotency import OnceOf
 from service.jobs import Wait, accepted, cancel, check_models_allowed, page_of, retry, wait_for
-from service.kinds import check_selection
+from service.kinds import check_selection, check_strata
 from service.lookup import dataset_or_404
 from service.problems import invalid, problems
 from service.views import selection_view
@@ -68,10 +69,9 @@ def create_selection(body: NewSelection, store: StoreOf, settings: SettingsOf, o
 
 def _start(store: Store, settings: Settings, body: SelectionCreate) -> Response:
     dataset = dataset_or_404(store, body.dataset_id)
-    check_selection(dataset, body)
-    pool = pool_size(dataset, body)
-    if body.signals is not None and store.signals.get(dataset.id) is None:
-        raise invalid("no_signals", ("body", "signals"), f"no signals were uploaded for {dataset.id}")
+    check_selection(dataset, body, store.signals.get(dataset.id) if body.signals is not None else None)
+    check_strata(store, dataset, body.stratify_by)
+    pool = check_pool(dataset, body)
     check_models_allowed((body.model, body.model and body.model.adapter, body.proxy), settings)
     selection_id = new_id("sel")
     prepare = PrepareSelection(job_id=selection_id).stage("preparing")
@@ -87,17 +87,12 @@ def _start(store: Store, settings: Settings, body: SelectionCreate) -> Response:
     return accepted(store, selection_id, selection_view)
 
 
-def pool_size(dataset: Dataset, body: SelectionCreate) -> int:
-    """How many samples may be selected, as the worker will draw them. Raises ProblemError 422."""
-    if body.pool.split is not None:
-        pool = dataset.splits.get(body.pool.split, 0)
-    else:
-        pool = dataset.splits.get("train") or dataset.n_samples
+def check_pool(dataset: Dataset, body: SelectionCreate) -> int:
+    """Return how many samples may be selected, as the worker will draw them. Raise ProblemError 422."""
+    pool = pool_size(dataset.splits, body.pool.split)
     if pool == 0:
-        there = ", ".join(f"{name}: {count}" for name, count in sorted(dataset.splits.items()))
-        raise invalid(
-            "empty_pool", ("body", "pool", "split"), f"{dataset.id} has no samples in {body.pool.split!r} ({there})"
-        )
+        detail = f"{dataset.id} {empty_pool(dataset.splits, body.pool.split)}"
+        raise invalid("empty_pool", ("body", "pool", "split"), detail)
     if body.pool.max_samples is not None:
         pool = min(pool, body.pool.max_samples)
     if isinstance(body.size, int) and body.size > pool:

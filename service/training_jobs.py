@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import numpy as np
+import numpy.typing as npt
 from fastapi import APIRouter, Body, Query
 from fastapi.openapi.models import Example
 from starlette.responses import Response
@@ -20,6 +22,7 @@ from api_schemas import (
     TrainingJob,
     TrainingJobCreate,
 )
+from minirec.data.dataset import SampleTable
 from minirec.settings import Settings
 from minirec.specs import PrepareTraining
 from minirec.store import Store
@@ -28,7 +31,7 @@ from service.content import content_lock, open_content
 from service.dependencies import DATASET_ID, TRAINING_JOB_ID, Limit, SettingsOf, StoreOf, TrainingJobId
 from service.idempotency import OnceOf
 from service.jobs import Wait, accepted, cancel, check_models_allowed, page_of, retry, wait_for
-from service.kinds import check_rewards, check_trainer
+from service.kinds import check_rewards, check_trainer, check_training_rows
 from service.lookup import dataset_or_404, job_or_404
 from service.problems import ProblemError, invalid, problems
 from service.results import result_of
@@ -74,6 +77,8 @@ def _start(store: Store, settings: Settings, body: TrainingJobCreate) -> Respons
     check_models_allowed((completed.model,), settings)
     if completed.args.rewards is not None:
         check_rewards(completed.args.rewards, ("body", "args", "rewards"))
+    content = open_content(store, dataset.content_hash)
+    check_training_rows(content, _rows_to_train_on(store, completed, content), completed.evaluation)
     job_id = new_id("trn")
     prepare = PrepareTraining(job_id=job_id).stage("preparing")
     with content_lock(store, dataset.content_hash):
@@ -81,6 +86,15 @@ def _start(store: Store, settings: Settings, body: TrainingJobCreate) -> Respons
         fields = {"request": completed.model_dump_json(), "dataset_id": dataset.id}
         store.machine.create(job_id, KIND, fields, [prepare])
     return accepted(store, job_id, training_job_view)
+
+
+def _rows_to_train_on(store: Store, body: TrainingJobCreate, content: SampleTable) -> npt.NDArray[np.int64]:
+    """Return the dataset's row numbers of the samples that a job trains on."""
+    if body.selection_id is not None:
+        result = result_of(store, body.selection_id)
+        return np.asarray(result.columns["row"][result.training_order], dtype=np.int64)
+    row_of = {sample_id: row for row, sample_id in enumerate(content.ids)}
+    return np.array([row_of[sample_id] for sample_id in body.ids or ()], dtype=np.int64)
 
 
 def _of_selection(store: Store, body: TrainingJobCreate) -> tuple[Dataset, TrainingJobCreate]:

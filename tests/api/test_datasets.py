@@ -14,6 +14,7 @@ import pytest
 
 from api_schemas import Dataset
 from minirec.data.dataset import Dataset as Content
+from service import apart
 from tests.api.conftest import Service
 from tests.api.stand_in import StandIn
 from tests.api.test_problems import assert_problem
@@ -137,3 +138,45 @@ def test_a_dataset_in_use_is_not_deleted(service: Service) -> None:
     assert selection_id in problem.detail
     StandIn(service.store, selection_id).finish()
     assert service.http.delete(f"/v1/datasets/{dataset_id}").status_code == 200
+
+
+def test_odd_uploads_say_so_and_units_are_converted(service: Service, tmp_path: Path) -> None:
+    row = {"id": "s1", "history": ["a"], "target": "b", "timestamp": 1.5e12, "history_timestamps": [1.6e12]}
+    items = [{"item_id": name, "title": name} for name in "ab"]
+    samples, catalogue = tmp_path / "s", tmp_path / "i"
+    samples.write_text(json.dumps(row))
+    catalogue.write_text("\n".join(map(json.dumps, items)))
+
+    def upload(**fields: str) -> Any:
+        files = {"samples": samples.read_bytes(), "items": catalogue.read_bytes()}
+        named = {name: (name, content) for name, content in files.items()}
+        return service.http.post("/v1/datasets", files=named, data=fields)
+
+    problem = assert_problem(upload(), 422, "invalid_dataset")
+    assert "upload with timestamp_unit ms" in problem.errors[0].msg
+    dataset = upload(timestamp_unit="ms").json()
+    assert "later than the target" in dataset["warnings"][0]
+    assert service.http.get(f"/v1/datasets/{dataset['id']}").json() == dataset
+    assert (
+        "must be one of s, ms, us, ns" in assert_problem(upload(timestamp_unit="days"), 422, "invalid_request").detail
+    )
+    prompts = {"prompts": ("p", b'{"id": "p", "prompt": "x"}')}
+    response = service.http.post("/v1/datasets", files=prompts, data={"timestamp_unit": "ms"})
+    assert "no samples were sent" in assert_problem(response, 422, "invalid_request").detail
+
+
+def test_large_uploads_are_checked_in_a_process_of_their_own(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = service.upload()
+    monkeypatch.setattr(apart, "APART_BYTES", 0)
+    large = service.upload()
+    assert large["content_hash"] == small["content_hash"]
+    named = {"prompts": ("p.jsonl", b'{"id": "p", "prompt": "x"}\n{"id": "p", "prompt": "\u200b"}\n{"id": "q"}\n')}
+    problem = assert_problem(service.http.post("/v1/datasets", files=named), 422, "invalid_dataset")
+    assert [(error.line, error.field) for error in problem.errors] == [(2, "prompt"), (3, "prompt")]
+    rewards = b"".join(json.dumps({"sample_id": f"s{n:03d}", "reward": [0.5]}).encode() + b"\n" for n in range(48))
+    url = f"/v1/datasets/{large['id']}/signals"
+    assert service.http.post(url, files={"rewards": ("r", rewards)}).json()["n_samples"] == 48
+    response = service.http.post(url, files={"rewards": ("r", rewards + rewards[:40])})
+    assert_problem(response, 422, "invalid_signals")
