@@ -17,7 +17,7 @@ from minirec.data.arrays import NORMS
 from minirec.data.faults import DatasetError
 from minirec.data.signals import SignalFiles
 from minirec.data.signals import read_signals as write_signals
-from minirec.selection import bounds
+from minirec.selection import lazy_greedy
 
 IDS = ["a", "b", "c", "d"]
 ROWS: list[dict[str, Any]] = [
@@ -147,7 +147,7 @@ def test_embeddings_need_a_direction_and_vectors_may_be_zero(tmp_path: Path, row
 
 
 def test_the_bounds_of_a_norm_are_those_of_the_selection() -> None:
-    assert NORMS == bounds.NORMS
+    assert NORMS == lazy_greedy.NORMS
 
 
 def test_a_row_that_no_reward_belongs_to_may_be_anything(tmp_path: Path) -> None:
