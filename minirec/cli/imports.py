@@ -61,8 +61,8 @@ def import_source(
         minirec import Office_Products.csv Office_Products.index.json -o office
         minirec import gsm8k.parquet -o gsm8k --column prompt=question
 
-    Recognised are RecBole (.inter, .item), Amazon Reviews 2014 to 2023, MovieLens, MiniOneRec and ReRe CSV, R2ec and any
-    other data set of Hugging Face on disk, LC-Rec JSON, texts of `user item item ...`, verl and TRL files, chats of
+    Recognised are RecBole (.inter, .item), Amazon Reviews 2014 to 2023, MovieLens, MiniOneRec and ReRe CSV, R2ec and
+    any other data set of Hugging Face on disk, LC-Rec JSON, texts of `user item item ...`, verl and TRL files, chats of
     OpenAI, and tables with a user and an item per row; as CSV, TSV, JSON lines, Parquet or Arrow, gzipped, in a zip or
     tar archive, or behind an http address.
 
@@ -109,7 +109,9 @@ def _convert(
     try:
         from minirec.data.importers import Options, SourceError, convert
     except ImportError as error:
-        raise CommandError(f"importing needs {error.name}, which is not installed: pip install 'minirec[up]'") from error
+        raise CommandError(
+            f"importing needs {error.name}, which is not installed: pip install 'minirec[up]'"
+        ) from error
     try:
         with notes.status("importing"):
             return convert(source, folder, format=format, options=Options(**options), overwrite=overwrite)  # type: ignore[arg-type]

@@ -92,7 +92,7 @@ def _items(tables: list[AnyTable], key: str, options: Options, tally: Tally) -> 
             if (item := as_id(row.get(key))) is None:
                 tally.drop("item without an id", f"{table.name}, line {line}")
             else:
-                fields = {name: value for name, value in row.items() if value not in ("None", key)}
+                fields = {name: value for name, value in row.items() if name != key and value != "None"}
                 yield item_row(item, as_title(row.get("title")), fields, options, AMAZON_FIELDS, tally)
 
 

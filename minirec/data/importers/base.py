@@ -43,6 +43,8 @@ class Tally:
         """Reason -> the first row that was left out for it."""
         self.notes: list[str] = []
         """What was assumed, and what looks odd, in whole sentences."""
+        self.left_fields: set[str] = set()
+        """Fields of items that are not kept."""
 
     def count(self, kind: str, number: int = 1) -> None:
         """Count rows that were read."""

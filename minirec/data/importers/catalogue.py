@@ -12,8 +12,17 @@ from minirec.data.importers.values import as_id, as_list, as_number, as_title, j
 
 SEMANTIC_ID = "sid"
 """Field of an item that holds its semantic id."""
-AMAZON_FIELDS = ("subtitle", "author", "brand", "store", "categories", "category", "price", "average_rating")
-AMAZON_FIELDS += ("rating_number",)
+AMAZON_FIELDS: tuple[str, ...] = (
+    "subtitle",
+    "author",
+    "brand",
+    "store",
+    "categories",
+    "category",
+    "price",
+    "average_rating",
+    "rating_number",
+)
 _RESERVED = ("item_id", "title")
 
 
@@ -34,14 +43,9 @@ def item_row(
     present = {name: plain(value) for name, value in fields.items() if name not in _RESERVED}
     present = without_empty(present)
     if wanted is not None and "*" not in wanted:
-        left = sorted(set(present) - set(wanted) - {SEMANTIC_ID})
+        left = set(present) - set(wanted) - {SEMANTIC_ID}
         present = {name: value for name, value in present.items() if name in wanted or name == SEMANTIC_ID}
-        if left and "item fields" not in tally.read:
-            tally.read["item fields"] = len(present)
-            tally.note(
-                f"Of the items' fields, {', '.join(left)} are left out: a model reads all that is kept. "
-                "--item-fields chooses others ('*': all)."
-            )
+        tally.left_fields.update(left)
     return {"item_id": item_id, "title": title, **present}
 
 

@@ -21,7 +21,7 @@ from minirec.data.importers.base import Contents, Options, Tally
 from minirec.data.importers.errors import SourceError
 from minirec.data.importers.fetch import Origin, opened
 from minirec.data.importers.histories import samples_of
-from minirec.data.importers.registry import detect, find
+from minirec.data.importers.registry import asked, detect, find
 from minirec.data.importers.values import as_title
 from minirec.data.layouts import Notes, canonical
 
@@ -83,25 +83,19 @@ def convert(
     tally = Tally()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with opened(origin, tally) as source, tempfile.TemporaryDirectory(dir=folder.parent, prefix=".import-") as scratch:
-        if format is None:
-            importer, match = detect(source, options)
-        else:
-            importer = find(format)
-            found = importer.recognise(source, options)
-            match = found if found is not None else None
-        what = match.what if match is not None else f"read as {importer.title}, as asked"
+        importer, match = detect(source, options) if format is None else asked(find(format), source, options)
         written, splits = _write(importer.read(source, options, tally), Path(scratch), options, tally)
         imported = Imported(
             folder=folder,
             files={part: folder / NAMES[part] for part in written},
             format=importer.name,
-            recognised=what,
-            read={kind: count for kind, count in tally.read.items() if kind != "item fields"},
+            recognised=match.what,
+            read=tally.read,
             written=written,
             splits=splits,
             dropped=tally.dropped,
             first_dropped=tally.first,
-            notes=tally.notes,
+            notes=tally.notes + _left_fields(tally),
         )
         report = {**asdict(imported), "folder": str(folder), "files": {p: NAMES[p] for p in written}}
         (Path(scratch) / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -147,6 +141,8 @@ def _write(contents: Contents, folder: Path, options: Options, tally: Tally) -> 
     used: set[str] = set()
     count = _write_rows(folder / NAMES["samples"], _noting(samples, used), SampleRow, tally, splits)
     _require(count, "sample", tally)
+    if not splits["train"] and splits["none"] < count:
+        tally.note("No sample is in the split train: there may be too few for three splits (--split none makes none).")
     if not titles:
         tally.note(
             "There are no titles: the ids stand in for them. Selections by uploaded rewards are as good as ever, but a "
@@ -155,6 +151,18 @@ def _write(contents: Contents, folder: Path, options: Options, tally: Tally) -> 
         _write_rows(folder / NAMES["items"], ({"item_id": i, "title": i} for i in sorted(used)), ItemRow, tally, None)
         known = used
     return {"samples": count, "items": len(known)}, dict(splits)
+
+
+def _left_fields(tally: Tally) -> list[str]:
+    """Return a sentence on the fields of items that are not kept, in a list, which is empty where all are."""
+    left = sorted(tally.left_fields)
+    if not left:
+        return []
+    names = ", ".join(left[:12]) + (f" and {len(left) - 12} more" if len(left) > 12 else "")
+    return [
+        f"Fields of items that are left out, because a model reads all that is kept: {names}. "
+        "Choose others with --item-field NAME, or '*' for all."
+    ]
 
 
 def _require(count: int, what: str, tally: Tally) -> None:
@@ -210,7 +218,8 @@ def _write_rows(
     with path.open("wb") as file, _packed(file) as packed:
         for row in rows:
             try:
-                adapter.validate_python(canonical(row, model, Notes()))
+                upload = canonical(row, model, Notes())
+                adapter.validate_python(upload)
                 line = orjson.dumps(row)
             except ValidationError as error:
                 tally.drop(f"row that an upload would refuse: {_fault(error)}", str(row.get("id", row.get("item_id"))))
@@ -223,7 +232,7 @@ def _write_rows(
             if known is not None:
                 known.add(row["item_id"])
             if splits is not None:
-                splits[row.get("split") or "none"] += 1
+                splits[upload.get("split") or "none"] += 1
     return count
 
 

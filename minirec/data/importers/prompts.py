@@ -13,8 +13,18 @@ from minirec.data.importers.sources import AnyTable, Source, split_of
 from minirec.data.importers.values import as_id, as_list
 
 PROMPTS = ("prompt", "messages", "conversations", "question", "problem", "instruction", "query")
-ANSWERS = ("answer", "solution", "ground_truth", "reference_answer", "final_answer", "response", "completion", "output")
-ANSWERS += ("chosen", "label")
+ANSWERS: tuple[str, ...] = (
+    "answer",
+    "solution",
+    "ground_truth",
+    "reference_answer",
+    "final_answer",
+    "response",
+    "completion",
+    "output",
+    "chosen",
+    "label",
+)
 LAYOUTS = ("reward_model", "solution", "ground_truth", "minirec_id")
 """Columns of verl and TRL, which an upload reads as they are."""
 _ROLES = {"developer": "system", "human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant"}
@@ -155,7 +165,7 @@ def _turn(turn: Any) -> dict[str, Any] | None:
     content = turn.get("content", turn.get("value"))
     if isinstance(content, list):
         texts = [part.get("text") if isinstance(part, dict) else part for part in content]
-        content = "\n".join(texts) if texts and all(isinstance(text, str) for text in texts) else None
+        content = "\n".join(map(str, texts)) if texts and all(isinstance(text, str) for text in texts) else None
     if role is None or not isinstance(content, str) or not content.strip():
         return None
     calls = turn.get("tool_calls") or turn.get("function_call")

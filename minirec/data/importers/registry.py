@@ -18,9 +18,16 @@ from minirec.data.importers.base import Importer, Match, Options
 from minirec.data.importers.errors import SourceError
 from minirec.data.importers.sources import Source
 
-SPECIAL = tuple(module.IMPORTER for module in (recbole, movielens, amazon, minionerec, r2ec, lcrec))
+SPECIAL: tuple[Importer, ...] = (
+    recbole.IMPORTER,
+    movielens.IMPORTER,
+    amazon.IMPORTER,
+    minionerec.IMPORTER,
+    r2ec.IMPORTER,
+    lcrec.IMPORTER,
+)
 """Importers of data sets that have a name: where one of them is sure, the general ones are not asked."""
-GENERAL = tuple(module.IMPORTER for module in (histories_table, prompts, interactions, sequences))
+GENERAL: tuple[Importer, ...] = (histories_table.IMPORTER, prompts.IMPORTER, interactions.IMPORTER, sequences.IMPORTER)
 IMPORTERS = {importer.name: importer for importer in (*SPECIAL, *GENERAL)}
 
 
@@ -44,21 +51,31 @@ def detect(source: Source, options: Options) -> tuple[Importer, Match]:
     raise SourceError(_unknown(source))
 
 
+def asked(importer: Importer, source: Source, options: Options) -> tuple[Importer, Match]:
+    """Return an importer that was asked for, and what it recognises. Raises SourceError where that is nothing."""
+    match = importer.recognise(source, options)
+    if match is None:
+        raise SourceError(
+            f"{source.name} is not {importer.title}: needed is {importer.needs}. It has\n{_listed(source)}"
+        )
+    return importer, match
+
+
 def _unknown(source: Source) -> str:
     """Return what a source that nobody recognises looks like, and what would be recognised."""
+    known = "\n".join(f"  {importer.name}: {importer.needs}" for importer in IMPORTERS.values())
+    return (
+        f"{source.name} is nothing that is recognised. It has\n{_listed(source)}\n"
+        f"Say which columns hold what, as in --column user=NAME --column item=NAME. What is recognised:\n{known}"
+    )
+
+
+def _listed(source: Source) -> str:
+    """Return the files and tables of a source, one a line."""
     files = [f"  {file.name}: {_looks(file.kind, file.columns)}" for file in source.files[:10]]
     files += [f"  {table.name}: columns {', '.join(table.columns)}" for table in source.held]
-    more = [f"  and {len(source.files) - 10} more"] if len(source.files) > 10 else []
-    known = [f"  {importer.name}: {importer.needs}" for importer in IMPORTERS.values()]
-    return "\n".join(
-        [
-            f"{source.name} is nothing that is recognised. It has",
-            *(files or ["  no files"]),
-            *more,
-            "Say which columns hold what, as in --column user=NAME --column item=NAME. What is recognised:",
-            *known,
-        ]
-    )
+    files += [f"  and {len(source.files) - 10} more"] if len(source.files) > 10 else []
+    return "\n".join(files or ["  no files"])
 
 
 def _looks(kind: str, columns: tuple[str, ...]) -> str:

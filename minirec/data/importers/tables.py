@@ -65,8 +65,8 @@ def cells_of_text(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, l
             yield number, line.rstrip("\r\n").split(delimiter)
         return
     csv.field_size_limit(MAX_CELL)
-    quoting = csv.QUOTE_NONE if delimiter in "\t|" else csv.QUOTE_MINIMAL
-    reader = csv.reader(lines, delimiter=delimiter, quoting=quoting)
+    plain = delimiter in "\t|"
+    reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL)
     try:
         for found in reader:
             if found:
@@ -81,9 +81,14 @@ def _unquoted(cell: str) -> str:
 
 
 def is_header(names: list[str]) -> bool:
-    """Tell whether a first row names columns: no cell is empty or a number, and none comes twice."""
+    """Tell whether a first row names columns: none is a number or comes twice; a data frame's index has no name."""
     bare = [name.strip() for name in names]
-    return bool(bare) and all(bare) and len(set(bare)) == len(bare) and all(as_number(name) is None for name in bare)
+    return (
+        len(bare) > 0
+        and all(bare[1:])
+        and len(set(bare)) == len(bare)
+        and all(as_number(name) is None for name in bare)
+    )
 
 
 def _delimited_rows(file: File) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -159,13 +164,13 @@ def columns_in_memory(table: Any) -> tuple[str, ...] | None:
     """
     if isinstance(table, str | bytes):
         return None
+    if isinstance(table, Mapping):
+        return tuple(map(str, table)) if table and all(_is_column(column) for column in table.values()) else None
     names = getattr(table, "column_names", None)  # pyarrow, datasets
     if names is None:
         names = getattr(table, "columns", None)  # pandas, polars
     if names is not None and not callable(names):
         return tuple(str(name) for name in names)
-    if isinstance(table, Mapping):
-        return tuple(map(str, table)) if all(_is_column(column) for column in table.values()) else None
     if isinstance(table, list | tuple) and table and isinstance(table[0], Mapping):
         return tuple(dict.fromkeys(str(name) for row in table[:50] for name in row))
     return None

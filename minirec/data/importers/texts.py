@@ -6,7 +6,7 @@ import codecs
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
@@ -110,7 +110,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
         with open_bytes(path) as probe:
             wide = probe.read(2) in UTF_16
         with open_bytes(path) as raw:
-            source = codecs.getreader("utf-16")(raw) if wide else raw
+            source: Iterable[Any] = codecs.getreader("utf-16")(raw) if wide else raw
             for number, line in enumerate(source, 1):
                 total += len(line)
                 if len(line) > MAX_LINE_BYTES or total > MAX_TEXT_BYTES:
