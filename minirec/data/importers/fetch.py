@@ -19,7 +19,7 @@ import httpx2
 from minirec.data.importers.base import Tally
 from minirec.data.importers.errors import SourceError
 from minirec.data.importers.sources import MAX_FILES, File, InMemory, Source, files_in
-from minirec.data.importers.tables import columns_in_memory
+from minirec.frames import columns_of
 
 Origin = Any
 """A path, a URL, or a table in memory."""
@@ -28,6 +28,7 @@ MAX_UNPACKED = 64 << 30
 MAX_RATIO = 200
 """Bytes unpacked per byte of an archive."""
 _TIMEOUT = httpx2.Timeout(60.0, connect=15.0)
+_PLAIN = {"Accept-Encoding": "identity"}
 _COPY = 1 << 20
 _UNSAFE = re.compile(r"[^\w.\-]+")
 
@@ -47,7 +48,7 @@ def opened(origin: Origin | Iterable[Origin] | Mapping[str, Any], tally: Tally) 
             if isinstance(each, str | os.PathLike):
                 path = _local(each, scratch / str(number), tally)
                 files += files_in(path)
-            elif (columns := columns_in_memory(each)) is not None:
+            elif (columns := columns_of(each)) is not None:
                 held.append(InMemory(name, columns, each))
             else:
                 raise SourceError(f"{name} is {type(each).__name__}: neither a path, a URL nor a table with columns")
@@ -59,13 +60,13 @@ def _parts(origin: Any) -> list[tuple[str, Any]]:
     """Return the parts of an origin with what messages call them."""
     if isinstance(origin, str | os.PathLike):
         return [(str(origin), origin)]
-    if columns_in_memory(origin) is not None:
+    if columns_of(origin) is not None:
         return [("the table", origin)]
     if isinstance(origin, Mapping):
         return [(str(name), each) for name, each in origin.items()]
     if isinstance(origin, Iterable):
         found = list(origin)
-        if found and not isinstance(found[0], str | os.PathLike) and columns_in_memory(found[0]) is None:
+        if found and not isinstance(found[0], str | os.PathLike) and columns_of(found[0]) is None:
             return [("the table", found)]
         return [
             (f"table {number}" if not isinstance(e, str | os.PathLike) else str(e), e)
@@ -105,7 +106,10 @@ def download(url: str, folder: Path, *, limit: int = MAX_DOWNLOAD) -> Path:
     name = _UNSAFE.sub("_", unquote(PurePosixPath(address.path).name)).lstrip(".") or "download"
     path = folder / name
     try:
-        with httpx2.stream("GET", url, follow_redirects=True, timeout=_TIMEOUT) as answer, path.open("wb") as file:
+        with (
+            httpx2.stream("GET", url, headers=_PLAIN, follow_redirects=True, timeout=_TIMEOUT) as answer,
+            path.open("wb") as file,
+        ):
             if answer.status_code != 200:
                 raise SourceError(f"{url}: the server answered {answer.status_code} {answer.reason_phrase}")
             if answer.headers.get("content-type", "").startswith("text/html"):
@@ -113,12 +117,12 @@ def download(url: str, folder: Path, *, limit: int = MAX_DOWNLOAD) -> Path:
                     f"{url}: the server sent a web page, and no file; give the address of the file itself"
                 )
             size = 0
-            for block in answer.iter_raw(_COPY):
+            for block in answer.iter_bytes(_COPY):
                 size += len(block)
                 if size > limit:
                     raise SourceError(f"{url}: larger than {limit:,} bytes; download it yourself and give its path")
                 file.write(block)
-    except httpx2.HTTPError as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise SourceError(f"{url}: cannot be downloaded: {str(error) or type(error).__name__}") from error
     return path
 

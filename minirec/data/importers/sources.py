@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 from minirec.data.importers import tables, texts
 from minirec.data.importers.errors import SourceError
+from minirec.frames import rows_of
 
 Kind = Literal["csv", "jsonl", "json", "parquet", "arrow", "text", "rows", "other"]
 TABLES = ("csv", "jsonl", "parquet", "arrow", "rows")
@@ -119,7 +120,7 @@ class InMemory:
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield (1-based row, row)."""
-        return enumerate(tables.rows_in_memory(self.table), 1)
+        return enumerate(rows_of(self.table), 1)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
-"""Rows of tables: delimited text, JSON lines, Parquet, Arrow as `save_to_disk` writes it, and tables in memory."""
+"""Rows of tables in files: delimited text, JSON lines, Parquet, and Arrow as `save_to_disk` writes it."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,63 +154,3 @@ def _arrow(path: Path) -> Any:
     with path.open("rb") as file:
         framed = file.read(6) == b"ARROW1"
     return pa.ipc.open_file(source) if framed else pa.ipc.open_stream(source)
-
-
-def columns_in_memory(table: Any) -> tuple[str, ...] | None:
-    """Return the names of the columns of a table in memory; None for what is none.
-
-    pandas, polars and pyarrow tables, `datasets.Dataset`, dictionaries of columns, and lists of rows are told by what
-    they can do.
-    """
-    if isinstance(table, str | bytes):
-        return None
-    if isinstance(table, Mapping):
-        return tuple(map(str, table)) if table and all(_is_column(column) for column in table.values()) else None
-    names = getattr(table, "column_names", None)  # pyarrow, datasets
-    if names is None:
-        names = getattr(table, "columns", None)  # pandas, polars
-    if names is not None and not callable(names):
-        return tuple(str(name) for name in names)
-    if isinstance(table, list | tuple) and table and isinstance(table[0], Mapping):
-        return tuple(dict.fromkeys(str(name) for row in table[:50] for name in row))
-    return None
-
-
-def _is_column(value: Any) -> bool:
-    return isinstance(value, list | tuple) or (hasattr(value, "tolist") and hasattr(value, "__len__"))
-
-
-def rows_in_memory(table: Any) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a table in memory, as plain Python values."""
-    if hasattr(table, "iter_rows"):  # polars
-        yield from table.iter_rows(named=True)
-    elif hasattr(table, "to_batches"):  # pyarrow
-        yield from chain.from_iterable(batch.to_pylist() for batch in table.to_batches(max_chunksize=BATCH_ROWS))
-    elif hasattr(table, "itertuples"):  # pandas
-        names = [str(name) for name in table.columns]
-        for values in table.itertuples(index=False, name=None):
-            yield {name: _plain(value) for name, value in zip(names, values, strict=True)}
-    elif isinstance(table, Mapping):
-        names = [str(name) for name in table]
-        for values in zip(*table.values(), strict=True):
-            yield {name: _plain(value) for name, value in zip(names, values, strict=True)}
-    else:
-        for row in table:
-            yield {str(name): _plain(value) for name, value in row.items()}
-
-
-def _plain(value: Any) -> Any:
-    """Return a value of numpy or pandas as Python has it; a missing one is None."""
-    if value is None or isinstance(value, str | int | bool):
-        return value
-    if isinstance(value, float):
-        return None if value != value else float(value)
-    if hasattr(value, "to_pydatetime"):
-        return None if value != value else value.to_pydatetime()
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, Mapping):
-        return {str(name): _plain(entry) for name, entry in value.items()}
-    return None if type(value).__name__ in ("NAType", "NaTType") else value
