@@ -8,13 +8,12 @@ from pydantic import Field, model_validator
 
 from api_schemas.baselines import Baseline
 from api_schemas.common import Echo, Metadata, Request, Response
+from api_schemas.jobs import Job, id_pattern
 from api_schemas.models import AdapterReference, ModelReference
 from api_schemas.rewards import Rewards
 from api_schemas.rows import Split
 from api_schemas.training import ProxySettings
 
-Status = Literal["queued", "running", "succeeded", "failed", "cancelling", "cancelled"]
-TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 Profile = Literal["minirec", "paper"]
 GateVerdict = Literal["open", "too_hard", "too_easy", "no_spread"]
 StratifyBy = Literal["user_id", "target", "source"]
@@ -105,7 +104,7 @@ class CurriculumSettings(Request):
 class SelectionCreate(Request):
     """Body of `POST /v1/selections`."""
 
-    dataset_id: Annotated[str, Field(pattern=r"^ds_[0-9a-z]{1,40}$")]
+    dataset_id: Annotated[str, Field(pattern=id_pattern("ds"))]
     model: ModelReference | None = None
     """The policy; not needed with uploaded signals."""
     proxy: ProxySettings | AdapterReference | None = None
@@ -167,16 +166,6 @@ class Counts(Response):
     failed: int = 0
 
 
-class JobError(Response):
-    """Why a job failed, for a program (`code`) and for a person (`message`)."""
-
-    code: str
-    message: str
-    stage: str | None = None
-    sample_ids: list[str] = []
-    """The samples whose shard could not be computed."""
-
-
 class Arm(Response):
     """How a baseline's choice compares with the selection."""
 
@@ -223,26 +212,14 @@ class SelectionResult(Response):
     warnings: list[str] = []
 
 
-class Selection(Response):
-    """A selection job."""
+class Selection(Job):
+    """A selection job. Its stages are preparing, training_proxy, embedding_catalogue, scoring and selecting."""
 
-    id: str
     object: Literal["selection"] = "selection"
-    status: Status
-    stage: str | None = None
-    """Of a running job: preparing, training_proxy, embedding_catalogue, scoring or selecting."""
     counts: Counts = Counts()
-    dataset_id: str
-    request: Echo[SelectionCreate]
-    created_at: float
-    started_at: float | None = None
-    finished_at: float | None = None
     estimated_finish: float | None = None
-    error: JobError | None = None
+    request: Echo[SelectionCreate]
     result: SelectionResult | None = None
-    provenance: dict[str, Any] = {}
-    """Resolved model revision, dataset content hash, scoring fingerprint, versions."""
-    metadata: Metadata = {}
 
 
 class SampleScore(Response):

@@ -42,6 +42,11 @@ class Settings(BaseSettings):
     """How long a worker may be silent before its shard is given to another."""
     janitor_seconds: float = 5.0
     """Pause between two sweeps of the janitor."""
+    retention_days: Annotated[float, Field(gt=0)] | None = None
+    """Days after which a finished job is deleted, with all that only it needs; null keeps jobs until a client deletes
+    them."""
+    blob_cache_bytes: Annotated[int, Field(gt=0)] = 20 * 1024**3
+    """How much of a remote blob store is copied to this machine; the longest unused copies go first."""
     max_attempts: int = 3
     """How often a shard may be lost or fail before its job fails."""
     shard_size: Annotated[int, Field(ge=8, multiple_of=8)] = 64
@@ -60,16 +65,16 @@ class Settings(BaseSettings):
     """Touched every few seconds by workers and the janitor while they are alive, for health checks."""
     log_level: str = "INFO"
 
+    @field_validator("redis_url", "broker_url")
+    @classmethod
+    def _redis(cls, value: str | None) -> str | None:
+        return None if value is None else redis_url.checked(value)
+
     @field_validator("dtype", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         # Compose passes a variable that is not set as an empty one.
         return None if value in ("", "auto") else value
-
-    @field_validator("redis_url", "broker_url")
-    @classmethod
-    def _redis(cls, value: str | None) -> str | None:
-        return None if value is None else redis_url.checked(value)
 
     @field_validator("allowed_models", "api_keys", mode="before")
     @classmethod

@@ -96,8 +96,8 @@ def _pick(result: Result, position: int) -> Pick:
         rank=int(columns["picked_rank"][position]),
         stage=int(columns["group"][position]),
         scores=Scores(
-            pass_rate=float(result.pass_rate[position]),
-            reward_mean=float(result.reward_mean[position]),
+            pass_rate=result.pass_rate(position),
+            reward_mean=result.reward_mean(position),
             reward_std=float(rewards.std()),
             n_rollouts=len(rewards),
             learnability=float(columns["learnability"][position]),

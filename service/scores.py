@@ -29,18 +29,20 @@ def get_scores(
 ) -> Page[SampleScore]:
     """Return scores of every sample in the pool, selected or not."""
     result = result_of(store, selection_id)
-    positions = result.pool_order if order == "pool" else result.rank_order
+    size = result.size
     start = 0
     if after is not None:
         try:
-            # The place of `after` in the asked order; the order is a permutation, so there is one.
-            start = int((positions == result.position_of(after)).argmax()) + 1
+            position = result.position_of(after)
+            start = (position if order == "pool" else result.rank_of(position)) + 1
         except KeyError as error:
             raise invalid(
                 "invalid_cursor", ("query", "after"), f"{after!r} is no sample of {selection_id}'s pool"
             ) from error
-    data = [sample_score(result, int(position)) for position in positions[start : start + limit]]
-    has_more = start + limit < len(positions)
+    page = range(start, min(start + limit, size))
+    positions = page if order == "pool" else result.rank_order[page.start : page.stop]
+    data = [sample_score(result, int(position)) for position in positions]
+    has_more = start + limit < size
     return Page(data=data, has_more=has_more, next_after=data[-1].id if has_more else None)
 
 
@@ -58,11 +60,11 @@ def sample_score(result: Result, position: int) -> SampleScore:
     picked_rank, training_position = int(columns["picked_rank"][position]), int(columns["training_position"][position])
     return SampleScore(
         id=result.sample_id(position),
-        reward_mean=float(result.reward_mean[position]),
-        reward_std=float(rewards.std()),
+        reward_mean=result.reward_mean(position),
+        reward_std=float(rewards.std(dtype=np.float64)),
         rewards=rewards.tolist(),
         hit=columns["hit"][position].astype(bool).tolist(),
-        pass_rate=float(result.pass_rate[position]),
+        pass_rate=result.pass_rate(position),
         learnability=float(columns["learnability"][position]),
         learnability_raw=float(columns["learnability_raw"][position]),
         representativeness=result.representativeness(position),

@@ -10,19 +10,23 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api_schemas import Dataset, Signals
+from api_schemas import Dataset, SelectionCreate, Signals
 from minirec.data.dataset import sample_ids
 from minirec.data.faults import DatasetError
 from minirec.data.signals import SignalFiles, StoredSignals, read_signals
 from minirec.store import Store
 from minirec.store.names import signals_blob
+from minirec.store.retention import discard_signals, drop_signals, keep_signals
 from service.apart import run_apart
-from service.content import content_lock, samples_path
+from service.content import content_lock, samples_path, until_kept
 from service.dependencies import DatasetId, StoreOf
 from service.idempotency import OnceOf
 from service.lookup import dataset_or_404
 from service.problems import ProblemError, problems
 from service.uploads import SIGNALS, Upload, check_form, copy_files, read_form, scratch
+
+CHECK_SECONDS = 900
+"""How long checking and storing an upload may take."""
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], responses=problems(401, 404, 422, 503))
 
@@ -57,6 +61,25 @@ def get_signals(store: StoreOf, dataset_id: DatasetId) -> Signals:
     return signals
 
 
+@router.delete("/{dataset_id}/signals", status_code=204, responses=problems(404, 409))
+def delete_signals(store: StoreOf, dataset_id: DatasetId) -> None:
+    """Delete the signals of a dataset; refused while a selection by them runs. Finished ones keep their results.
+
+    Deleting what is not there is fine.
+    """
+    dataset = dataset_or_404(store, dataset_id)
+    with content_lock(store, dataset.content_hash):
+        for job in store.jobs.active():
+            if job.kind == "selection" and job.fields.get("dataset_id") == dataset_id:
+                request = SelectionCreate.model_validate_json(job.fields["request"])
+                if request.signals is not None:
+                    detail = f"{job.id} still selects by them; cancel it or wait for its end"
+                    raise ProblemError(409, "signals_in_use", detail)
+        if (signals := store.signals.get(dataset_id)) is not None:
+            discard_signals(store, dataset_id, signals.content_hash)
+            store.signals.delete(dataset_id)
+
+
 def _answer(store: Store, once: OnceOf, dataset_id: str, upload: Upload) -> Response:
     with scratch() as folder:
         paths, fingerprint = copy_files(upload, folder)
@@ -66,7 +89,7 @@ def _answer(store: Store, once: OnceOf, dataset_id: str, upload: Upload) -> Resp
             signals = _keep(store, dataset, _check(store, dataset, upload, paths, folder / "checked"))
             return Response(signals.model_dump_json(), 201, media_type="application/json")
 
-        return once(fingerprint, answer)
+        return once(fingerprint, answer, seconds=CHECK_SECONDS)
 
 
 def _check(store: Store, dataset: Dataset, upload: Upload, paths: dict[str, Path], out: Path) -> StoredSignals:
@@ -102,6 +125,10 @@ def _keep(store: Store, dataset: Dataset, found: StoredSignals) -> Signals:
     )
     with content_lock(store, dataset.content_hash):
         dataset_or_404(store, dataset.id)  # It may have been deleted since.
+        before = store.signals.get(dataset.id)
+        until_kept(lambda: keep_signals(store, dataset.id, content))
         store.blobs.put_file(signals_blob(content), found.path)
         store.signals.put(signals)
+        if before is not None and before.content_hash != content:
+            drop_signals(store, dataset.id, before.content_hash)  # Selections by them keep them for themselves.
     return signals

@@ -11,7 +11,7 @@ from minirec.policy.catalogue import embed_items
 from minirec.specs import CatalogueSpec
 from minirec.store import Store
 from minirec.store.blobs import BlobStore
-from minirec.store.errors import BlobMissingError, NotFoundError
+from minirec.store.errors import LostError, NotFoundError
 from minirec.store.machine import Outcome
 from worker.datasets import open_dataset
 from worker.groups import spec_of_group
@@ -43,10 +43,10 @@ def find_catalogue(store: Store, name: str) -> npt.NDArray[np.float32] | None:
     """Return the same where it was embedded for somebody and is still there."""
     try:
         return load_catalogue(store, name)
-    except (NotFoundError, BlobMissingError):
+    except (NotFoundError, LostError):
         return None
 
 
 @lru_cache(maxsize=2)
 def _load(blobs: BlobStore, names: tuple[str, ...]) -> npt.NDArray[np.float32]:
-    return np.concatenate([blobs.get_arrays(name)["embeddings"] for name in names])
+    return np.concatenate([arrays["embeddings"] for arrays in blobs.get_all_arrays(names)])

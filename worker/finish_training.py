@@ -7,7 +7,15 @@ from typing import Any
 
 from api_schemas import TrainingResult
 from minirec.specs import FinishTraining
-from minirec.specs.outputs import EVALUATION, SUMMARY, evaluation_blob, job_file, training_file
+from minirec.specs.outputs import (
+    ADAPTER_FILES,
+    EVALUATION,
+    METRICS,
+    SUMMARY,
+    evaluation_blob,
+    job_file,
+    training_file,
+)
 from minirec.store.blobs import BlobStore
 from minirec.store.machine import Outcome
 from worker.work import Work
@@ -18,6 +26,8 @@ def run(work: Work, spec: FinishTraining) -> Outcome:
     blobs = work.store.blobs
     summary = _read(blobs, training_file(spec.training, SUMMARY))
     names = {"before": spec.before, "after": spec.after}
+    for file in (*ADAPTER_FILES, METRICS):
+        blobs.local_path(training_file(spec.training, file))  # Raises LostError: clients may download it.
     test = {when: _read(blobs, evaluation_blob(name)) for when, name in names.items() if name is not None}
     result = summarise(summary, test)
     evaluation = {"best_update": result.best_update, "valid": summary["evaluations"], "test": test}

@@ -19,6 +19,8 @@ from worker.pools import Rows
 
 Array = npt.NDArray[Any]
 
+MEASURED = ("reward", "hit", "ndcg", "signal", "target_probability")
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -43,12 +45,14 @@ class Measured:
 def load_scored(store: Store, request: SelectionCreate, scoring: str, rows: Rows) -> Measured:
     """Return what the scoring stage measured of the pool's rows. Raises StoreError when parts of it are gone."""
     units, spec = spec_of_group(store, ScoreSpec, scoring)
-    scores = store.columns.read(spec.columns)
+    # Results show them from there: what is lost of them is noticed now.
+    store.columns.read(spec.columns, shards=units)
     name = vector_name(request)
-    shards = (store.blobs.get_arrays(spec.shard_blob(shard)) for shard in range(units))
-    of_shards = [(arrays[name], arrays["embedding"]) for arrays in shards]
-    vectors, embeddings = (np.concatenate(parts) for parts in zip(*of_shards, strict=True))
-    signal = scores["signal"]
+    wanted = {name, "embedding", *MEASURED}
+    shards = store.blobs.get_all_arrays(spec.shard_blob(shard) for shard in range(units))
+    parts = [{key: values for key, values in arrays.items() if key in wanted} for arrays in shards]
+    scores = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    vectors, embeddings, signal = scores[name], scores["embedding"], scores["signal"]
     if name == "teacher":
         signal = np.where(vectors.any(axis=1), SIGNALS.index("teacher"), SIGNALS.index("none")).astype(signal.dtype)
     return Measured(

@@ -10,6 +10,7 @@ from minirec.data.dataset import PromptDataset
 from minirec.specs import PinnedModel, PrepareSelection, SelectSpec, rows_fingerprint
 from minirec.specs.selection import PoolOfRows
 from minirec.store.machine import Outcome
+from minirec.store.names import signals_blob
 from worker.checks import check_rewards, subset_size
 from worker.computing import Computing, computing_for
 from worker.datasets import open_samples
@@ -68,6 +69,7 @@ def _by_signals(work: Work, selection_id: str, request: SelectionCreate, record:
     return Outcome(
         job={"provenance": json.dumps(provenance(signals.dataset_content_hash) | {"signals": signals.content_hash})},
         stages=[select.stage("selecting")],
+        outputs=[signals_blob(signals.content_hash)],  # Kept as long as the job, whatever is uploaded next.
         warnings=[f"{missing} of the pool's {len(rows)} samples have no uploaded rewards and were left out"]
         if missing
         else [],

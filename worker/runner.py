@@ -21,7 +21,9 @@ from minirec.settings import Settings, settings
 from minirec.specs import (
     CatalogueSpec,
     EvaluateSpec,
+    FinishEvaluation,
     FinishTraining,
+    PrepareEvaluation,
     PrepareSelection,
     PrepareTraining,
     ProxySpec,
@@ -32,8 +34,9 @@ from minirec.specs import (
     UnitSpec,
 )
 from minirec.store import Store, connect
-from minirec.store.errors import StoreError
+from minirec.store.errors import LostError, StoreError
 from minirec.store.machine import Claim, Outcome
+from minirec.store.recovery import reopen_lost
 from worker.work import Interrupted, UnitError, Work
 
 log = structlog.get_logger(__name__)
@@ -50,6 +53,8 @@ HANDLERS: dict[str, tuple[str, type[UnitSpec]]] = {
         ("worker.train", TrainSpec),
         ("worker.evaluate", EvaluateSpec),
         ("worker.finish_training", FinishTraining),
+        ("worker.evaluation_plan", PrepareEvaluation),
+        ("worker.finish_evaluation", FinishEvaluation),
     )
 }
 """Module and spec of each handler; its `run(work, spec)` does a unit. Imported when first needed: they bring torch."""
@@ -80,8 +85,8 @@ class Runner:
         return Runner(connect(settings()), settings(), stopping)
 
     def run(self, group: str, unit: int) -> str:
-        """Claim and do a unit; return `committed`, `skipped`, `failed`, or why it was left: `stale`, `abandoned`,
-        `stopping`."""
+        """Claim and do a unit; return `committed`, `skipped`, `failed`, `reopened` (what it needs was lost, and is made
+        again), or why it was left: `stale`, `abandoned`, `stopping`."""
         claim = self._store.machine.claim(group, unit, worker=self._name, lease=self._settings.lease_seconds)
         if claim is None:
             return "skipped"
@@ -100,16 +105,25 @@ class Runner:
                 self._store.machine.release(claim)
             log.info("unit_left", reason=interruption.reason)
             return interruption.reason
+        except LostError as error:
+            if (answer := reopen_lost(self._store, claim, error)) in ("ok", "stale"):
+                log.warning("outputs_lost", lost=error.lost, answer=answer)
+                return "reopened" if answer == "ok" else "stale"
+            return self._fail(claim, work, error, final=answer == "again")
         except Exception as error:
-            detail, retryable = describe(error)
-            if work.sample_ids:
-                detail["sample_ids"] = work.sample_ids
-            log.exception("unit_failed", code=detail["code"], retryable=retryable)
-            self._store.machine.fail(claim, detail, retryable=retryable, max_attempts=self._settings.max_attempts)
-            return "failed"
+            return self._fail(claim, work, error)
         committed = self._store.machine.commit(claim, progress=work.done, outcome=outcome)
         log.info("unit_committed" if committed else "unit_stale", done=work.done)
         return "committed" if committed else "stale"
+
+    def _fail(self, claim: Claim, work: Work, error: Exception, *, final: bool = False) -> str:
+        detail, retryable = describe(error)
+        retryable = retryable and not final
+        if work.sample_ids:
+            detail["sample_ids"] = work.sample_ids
+        log.error("unit_failed", code=detail["code"], retryable=retryable, exc_info=error)
+        self._store.machine.fail(claim, detail, retryable=retryable, max_attempts=self._settings.max_attempts)
+        return "failed"
 
 
 def _handle(work: Work) -> Outcome:

@@ -14,8 +14,9 @@ from api_schemas.selections import GATE_VERDICTS, SIGNALS
 from minirec.selection import EmptySelectionError, RowError, Selection, baseline, select, tie_order
 from minirec.selection.gate import HIT_REWARD
 from minirec.specs import SelectSpec, outputs
-from minirec.store.columns import Columns
+from minirec.store.columns import Columns, as_shown
 from minirec.store.machine import Outcome
+from minirec.store.results import MEASURED
 from worker.checks import subset_size
 from worker.datasets import open_samples
 from worker.measured import Measured, load_scored, load_uploaded, vector_name
@@ -67,11 +68,14 @@ def run(work: Work, spec: SelectSpec) -> Outcome:
         update={"warnings": warnings, "left_out": left_out}
     )
     work.done = 1
+    # Rewards and hits are stored once, with the scores, however many selections are made from them.
+    shared = {} if spec.scoring is None else {MEASURED: outputs.scores_columns(spec.scoring)}
     return Outcome(
-        job={"result": result.model_dump_json()},
+        job={"result": result.model_dump_json()} | shared,
         warnings=result.warnings,
         writes=store.columns.shards_of(
-            outputs.result_columns(spec.job_id), result_columns(measured, chosen, baselines.picks)
+            outputs.result_columns(spec.job_id),
+            result_columns(measured, chosen, baselines.picks, with_measured=not shared),
         ),
     )
 
@@ -141,18 +145,18 @@ def choose_baselines(
     return found
 
 
-def result_columns(measured: Measured, chosen: Selection, baselines: dict[str, IndexArray]) -> Columns:
-    """Return one row per pool sample: what was measured, how it was judged, and its place, if any."""
+def result_columns(
+    measured: Measured, chosen: Selection, baselines: dict[str, IndexArray], *, with_measured: bool = True
+) -> Columns:
+    """Return one row per pool sample: what was measured, unless it is stored already, how it was judged, its place."""
     size = len(measured.rows)
     group = np.full(size, -1, dtype=np.int32)
     group[chosen.order] = np.repeat(np.arange(len(chosen.groups), dtype=np.int32), chosen.groups)
     columns = {
         "row": measured.rows,
-        "rewards": measured.rewards,
-        "hit": hits_of(measured).astype(np.uint8),
-        "learnability": chosen.learnability,
-        "learnability_raw": chosen.learnability_raw,
-        "score": chosen.scores,
+        "learnability": as_shown(chosen.learnability),
+        "learnability_raw": as_shown(chosen.learnability_raw),
+        "score": as_shown(chosen.scores),
         "gate": chosen.gate,
         "signal": measured.signal,
         "picked_rank": _places(chosen.indices, size),
@@ -161,7 +165,9 @@ def result_columns(measured: Measured, chosen: Selection, baselines: dict[str, I
     }
     columns |= {f"arm:{name}": _places(indices, size) for name, indices in baselines.items()}
     if chosen.representativeness is not None:
-        columns["representativeness"] = chosen.representativeness
+        columns["representativeness"] = as_shown(chosen.representativeness)
+    if with_measured:
+        columns |= {"rewards": as_shown(measured.rewards), "hit": hits_of(measured).astype(np.uint8)}
     return columns
 
 

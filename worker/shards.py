@@ -9,11 +9,10 @@ import numpy as np
 
 from minirec.specs import ScoreSpec
 from minirec.store.blobs import Arrays
-from minirec.store.columns import pack, shard_field
+from minirec.store.columns import as_shown, pack, shard_field
 from minirec.store.machine import Outcome
 from worker.work import Work
 
-VECTORS = ("gradient", "hvp", "teacher", "embedding")
 Measure = Callable[[list[int]], Arrays]
 """What is measured of the samples in some rows of the dataset."""
 
@@ -43,8 +42,14 @@ def score_shard(
         blobs.put_arrays(blob, shard)
         for index in range(-(-len(rows) // spec.micro_batch)):
             blobs.delete(spec.part_blob(unit, index))
-    scores = {name: values for name, values in shard.items() if name not in VECTORS}
-    return Outcome(writes=[(work.store.columns.key(spec.columns), shard_field(unit), pack(scores))])
+    columns = pack(shown_columns(shard))
+    return Outcome(writes=[(work.store.columns.key(spec.columns), shard_field(unit), columns)])
+
+
+def shown_columns(shard: Arrays) -> Arrays:
+    """Return what results show of a shard; all that was measured is in its blob."""
+    hits = shard["hit"] if "hit" in shard else shard["ndcg"] > 0
+    return {"rewards": as_shown(shard["reward"]), "hit": hits.astype(np.uint8)}
 
 
 def _score(work: Work, spec: ScoreSpec, rows: list[int], measure: Callable[[], Measure]) -> Arrays:

@@ -98,6 +98,7 @@ def run(work: Work, spec: PrepareTraining) -> Outcome:
         stages=[*stages, finish.stage("finishing")],
         warnings=warnings_for(request, samples),
         writes=writes,
+        outputs=sorted({key for key, _, _ in writes}),
     )
 
 

@@ -12,11 +12,12 @@ from typer.core import TyperGroup
 
 from api_schemas.messages import plain
 from minirec import __version__
-from minirec.cli import datasets, jobs, selections, training
+from minirec.cli import datasets, evaluations, jobs, selections, training
 from minirec.cli.connection import Connection
 from minirec.cli.demo import demo
 from minirec.cli.exports import export
 from minirec.cli.faults import report, report_threads
+from minirec.cli.gc import gc
 from minirec.cli.imports import import_source
 from minirec.cli.rewards import rewards
 from minirec.cli.up import up
@@ -90,6 +91,7 @@ def main(
         minirec select --samples s.jsonl --items i.jsonl --model MODEL --size 10%
         minirec subset sel_... -o subset.jsonl
         minirec train sel_... -o adapter
+        minirec evaluate ds_... --model MODEL --adapter adapter
 
     Every command explains itself with --help.
     """
@@ -109,8 +111,11 @@ app.command()(selections.subset)
 app.command()(export)
 app.command()(training.train)
 app.command()(training.download)
+app.command()(evaluations.evaluate)
 app.command()(jobs.cancel)
 app.command()(jobs.retry)
+app.command()(jobs.delete)
+app.command()(gc)
 
 if __name__ == "__main__":
     app(prog_name="minirec")

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from api_schemas import JOB_KINDS, kind_of
+
 SECTIONS = ("pool", "rollouts", "weights", "curriculum", "proxy", "model")
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line, for scripts.")]
@@ -26,7 +28,25 @@ Metadata = Annotated[
     list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="Kept with it; may be repeated.")
 ]
 Follow = Annotated[bool, typer.Option(help="Show the progress until it is over.")]
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of a selection, sel_..., or of a training job, trn_...")]
+
+
+def known_job(job_id: str) -> str:
+    """Return the id of a job. Raises `typer.BadParameter` for any other."""
+    try:
+        kind_of(job_id)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return job_id
+
+
+JOBS = ", ".join(f"{kind.prefix}_... ({kind.title})" for kind in JOB_KINDS)
+JobId = Annotated[str, typer.Argument(metavar="JOB", help=f"Id of a job: {JOBS}.", callback=known_job)]
+JobIds = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="JOB...", help=f"Ids of jobs: {JOBS}.", callback=lambda ids: [known_job(job_id) for job_id in ids]
+    ),
+]
 SelectionId = Annotated[str, typer.Argument(metavar="SELECTION", help="Id of the selection, sel_...")]
 
 

@@ -10,7 +10,7 @@ MiniRecError
       BadRequestError (400)  AuthenticationError (401)  PermissionDeniedError (403)  NotFoundError (404)
       ConflictError (409)  PayloadTooLargeError (413)  UnprocessableError (422)  RateLimitError (429)
       InternalServerError (5xx)
-  JobStateError                   the job itself; carries `job`, a selection or a training job
+  JobStateError                   the job itself; carries `job`, of whatever kind
     JobFailedError  JobCancelledError
     WaitTimeoutError              the job still runs; only the waiting ended
 """
@@ -22,9 +22,7 @@ from collections.abc import Sequence
 import httpx2
 from pydantic import ValidationError
 
-from api_schemas import FieldError, Problem, RowError, Selection, TrainingJob
-
-Job = Selection | TrainingJob
+from api_schemas import FieldError, Job, Problem, RowError
 
 SHOWN_ERRORS = 10
 """How many of a problem's faults its text lists; all of them are in `.errors`."""
@@ -90,7 +88,7 @@ class PermissionDeniedError(APIStatusError):
 
 
 class NotFoundError(APIStatusError):
-    """404: no such dataset, selection or route."""
+    """404: no such dataset, job or route."""
 
 
 class ConflictError(APIStatusError):

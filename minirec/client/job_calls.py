@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from api_schemas import TERMINAL, Event, Status
+from api_schemas import TERMINAL, Event, Job, Status
 from minirec.client.core import PAGE, Call
-from minirec.client.errors import Job, JobCancelledError, JobFailedError, WaitTimeoutError
+from minirec.client.errors import JobCancelledError, JobFailedError, WaitTimeoutError
 
-PROGRESS = {"status", "stage", "counts", "updates_done", "updates_total"}
 LONG_POLL = 30.0
 """Seconds that the service may hold a request of `wait` until something changes."""
 SILENCE = 60.0
@@ -35,6 +34,10 @@ def act(path: str, job_id: str, verb: Literal["cancel", "retry"]) -> Call:
     return Call("POST", f"{path}/{job_id}/{verb}")
 
 
+def delete(path: str, job_id: str) -> Call:
+    return Call("DELETE", f"{path}/{job_id}")
+
+
 def stream_events(path: str, job_id: str, after: str | None) -> Call:
     headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
     if after is not None:
@@ -54,11 +57,6 @@ def finished(job: Job) -> bool:
     if job.status == "cancelled":
         raise JobCancelledError(job)
     return job.status == "succeeded"
-
-
-def changed(before: Job, now: Job) -> bool:
-    """Whether something is worth showing: status, stage or how far the stage has come."""
-    return before.model_dump(include=PROGRESS) != now.model_dump(include=PROGRESS)
 
 
 class Deadline:

@@ -1,6 +1,7 @@
 """Units of work as values: what each handler reads, how its results are named, and where they are kept."""
 
 from minirec.specs.base import DeviceType, DType, JobSpec, PinnedModel, SpecRefused, UnitSpec
+from minirec.specs.evaluation import FinishEvaluation, PrepareEvaluation
 from minirec.specs.naming import fingerprint, identity, rows_fingerprint
 from minirec.specs.selection import CatalogueSpec, PrepareSelection, ProxySpec, ScoreSpec, SelectSpec
 from minirec.specs.training import EvaluateSpec, FinishTraining, PrepareTraining, TrainSpec
@@ -10,9 +11,11 @@ __all__ = [
     "DType",
     "DeviceType",
     "EvaluateSpec",
+    "FinishEvaluation",
     "FinishTraining",
     "JobSpec",
     "PinnedModel",
+    "PrepareEvaluation",
     "PrepareSelection",
     "PrepareTraining",
     "ProxySpec",

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from api_schemas.evaluations import Ranking
 from api_schemas.selections import RolloutSettings
-from api_schemas.training_jobs import Ranking
 from minirec.data.dataset import Dataset
 from minirec.policy.catalogue import embed_items
 from minirec.policy.policy import Policy

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from api_schemas import Signals
+from minirec.store import checksums
 from minirec.store.names import signals_blob
 from tests.worker.bench import Bench
 from tests.worker.test_training_jobs import body
@@ -30,9 +31,10 @@ def outputs(bench: Bench) -> set[str]:
 
 
 def unnamed(bench: Bench) -> list[str]:
-    """Blobs and columns that no stage names."""
+    """Blobs and columns that no stage names. A checksum goes with its blob."""
     root = Path(urlparse(bench.settings.blob_url).path)
     blobs = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+    blobs = [name.removesuffix(checksums.SUFFIX) for name in blobs]
     prefix = bench.store.prefix.encode()
     columns = [key.removeprefix(prefix).decode() for key in bench.store.redis.scan_iter(prefix + b"columns:*")]
     named = outputs(bench)

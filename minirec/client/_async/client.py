@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, cast
 
 import httpx2
 
-from api_schemas import Version
+from api_schemas import JobKind, Version, kind_of
+from api_schemas.job_kinds import JobT
 from minirec.client._async.datasets import AsyncDatasets
+from minirec.client._async.evaluations import AsyncEvaluations
+from minirec.client._async.jobs import AsyncJobs
 from minirec.client._async.selections import AsyncSelections
 from minirec.client._async.training_jobs import AsyncTrainingJobs
 from minirec.client._async.transport import AsyncTransport
@@ -44,6 +47,7 @@ class AsyncMiniRec:
         self.datasets = AsyncDatasets(transport)
         self.selections = AsyncSelections(transport)
         self.training_jobs = AsyncTrainingJobs(transport)
+        self.evaluations = AsyncEvaluations(transport)
 
     @property
     def base_url(self) -> str:
@@ -56,6 +60,14 @@ class AsyncMiniRec:
         other = object.__new__(type(self))
         other._attach(replace(self._transport, config=changed))
         return other
+
+    def jobs(self, kind: JobKind[Any, JobT]) -> AsyncJobs[JobT]:
+        """Return the jobs of a kind: `client.jobs(SELECTION)` is `client.selections`."""
+        return cast("AsyncJobs[JobT]", getattr(self, f"{kind.name}s"))
+
+    def jobs_of(self, job_id: str) -> AsyncJobs[Any]:
+        """Return the jobs of the kind that an id names. Raises ValueError for an id of no kind."""
+        return self.jobs(kind_of(job_id))
 
     async def version(self) -> Version:
         """Return the version of the service."""

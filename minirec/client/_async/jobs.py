@@ -1,37 +1,37 @@
-"""What selections and training jobs have in common: they are looked up, listed, followed, cancelled and retried."""
+"""What jobs of all kinds have in common: they are looked up, listed, followed, cancelled, retried and deleted."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic
 
 import httpx2
 
-from api_schemas import TERMINAL, Event, Page, Selection, Status, TrainingJob
+from api_schemas import TERMINAL, Event, JobKind, Page, Status
+from api_schemas.job_kinds import JobT
 from minirec.client import job_calls as calls
 from minirec.client._async.transport import AsyncTransport
 from minirec.client.core import STREAM_RETRIES, Retries, parse_text
 from minirec.client.errors import APIResponseError
 
-J = TypeVar("J", Selection, TrainingJob)
 
+class AsyncJobs(Generic[JobT]):
+    """All jobs of one kind."""
 
-class AsyncJobs(Generic[J]):
-    """AsyncJobs of one kind."""
-
-    def __init__(self, transport: AsyncTransport, path: str, model: type[J], page: type[Page[J]]) -> None:
+    def __init__(self, transport: AsyncTransport, kind: JobKind[Any, JobT], page: type[Page[JobT]]) -> None:
         self._transport = transport
-        self._path = path
-        self._model: type[J] = model
-        self._page: type[Page[J]] = page
+        self._kind = kind
+        self._path = kind.path
+        self._model: type[JobT] = kind.resource
+        self._page: type[Page[JobT]] = page
 
-    async def retrieve(self, job_id: str) -> J:
+    async def retrieve(self, job_id: str) -> JobT:
         """Return one job as it is now."""
         return await self._transport.get(calls.retrieve(self._path, job_id), self._model)
 
     async def list(
         self, *, status: Status | None = None, dataset: str | None = None, after: str | None = None
-    ) -> AsyncIterator[J]:
+    ) -> AsyncIterator[JobT]:
         """Yield all jobs of this kind, newest first; pages are fetched as the iteration reaches them."""
         while True:
             page = await self._transport.get(calls.page(self._path, after, status, dataset), self._page)
@@ -41,21 +41,29 @@ class AsyncJobs(Generic[J]):
             if not page.has_more:
                 return
 
-    async def cancel(self, job_id: str) -> J:
+    async def cancel(self, job_id: str) -> JobT:
         """Ask a job to stop; what it has finished is kept. Raises `ConflictError` when it is already over."""
         return await self._transport.get(calls.act(self._path, job_id, "cancel"), self._model)
 
-    async def retry(self, job_id: str) -> J:
-        """Go on with a failed or cancelled job from what is finished. Raises `ConflictError` for any other."""
+    async def retry(self, job_id: str) -> JobT:
+        """Resume a failed or cancelled job from what is finished. Raises `ConflictError` for any other."""
         return await self._transport.get(calls.act(self._path, job_id, "retry"), self._model)
+
+    async def delete(self, job_id: str) -> None:
+        """Delete a job with its results; what other jobs share stays.
+
+        Raises `ConflictError` while it has not ended, or while a job that has not ended needs it, and `NotFoundError`
+        where there is no such job (any more).
+        """
+        await self._transport.delete(calls.delete(self._path, job_id))
 
     async def wait(
         self,
         job_id: str,
         *,
         timeout: float | None = None,
-        on_update: Callable[[J], None] | None = None,
-    ) -> J:
+        on_update: Callable[[JobT], None] | None = None,
+    ) -> JobT:
         """Return the finished job; `on_update` gets it first and whenever status, stage or progress change.
 
         Survives a service that is away for up to a minute. Raises `JobFailedError`, `JobCancelledError`, or after
@@ -68,7 +76,7 @@ class AsyncJobs(Generic[J]):
         while not calls.finished(job):
             left = deadline.left(job, self._transport.clock())
             newer = await self._transport.get(calls.poll(self._path, job_id, left), self._model, retries=STREAM_RETRIES)
-            if calls.changed(job, newer):
+            if self._kind.progress_of(job) != self._kind.progress_of(newer):
                 if on_update is not None:
                     on_update(newer)
             else:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import PrivateAttr
 
-from api_schemas import ArmIds, Baseline, Page, SampleScore, Selection, SubsetIds, SubsetRow
+from api_schemas import SELECTION, ArmIds, Baseline, Page, SampleScore, Selection, SubsetIds, SubsetRow
 from api_schemas.selections import StratifyBy
 from minirec.client import exports
 from minirec.client import selection_calls as calls
@@ -36,7 +36,7 @@ class AsyncSelections(AsyncJobs[Selection]):
     """Start selections, follow them, read their scores and subsets."""
 
     def __init__(self, transport: AsyncTransport) -> None:
-        super().__init__(transport, "/v1/selections", Selection, Page[Selection])
+        super().__init__(transport, SELECTION, Page[Selection])
 
     async def create(
         self,

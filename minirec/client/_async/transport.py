@@ -12,6 +12,7 @@ import anyio
 import httpx2
 
 from minirec.client.core import Call, Config, M, Retries, parse
+from minirec.client.errors import NotFoundError
 from minirec.client.threads import in_thread
 
 CHUNK_BYTES = 256 * 1024
@@ -31,6 +32,15 @@ class AsyncTransport:
         """Return the answer to a call as `model`; `retries` replaces the client's own limit."""
         response = await self._send(call, self.config.retries(call, retries))
         return parse(response, model)
+
+    async def delete(self, call: Call) -> None:
+        """Send a deletion. What is gone after an attempt without an answer was deleted by that attempt."""
+        retries = self.config.retries(call)
+        try:
+            await self._send(call, retries)
+        except NotFoundError:
+            if not retries.failures:
+                raise
 
     @asynccontextmanager
     async def stream(self, call: Call, retries: Retries | None = None) -> AsyncIterator[httpx2.Response]:

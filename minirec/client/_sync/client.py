@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, cast
 
 import httpx2
 
-from api_schemas import Version
+from api_schemas import JobKind, Version, kind_of
+from api_schemas.job_kinds import JobT
 from minirec.client._sync.datasets import Datasets
+from minirec.client._sync.evaluations import Evaluations
+from minirec.client._sync.jobs import Jobs
 from minirec.client._sync.selections import Selections
 from minirec.client._sync.training_jobs import TrainingJobs
 from minirec.client._sync.transport import Transport
@@ -45,6 +48,7 @@ class MiniRec:
         self.datasets = Datasets(transport)
         self.selections = Selections(transport)
         self.training_jobs = TrainingJobs(transport)
+        self.evaluations = Evaluations(transport)
 
     @property
     def base_url(self) -> str:
@@ -57,6 +61,14 @@ class MiniRec:
         other = object.__new__(type(self))
         other._attach(replace(self._transport, config=changed))
         return other
+
+    def jobs(self, kind: JobKind[Any, JobT]) -> Jobs[JobT]:
+        """Return the jobs of a kind: `client.jobs(SELECTION)` is `client.selections`."""
+        return cast("Jobs[JobT]", getattr(self, f"{kind.name}s"))
+
+    def jobs_of(self, job_id: str) -> Jobs[Any]:
+        """Return the jobs of the kind that an id names. Raises ValueError for an id of no kind."""
+        return self.jobs(kind_of(job_id))
 
     def version(self) -> Version:
         """Return the version of the service."""

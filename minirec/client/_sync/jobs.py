@@ -1,38 +1,38 @@
 # Generated from ../_async by scripts/unasync.py. Do not edit.
-"""What selections and training jobs have in common: they are looked up, listed, followed, cancelled and retried."""
+"""What jobs of all kinds have in common: they are looked up, listed, followed, cancelled, retried and deleted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic
 
 import httpx2
 
-from api_schemas import TERMINAL, Event, Page, Selection, Status, TrainingJob
+from api_schemas import TERMINAL, Event, JobKind, Page, Status
+from api_schemas.job_kinds import JobT
 from minirec.client import job_calls as calls
 from minirec.client._sync.transport import Transport
 from minirec.client.core import STREAM_RETRIES, Retries, parse_text
 from minirec.client.errors import APIResponseError
 
-J = TypeVar("J", Selection, TrainingJob)
 
+class Jobs(Generic[JobT]):
+    """All jobs of one kind."""
 
-class Jobs(Generic[J]):
-    """Jobs of one kind."""
-
-    def __init__(self, transport: Transport, path: str, model: type[J], page: type[Page[J]]) -> None:
+    def __init__(self, transport: Transport, kind: JobKind[Any, JobT], page: type[Page[JobT]]) -> None:
         self._transport = transport
-        self._path = path
-        self._model: type[J] = model
-        self._page: type[Page[J]] = page
+        self._kind = kind
+        self._path = kind.path
+        self._model: type[JobT] = kind.resource
+        self._page: type[Page[JobT]] = page
 
-    def retrieve(self, job_id: str) -> J:
+    def retrieve(self, job_id: str) -> JobT:
         """Return one job as it is now."""
         return self._transport.get(calls.retrieve(self._path, job_id), self._model)
 
     def list(
         self, *, status: Status | None = None, dataset: str | None = None, after: str | None = None
-    ) -> Iterator[J]:
+    ) -> Iterator[JobT]:
         """Yield all jobs of this kind, newest first; pages are fetched as the iteration reaches them."""
         while True:
             page = self._transport.get(calls.page(self._path, after, status, dataset), self._page)
@@ -41,21 +41,29 @@ class Jobs(Generic[J]):
             if not page.has_more:
                 return
 
-    def cancel(self, job_id: str) -> J:
+    def cancel(self, job_id: str) -> JobT:
         """Ask a job to stop; what it has finished is kept. Raises `ConflictError` when it is already over."""
         return self._transport.get(calls.act(self._path, job_id, "cancel"), self._model)
 
-    def retry(self, job_id: str) -> J:
-        """Go on with a failed or cancelled job from what is finished. Raises `ConflictError` for any other."""
+    def retry(self, job_id: str) -> JobT:
+        """Resume a failed or cancelled job from what is finished. Raises `ConflictError` for any other."""
         return self._transport.get(calls.act(self._path, job_id, "retry"), self._model)
+
+    def delete(self, job_id: str) -> None:
+        """Delete a job with its results; what other jobs share stays.
+
+        Raises `ConflictError` while it has not ended, or while a job that has not ended needs it, and `NotFoundError`
+        where there is no such job (any more).
+        """
+        self._transport.delete(calls.delete(self._path, job_id))
 
     def wait(
         self,
         job_id: str,
         *,
         timeout: float | None = None,
-        on_update: Callable[[J], None] | None = None,
-    ) -> J:
+        on_update: Callable[[JobT], None] | None = None,
+    ) -> JobT:
         """Return the finished job; `on_update` gets it first and whenever status, stage or progress change.
 
         Survives a service that is away for up to a minute. Raises `JobFailedError`, `JobCancelledError`, or after
@@ -68,7 +76,7 @@ class Jobs(Generic[J]):
         while not calls.finished(job):
             left = deadline.left(job, self._transport.clock())
             newer = self._transport.get(calls.poll(self._path, job_id, left), self._model, retries=STREAM_RETRIES)
-            if calls.changed(job, newer):
+            if self._kind.progress_of(job) != self._kind.progress_of(newer):
                 if on_update is not None:
                     on_update(newer)
             else:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import PrivateAttr
 
-from api_schemas import ArmIds, Baseline, Page, SampleScore, Selection, SubsetIds, SubsetRow
+from api_schemas import SELECTION, ArmIds, Baseline, Page, SampleScore, Selection, SubsetIds, SubsetRow
 from api_schemas.selections import StratifyBy
 from minirec.client import exports
 from minirec.client import selection_calls as calls
@@ -34,7 +34,7 @@ class Selections(Jobs[Selection]):
     """Start selections, follow them, read their scores and subsets."""
 
     def __init__(self, transport: Transport) -> None:
-        super().__init__(transport, "/v1/selections", Selection, Page[Selection])
+        super().__init__(transport, SELECTION, Page[Selection])
 
     def create(
         self,

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import PrivateAttr
 
-from api_schemas import Artifact, Evaluation, Page, TrainingArgs, TrainingJob
+from api_schemas import TRAINING_JOB, Artifact, EvaluationSettings, Page, TrainingArgs, TrainingJob
 from api_schemas.training_jobs import Trainer
 from minirec.client import exports
 from minirec.client._sync.files import replacing
@@ -36,7 +36,7 @@ class TrainingJobs(Jobs[TrainingJob]):
     """Start training jobs, follow them, download what they leave."""
 
     def __init__(self, transport: Transport) -> None:
-        super().__init__(transport, "/v1/training_jobs", TrainingJob, Page[TrainingJob])
+        super().__init__(transport, TRAINING_JOB, Page[TrainingJob])
 
     def create(
         self,
@@ -47,7 +47,7 @@ class TrainingJobs(Jobs[TrainingJob]):
         model: Model | None = None,
         trainer: Trainer | None = None,
         args: TrainingArgs | Mapping[str, Any] | None = None,
-        evaluation: Evaluation | Mapping[str, Any] | None = None,
+        evaluation: EvaluationSettings | Mapping[str, Any] | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> StartedTrainingJob:
         """Start training on a finished selection's subset, or on samples of a dataset by `ids`, in that order.

@@ -12,6 +12,7 @@ from typing import IO
 import httpx2
 
 from minirec.client.core import Call, Config, M, Retries, parse
+from minirec.client.errors import NotFoundError
 
 CHUNK_BYTES = 256 * 1024
 """Bytes of a download that are written at once."""
@@ -30,6 +31,15 @@ class Transport:
         """Return the answer to a call as `model`; `retries` replaces the client's own limit."""
         response = self._send(call, self.config.retries(call, retries))
         return parse(response, model)
+
+    def delete(self, call: Call) -> None:
+        """Send a deletion. What is gone after an attempt without an answer was deleted by that attempt."""
+        retries = self.config.retries(call)
+        try:
+            self._send(call, retries)
+        except NotFoundError:
+            if not retries.failures:
+                raise
 
     @contextmanager
     def stream(self, call: Call, retries: Retries | None = None) -> Iterator[httpx2.Response]:

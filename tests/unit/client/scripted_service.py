@@ -97,6 +97,17 @@ def training_job_json(status: str = "queued", **changes: Any) -> dict[str, Any]:
     return body | changes
 
 
+def evaluation_json(status: str = "queued", **changes: Any) -> dict[str, Any]:
+    body = {
+        "id": "evl_1",
+        "status": status,
+        "dataset_id": "ds_1",
+        "request": {"dataset_id": "ds_1", "model": {"source": "hub", "id": "org/model"}},
+        "created_at": 1.0,
+    }
+    return body | changes
+
+
 def problem(status: int, code: str = "some_code", **changes: Any) -> httpx2.Response:
     body = {"title": "T", "status": status, "detail": "what was wrong", "code": code, "request_id": "req_7"} | changes
     return httpx2.Response(status, json=body, headers={"content-type": "application/problem+json"})

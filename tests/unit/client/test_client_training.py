@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from api_schemas import Evaluation, TrainingArgs
+from api_schemas import EvaluationSettings, TrainingArgs
 from minirec.client import AsyncMiniRec, JobFailedError, MiniRecError
 from tests.unit.client.scripted_service import Script, training_job_json
 
@@ -35,7 +35,7 @@ def test_create_sends_what_was_given_and_nothing_else() -> None:
     service.client().training_jobs.create(
         selection="sel_1",
         args=TrainingArgs(updates=3),
-        evaluation=Evaluation(test_samples=0),
+        evaluation=EvaluationSettings(test_samples=0),
         metadata={"run": "7"},
     )
     assert service.requests[0].url.path == "/v1/training_jobs"

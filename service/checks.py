@@ -1,18 +1,29 @@
-"""What fits which kind of dataset: rewards of text belong to prompts, the recommendation head to interactions."""
+"""What requests are checked for: that they suit their kind of dataset, and name models that are allowed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 
 import numpy as np
 import numpy.typing as npt
 
-from api_schemas import Dataset, FieldError, SelectionCreate, Signals, TextReward
+from api_schemas import (
+    AdapterReference,
+    Dataset,
+    EvaluationSettings,
+    FieldError,
+    ModelReference,
+    SelectionCreate,
+    Signals,
+    TextReward,
+)
 from api_schemas.baselines import BASELINES, Measurement
 from api_schemas.selections import StratifyBy
-from api_schemas.training_jobs import Evaluation, Trainer
+from api_schemas.training_jobs import Trainer
 from minirec.data.dataset import SampleTable
 from minirec.rewards import known_rewards
+from minirec.settings import Settings
 from minirec.store import Store
 from service.content import open_content
 from service.problems import ProblemError, invalid
@@ -29,24 +40,29 @@ def check_selection(dataset: Dataset, body: SelectionCreate, signals: Signals | 
     if body.signals is not None:
         _check_uploaded(dataset, body, signals)
         return
-    if dataset.kind == "interactions" and body.rewards is not None:
+    check_rewards_suit(dataset, body.rewards)
+    if dataset.kind == "prompts" and body.weights.vector == "teacher":
+        detail = "teacher is the gradient towards a target item, which prompts do not have"
+        raise invalid("vector_unavailable", ("body", "weights", "vector"), detail)
+
+
+def check_rewards_suit(dataset: Dataset, rewards: Sequence[TextReward] | None) -> None:
+    """Raise ProblemError 422 unless prompts have rewards that are known here, and interactions have none."""
+    if dataset.kind == "interactions" and rewards is not None:
         raise invalid(
             "rewards_unexpected",
             ("body", "rewards"),
             f"are for prompts; {dataset.id} has interactions, whose reward is where the target ranks: leave them out",
         )
     if dataset.kind == "prompts":
-        if body.rewards is None:
+        if rewards is None:
             raise invalid(
                 "rewards_missing",
                 ("body", "rewards"),
                 f"is missing: {dataset.id} has prompts, and something must say what an answer earns. There are "
                 f"{', '.join(known_rewards())}",
             )
-        if body.weights.vector == "teacher":
-            detail = "teacher is the gradient towards a target item, which prompts do not have"
-            raise invalid("vector_unavailable", ("body", "weights", "vector"), detail)
-        check_rewards(body.rewards, ("body", "rewards"))
+        check_rewards(rewards, ("body", "rewards"))
 
 
 def _check_uploaded(dataset: Dataset, body: SelectionCreate, signals: Signals | None) -> None:
@@ -101,7 +117,7 @@ def check_strata(store: Store, dataset: Dataset, by: StratifyBy | None) -> None:
         raise invalid("strata_unavailable", loc, f"is {by}, and in {dataset.id} {found}")
 
 
-def check_training_rows(content: SampleTable, rows: npt.NDArray[np.int64], evaluation: Evaluation) -> None:
+def check_training_rows(content: SampleTable, rows: npt.NDArray[np.int64], evaluation: EvaluationSettings) -> None:
     """Raise ProblemError 422 where a job would train on samples of the splits that it evaluates on.
 
     `rows` are the dataset's row numbers of the samples to train on.
@@ -136,3 +152,16 @@ def check_rewards(rewards: Sequence[TextReward], loc: tuple[str, ...]) -> None:
         detail = f"there is no reward {rewards[unknown[0]].name!r} here; there are {', '.join(known)}"
         errors = [FieldError(loc=[*loc, index, "name"], msg="is not known") for index in unknown]
         raise ProblemError(422, "unknown_reward", detail, errors=errors)
+
+
+def check_models_allowed(references: Iterable[object], settings: Settings) -> None:
+    """Refuse hub ids that the operator did not allow; the worker checks again. Raises ProblemError 403."""
+    for reference in references:
+        if not isinstance(reference, ModelReference | AdapterReference) or reference.source != "hub":
+            continue
+        if not any(fnmatchcase(reference.id, pattern) for pattern in settings.allowed_models):
+            raise ProblemError(
+                403,
+                "model_not_allowed",
+                f"{reference.id} is not among the models allowed here: {', '.join(settings.allowed_models)}",
+            )
