@@ -17,7 +17,7 @@ def columns_of(table: Any) -> tuple[str, ...] | None:
     if isinstance(table, str | bytes):
         return None
     if isinstance(table, Mapping):
-        return tuple(map(str, table)) if table and all(_is_column(column) for column in table.values()) else None
+        return tuple(map(str, table)) if _has_columns(table) else None
     names = getattr(table, "column_names", None)  # pyarrow, datasets
     if names is None:
         names = getattr(table, "columns", None)  # pandas, polars
@@ -26,6 +26,13 @@ def columns_of(table: Any) -> tuple[str, ...] | None:
     if isinstance(table, list | tuple) and table and isinstance(table[0], Mapping):
         return tuple(dict.fromkeys(str(name) for row in table[:50] for name in row))
     return None
+
+
+def _has_columns(table: Mapping[Any, Any]) -> bool:
+    """Tell whether a dictionary holds columns, and not tables by their names, each of which may be a list of rows."""
+    columns = list(table.values())
+    rows = [isinstance(column, list | tuple) and bool(column) and isinstance(column[0], Mapping) for column in columns]
+    return bool(columns) and all(map(_is_column, columns)) and not all(rows)
 
 
 def _is_column(value: Any) -> bool:

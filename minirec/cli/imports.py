@@ -93,12 +93,15 @@ def import_source(
                 "split": split,
             },
         )
-        _tell(imported, kept=output is not None)
+        _tell(imported)
         if upload_it:
             with connection.client() as client:
                 dataset = upload(client, imported.files, name or _name(source[0]))
             print_json([dataset]) if as_json else results.print(dataset_table([dataset]))
-        elif as_json:
+        else:
+            files = " ".join(f"--{part} {path}" for part, path in imported.files.items())
+            note(escape(f"Next:\n  minirec datasets upload {files}"))
+        if as_json and not upload_it:
             results.print_json((folder / "import.json").read_text(encoding="utf-8"), indent=None)
 
 
@@ -121,8 +124,8 @@ def _convert(
         raise CommandError(f"this file needs {error.name} to be read: pip install 'minirec[up]'") from error
 
 
-def _tell(imported: Imported, *, kept: bool) -> None:
-    """Print what was recognised, what was left out and why, and what to do next."""
+def _tell(imported: Imported) -> None:
+    """Print what was recognised, and what was left out and why."""
     note(f"[bold]{imported.format}[/]: {escape(imported.recognised)}")
     if imported.read:
         note("Read: " + ", ".join(f"{count:,} {kind}" for kind, count in imported.read.items()))
@@ -134,9 +137,6 @@ def _tell(imported: Imported, *, kept: bool) -> None:
     splits = ", ".join(f"{split} {count:,}" for split, count in imported.splits.items() if split != "none")
     written = ", ".join(f"{count:,} {part}" for part, count in imported.written.items())
     note(f"Written: {written}" + (f" ({splits})" if splits else ""))
-    if kept:
-        files = " ".join(f"--{part} {path}" for part, path in imported.files.items())
-        note(escape(f"Next:\n  minirec datasets upload {files}"))
 
 
 def _name(source: str) -> str:

@@ -84,7 +84,8 @@ def _local(origin: str | os.PathLike[str], scratch: Path, tally: Tally) -> Path:
     else:
         path = Path(text).expanduser()
         if not path.exists():
-            raise SourceError(f"{text}: there is no such file or folder")
+            hub = f" (from the hub: hf download --repo-type dataset {text} --local-dir FOLDER, then that folder)"
+            raise SourceError(f"{text}: there is no such file or folder" + (hub if text.count("/") == 1 else ""))
     if path.is_dir() or not (zipfile.is_zipfile(path) or _is_tar(path)):
         return path
     folder = scratch.with_name(scratch.name + "-unpacked")

@@ -96,12 +96,12 @@ def read(source: Source, options: Options, tally: Tally) -> Contents:
         )
         tables = [_named(file) for file in files]
     others = _item_tables(source, options, tables)
-    titled = [table for table in tables if roles_of(table, options)["title"]]
+    titled = [table for table in tables if _title_of_rows(table, options)]
     items: Iterator[dict[str, Any]] | None = None
     if others:
         items = _items(others, options, tally)
     elif titled:
-        items = _items_of_rows(titled, options)
+        items = _items_of_rows(titled, options, tally)
     return Contents(items, interactions=_events(tables, options, tally))
 
 
@@ -172,15 +172,28 @@ def _items(tables: Sequence[AnyTable], options: Options, tally: Tally) -> Iterat
                 yield item_row(item, as_title(row.get(title or "")), fields, options, None, tally)
 
 
-def _items_of_rows(tables: Sequence[AnyTable | View], options: Options) -> Iterator[dict[str, Any]]:
-    seen: set[str] = set()
+def _title_of_rows(table: AnyTable | View, options: Options) -> str | None:
+    """Return the column with an item's title beside its user; a bare "name" there may be the user's."""
+    column = roles_of(table, options)["title"]
+    return column if column and ("title" in options.columns or column.lower() != "name") else None
+
+
+def _items_of_rows(tables: Sequence[AnyTable | View], options: Options, tally: Tally) -> Iterator[dict[str, Any]]:
+    """Yield items with the first title that rows have for each, and note where rows disagree."""
+    titles: dict[str, str] = {}
+    differing: set[str] = set()
     for table in tables:
-        roles = roles_of(table, options)
+        key, column = roles_of(table, options)["item"] or "", _title_of_rows(table, options) or ""
         for _, row in table.rows():
-            item, title = as_id(row.get(roles["item"] or "")), as_title(row.get(roles["title"] or ""))
-            if item is not None and title and item not in seen:
-                seen.add(item)
-                yield {"item_id": item, "title": title}
+            item, title = as_id(row.get(key)), as_title(row.get(column))
+            if item is not None and title and titles.setdefault(item, title) != title:
+                differing.add(item)
+    if differing:
+        tally.note(
+            f"{len(differing):,} of {len(titles):,} items have several titles, and the first is taken: is the column "
+            "the title of the item, and not of a review? --column title=NAME says another."
+        )
+    yield from ({"item_id": item, "title": title} for item, title in titles.items())
 
 
 def _headless(source: Source) -> list[File]:

@@ -151,3 +151,28 @@ def test_tables_in_memory_give_the_same(run: Run, held: Callable[[], Any]) -> No
         "item without a title": 1,
         "user with one interaction: there is no history before it": 1,
     }
+
+
+def test_titles_in_the_rows_that_differ_for_one_item_are_noted(run: Run) -> None:
+    rows = [{"user": "u", "item": item, "title": title} for item, title in (("a", "A"), ("b", "Great!"), ("b", "Bad"))]
+    found = run({"log": rows})
+    assert [item["title"] for item in found.items] == ["A", "Great!"]
+    assert any(note.startswith("1 of 2 items have several titles") for note in found.imported.notes)
+
+
+def test_a_name_beside_a_user_is_not_the_items_title(run: Run) -> None:
+    rows = [{"user": "u", "name": "Ann", "item": item} for item in "ab"]
+    assert {item["title"] for item in run({"log": rows}).items} == {"a", "b"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+def test_encodings_and_line_ends_of_other_systems(run: Run, put: Put, encoding: str) -> None:
+    text = "user_id,item_id,title\r\n1,10,Caf\u00e9\r\n\r\n1,11,Tee\r\n"
+    found = run(put({"log.csv": text.encode(encoding)}))
+    assert [item["title"] for item in found.items] == ["Café", "Tee"]
+
+
+def test_the_index_that_pandas_writes_is_no_obstacle(run: Run, put: Put) -> None:
+    csv = pd.DataFrame({"user_id": [1, 1], "item_id": [10, 11], "title": ["A, B", 'C "D"\nE']}).to_csv()
+    found = run(put({"log.csv": csv}))
+    assert [item["title"] for item in found.items] == ["A, B", 'C "D" E']
