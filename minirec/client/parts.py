@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx2
 
+from minirec.client.arrays import HasArray, is_array, write_npy
 from minirec.client.core import SPOOL_BYTES
 from minirec.frames import columns_of, rows_of
 
@@ -43,6 +44,11 @@ Rows = str | os.PathLike[str] | IO[bytes] | IO[str] | Table | Iterable[Mapping[s
 - a table: of pandas, polars, pyarrow, `datasets.Dataset`, or a dictionary of columns
 - an iterable of mappings, which may hold values of numpy
 """
+Array = str | os.PathLike[str] | IO[bytes] | HasArray
+"""A path or http(s) address of an npy or safetensors file, such a file, open, or an array of numpy or torch."""
+Ids = str | os.PathLike[str] | IO[bytes] | IO[str] | Iterable[str | int]
+"""A path or http(s) address of a text with one id per line, such a file, open, or the ids themselves."""
+Part = Rows | Array | Ids
 MAX_DOWNLOAD = 4 << 30
 """Bytes."""
 _TIMEOUT = httpx2.Timeout(60.0, connect=15.0)
@@ -51,7 +57,7 @@ _BLOCK = 1 << 20
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
-def open_part(rows: Rows, part: str, stack: ExitStack, timestamp_unit: str | None = None) -> FilePart:
+def open_part(rows: Part, part: str, stack: ExitStack, timestamp_unit: str | None = None) -> FilePart:
     """Open a file, or write rows into one; `stack` closes it.
 
     Args:
@@ -69,10 +75,18 @@ def open_part(rows: Rows, part: str, stack: ExitStack, timestamp_unit: str | Non
         return download(rows, _spool(stack))
     if isinstance(rows, str | os.PathLike):
         path = Path(rows)
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder; `minirec import {path} -o FOLDER` makes files for an upload")
         return FilePart(form_name(path), stack.enter_context(path.open("rb")))
     if hasattr(rows, "read"):
         return _open_file(rows, part, stack)
     spool = _spool(stack)
+    if is_array(rows):
+        write_npy(rows, spool, part)
+        return FilePart(f"{part}.npy", spool)
+    if part == "ids":
+        spool.writelines(f"{one}\n".encode() for one in cast(Iterable[Any], rows))
+        return FilePart("ids.txt", spool)
     table = not isinstance(rows, list | tuple) and columns_of(rows) is not None and not _yields_rows(rows)
     found: Iterable[Any] = rows_of(rows) if table else cast(Iterable[Any], rows)
     default = _encoder(part, _PER_SECOND.get(timestamp_unit or "s", 1))

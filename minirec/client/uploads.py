@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from minirec.client.core import Call
-from minirec.client.parts import Rows, open_part
+from minirec.client.parts import Part, Rows, open_part
 
 OnProgress = Callable[[int, int], None]
 """Called with the bytes sent so far and the bytes in all."""
@@ -50,14 +50,14 @@ def dataset_upload(
     return open_upload("/v1/datasets", given, data, on_progress)
 
 
-def signals_upload(dataset_id: str, parts: Mapping[str, Rows | None], on_progress: OnProgress | None) -> Upload:
+def signals_upload(dataset_id: str, parts: Mapping[str, Part | None], on_progress: OnProgress | None) -> Upload:
     """Open the files of signals. Raises OSError."""
     given = {part: rows for part, rows in parts.items() if rows is not None}
     return open_upload(f"/v1/datasets/{dataset_id}/signals", given, {}, on_progress)
 
 
 def open_upload(
-    path: str, parts: Mapping[str, Rows], data: Mapping[str, str | None], on_progress: OnProgress | None
+    path: str, parts: Mapping[str, Part], data: Mapping[str, str | None], on_progress: OnProgress | None
 ) -> Upload:
     """Open the files that a form is made of. Raises OSError."""
     with ExitStack() as opening:

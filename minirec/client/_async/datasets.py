@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Mapping
 
 from api_schemas import Dataset, DatasetDeleted, Page, Signals, TimestampUnit
 from minirec.client._async.transport import AsyncTransport
 from minirec.client.core import PAGE, Call
-from minirec.client.parts import Rows
+from minirec.client.parts import Array, Ids, Rows
 from minirec.client.threads import in_thread
 from minirec.client.uploads import OnProgress, dataset_upload, signals_upload
 from minirec.client.warnings import warn_of
@@ -61,20 +60,20 @@ class AsyncDatasets:
         dataset_id: str,
         *,
         rewards: Rows,
-        vectors: str | os.PathLike[str] | None = None,
-        embeddings: str | os.PathLike[str] | None = None,
-        ids: str | os.PathLike[str] | None = None,
+        vectors: Array | None = None,
+        embeddings: Array | None = None,
+        ids: Ids | None = None,
         on_progress: OnProgress | None = None,
     ) -> Signals:
         """Upload rewards that were measured elsewhere: a selection with `signals="uploaded"` then needs no model.
 
         Args:
             dataset_id: Id of the dataset.
-            rewards: A path (JSONL, JSONL.gz, Parquet) or an iterable of rows `{"sample_id", "reward": [...]}`, with
-                `hit` or `ndcg` per rollout if known.
-            vectors: npy or safetensors file with a row per line of `ids`, or else per row of `rewards`.
-            embeddings: Another such file.
-            ids: Text file with a sample's id per line.
+            rewards: A path (JSONL, JSONL.gz, Parquet), a table, or rows `{"sample_id", "reward": [...]}`,
+                with `hit` or `ndcg` per rollout if known.
+            vectors: npy or safetensors file, or an array, with a row per id of `ids`, or else per row of `rewards`.
+            embeddings: Another such.
+            ids: The samples' ids, or a text file with one per line.
             on_progress: Called with the bytes sent so far and the bytes in all.
 
         Raises:

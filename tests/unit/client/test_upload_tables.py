@@ -20,6 +20,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import torch
 
 from minirec.client import parts
 from tests.unit.client.scripted_service import Script
@@ -143,3 +144,48 @@ def test_what_an_address_does_not_give_is_said(server: str, monkeypatch: pytest.
 def test_the_client_imports_none_of_the_libraries_whose_tables_it_takes() -> None:
     code = "import sys, minirec.client; print({'numpy', 'pandas', 'polars', 'pyarrow', 'datasets'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def signal_files(**parts: Any) -> dict[str, bytes]:
+    """Return the content of each file that an upload of signals sends."""
+    answer = {"dataset_id": "ds_1", "created_at": 1.0, "n_samples": 2, "rollouts": 1, "content_hash": "0"}
+    answer |= {"dataset_content_hash": "0", "has_hits": False}
+    service = Script(httpx2.Response(201, json=answer))
+    service.client().datasets.upload_signals("ds_1", rewards=[{"sample_id": 1, "reward": [1]}], **parts)
+    boundary = service.requests[0].headers["content-type"].partition("boundary=")[2].encode()
+    found = {}
+    for part in service.requests[0].content.split(b"--" + boundary)[1:-1]:
+        head, _, body = part.partition(b"\r\n\r\n")
+        found[head.split(b'name="')[1].split(b'"')[0].decode()] = body.removesuffix(b"\r\n")
+    return found
+
+
+ARRAYS: dict[str, Any] = {
+    "float32": np.arange(12, dtype=np.float32).reshape(4, 3),
+    "float16, in Fortran's order": np.asfortranarray(np.arange(12, dtype=np.float16).reshape(4, 3)),
+    "every second row": np.arange(24.0).reshape(8, 3)[::2],
+    "big-endian": np.arange(12, dtype=">f4").reshape(4, 3),
+    "more than a block": np.ones((9_000, 2), dtype=np.float32),
+    "one axis": np.arange(5.0),
+}
+
+
+@pytest.mark.parametrize("array", ARRAYS.values(), ids=ARRAYS)
+def test_arrays_are_sent_as_numpy_would_save_them(array: Any) -> None:
+    sent_array = np.load(io.BytesIO(signal_files(vectors=array)["vectors"]))
+    assert sent_array.dtype == array.dtype
+    np.testing.assert_array_equal(sent_array, array)
+
+
+def test_tensors_and_ids_are_sent() -> None:
+    tensor = torch.arange(6, dtype=torch.bfloat16).reshape(2, 3).requires_grad_()
+    found = signal_files(embeddings=tensor, ids=["a", 7])
+    np.testing.assert_array_equal(np.load(io.BytesIO(found["embeddings"])), [[0, 1, 2], [3, 4, 5]])
+    assert found["ids"] == b"a\n7\n"
+    with pytest.raises(TypeError, match="vectors is an array of object, not of numbers"):
+        signal_files(vectors=np.array([{}, {}]))
+
+
+def test_a_folder_is_pointed_to_the_import(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match="minirec import"):
+        sent(tmp_path, [])
