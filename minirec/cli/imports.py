@@ -134,7 +134,11 @@ def _tell(imported: Imported) -> None:
         note(f"  {count:>10,} left out: {escape(reason)}" + (f" [dim](first: {escape(first)})[/]" if first else ""))
     for sentence in imported.notes:
         note(f"[yellow]Note:[/] {escape(sentence)}")
-    splits = ", ".join(f"{split} {count:,}" for split, count in imported.splits.items() if split != "none")
+    splits = ", ".join(
+        f"{count:,} without a split" if split == "none" else f"{split} {count:,}"
+        for split, count in imported.splits.items()
+        if len(imported.splits) > 1 or split != "none"
+    )
     written = ", ".join(f"{count:,} {part}" for part, count in imported.written.items())
     note(f"Written: {written}" + (f" ({splits})" if splits else ""))
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
-
-import orjson
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from typing import Any
 
 from api_schemas.rows import ItemRow, PromptRow, SampleRow
 from minirec.data.importers.base import Contents, Options, Tally
@@ -22,12 +17,14 @@ from minirec.data.importers.errors import SourceError
 from minirec.data.importers.fetch import Origin, opened
 from minirec.data.importers.histories import samples_of
 from minirec.data.importers.registry import asked, detect, find
+from minirec.data.importers.sources import Source
 from minirec.data.importers.values import as_title
-from minirec.data.layouts import Notes, canonical
+from minirec.data.importers.writing import RowWriter
 
 REPORT = "import.json"
 NAMES = {"samples": "samples.jsonl.gz", "items": "items.jsonl.gz", "prompts": "prompts.jsonl.gz"}
-_LEVEL = 6
+MAX_TITLE = 2_000
+"""Characters that an upload takes."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +81,8 @@ def convert(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with opened(origin, tally) as source, tempfile.TemporaryDirectory(dir=folder.parent, prefix=".import-") as scratch:
         importer, match = detect(source, options) if format is None else asked(find(format), source, options)
+        for file in source.files:
+            file.was_read = False
         written, splits = _write(importer.read(source, options, tally), Path(scratch), options, tally)
         imported = Imported(
             folder=folder,
@@ -95,7 +94,7 @@ def convert(
             splits=splits,
             dropped=tally.dropped,
             first_dropped=tally.first,
-            notes=tally.notes + _left_fields(tally),
+            notes=tally.notes + _left_fields(tally) + _unread(source),
         )
         report = {**asdict(imported), "folder": str(folder), "files": {p: NAMES[p] for p in written}}
         (Path(scratch) / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -123,34 +122,39 @@ def _move(scratch: Path, folder: Path) -> None:
 
 def _write(contents: Contents, folder: Path, options: Options, tally: Tally) -> tuple[dict[str, int], dict[str, int]]:
     """Write the files of a dataset; return rows per file and per split. Raises SourceError if nothing is left."""
-    splits: Counter[str] = Counter()
     if contents.prompts is not None:
-        count = _write_rows(folder / NAMES["prompts"], contents.prompts, PromptRow, tally, splits)
-        _require(count, "prompt", tally)
-        return {"prompts": count}, dict(splits)
-    known: set[str] = set()
-    titles = contents.items is not None
-    if contents.items is not None:
-        _write_rows(folder / NAMES["items"], _unique(contents.items, known, tally), ItemRow, tally, None, known)
-        _require(len(known), "item", tally)
+        prompts = RowWriter(folder / NAMES["prompts"], PromptRow, tally)
+        _require(prompts.write(contents.prompts), "prompt", tally)
+        return {"prompts": prompts.count}, dict(prompts.splits)
+    known: set[str] | None = None if contents.items is None else set()
+    items = RowWriter(folder / NAMES["items"], ItemRow, tally, unique=True, items=known)
+    if contents.items is not None and known is not None:
+        _require(items.write(_unique(contents.items, known, tally)), "item", tally)
     if contents.samples is not None:
-        samples = _in_catalogue(contents.samples, known if titles else None, tally)
+        rows = _in_catalogue(contents.samples, known, tally)
     else:
-        assert contents.interactions is not None
-        samples = samples_of(contents.interactions, known if titles else None, options, tally)
+        rows = samples_of(contents.interactions or (), known, options, tally)
     used: set[str] = set()
-    count = _write_rows(folder / NAMES["samples"], _noting(samples, used), SampleRow, tally, splits)
-    _require(count, "sample", tally)
-    if not splits["train"] and splits["none"] < count:
+    samples = RowWriter(folder / NAMES["samples"], SampleRow, tally, unique=contents.samples is None)
+    _require(samples.write(_noting(rows, used)), "sample", tally)
+    if not samples.splits["train"] and samples.splits["none"] < samples.count:
         tally.note("No sample is in the split train: there may be too few for three splits (--split none makes none).")
-    if not titles:
+    if known is None:
         tally.note(
             "There are no titles: the ids stand in for them. Selections by uploaded rewards are as good as ever, but a "
             "language model cannot recommend by ids; import a file of items together with this one."
         )
-        _write_rows(folder / NAMES["items"], ({"item_id": i, "title": i} for i in sorted(used)), ItemRow, tally, None)
-        known = used
-    return {"samples": count, "items": len(known)}, dict(splits)
+        items.write({"item_id": item, "title": item} for item in sorted(used))
+    splits = {split: count for split, count in samples.splits.items() if count}
+    return {"samples": samples.count, "items": items.count}, splits
+
+
+def _unread(source: Source) -> list[str]:
+    """Return a sentence on the files that were not read, in a list, which is empty where all were."""
+    names = [file.name for file in source.files if not file.was_read]
+    if not names:
+        return []
+    return [f"Not read: {', '.join(names[:6])}" + (f" and {len(names) - 6} more." if len(names) > 6 else ".")]
 
 
 def _left_fields(tally: Tally) -> list[str]:
@@ -176,12 +180,14 @@ def _require(count: int, what: str, tally: Tally) -> None:
 
 
 def _unique(items: Iterable[dict[str, Any]], known: set[str], tally: Tally) -> Iterator[dict[str, Any]]:
-    """Yield items that have a title, the first of each id."""
+    """Yield items that have a title, the first of each id; `known` are those that were written."""
     for item in items:
         if item["item_id"] in known:
             tally.drop("item that came before, with the same id", item["item_id"])
         elif not as_title(item["title"]):
             tally.drop("item without a title", item["item_id"])
+        elif len(item["title"]) > MAX_TITLE:
+            tally.drop(f"item whose title is longer than {MAX_TITLE:,} characters", item["item_id"])
         else:
             yield item
 
@@ -202,46 +208,3 @@ def _noting(samples: Iterable[dict[str, Any]], used: set[str]) -> Iterator[dict[
         used.update(sample["history"])
         used.add(sample["target"])
         yield sample
-
-
-def _write_rows(
-    path: Path,
-    rows: Iterable[dict[str, Any]],
-    model: type[BaseModel],
-    tally: Tally,
-    splits: Counter[str] | None,
-    known: set[str] | None = None,
-) -> int:
-    """Write rows that an upload takes, leave out the others, and return how many there are."""
-    adapter = TypeAdapter(model)
-    count = 0
-    with path.open("wb") as file, _packed(file) as packed:
-        for row in rows:
-            try:
-                upload = canonical(row, model, Notes())
-                adapter.validate_python(upload)
-                line = orjson.dumps(row)
-            except ValidationError as error:
-                tally.drop(f"row that an upload would refuse: {_fault(error)}", str(row.get("id", row.get("item_id"))))
-                continue
-            except TypeError as error:
-                tally.drop(f"row that cannot be written: {error}", str(row.get("id", row.get("item_id"))))
-                continue
-            packed.write(line + b"\n")
-            count += 1
-            if known is not None:
-                known.add(row["item_id"])
-            if splits is not None:
-                splits[upload.get("split") or "none"] += 1
-    return count
-
-
-def _packed(file: IO[bytes]) -> gzip.GzipFile:
-    return gzip.GzipFile(fileobj=file, mode="wb", compresslevel=_LEVEL, mtime=0, filename="")
-
-
-def _fault(error: ValidationError) -> str:
-    """Return the first fault of a row, without what differs from row to row."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"] if isinstance(part, str) and part not in ("text", "list"))
-    return f"{place}: {first['msg']}" if place else first["msg"]

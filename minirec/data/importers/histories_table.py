@@ -94,22 +94,30 @@ def _sample_rows(
             if user is not None:
                 sample["user_id"] = user
             if (time := as_time(row.get(names["timestamp"]))) is not None:
-                sample["timestamp"] = time / unit_of(abs(time))[0]
+                sample["timestamp"] = _seconds(time, tally)
             for field in ("ratings", "history_timestamps"):
                 values = as_list(row.get(field))
                 if values is not None and len(values) == len(history):
-                    sample[field] = [_number(value, field) for value in values[-options.window :]]
+                    sample[field] = [_number(value, field, tally) for value in values[-options.window :]]
             split = row.get(names["split"])
             if (split := split_of(str(split)) if split else split_of(table.name)) is not None:
                 sample["split"] = split
             yield sample
 
 
-def _number(value: Any, field: str) -> float | None:
+def _number(value: Any, field: str, tally: Tally) -> float | None:
     if field == "ratings":
         return as_number(value)
     time = as_time(value)
-    return None if time is None else time / unit_of(abs(time))[0]
+    return None if time is None else _seconds(time, tally)
+
+
+def _seconds(time: float, tally: Tally) -> float:
+    """Return a time in seconds; one beyond the year 2286 is in a smaller unit, and that is noted."""
+    divisor, unit = unit_of(abs(time))
+    if divisor != 1:
+        tally.note(f"Times were read as {unit}.")
+    return time / divisor
 
 
 IMPORTER = Importer(

@@ -35,8 +35,6 @@ def recognise(source: Source, options: Options) -> Match | None:
 def read(source: Source, options: Options, tally: Tally) -> Contents:
     """Read interactions, or the histories of RecBole's benchmark files."""
     inter, item = _interactions(source), _items(source)
-    if others := source.ending(".user", ".kg", ".link", ".net"):
-        tally.note(f"Not read: {', '.join(file.name for file in others)}; samples are made of interactions and items.")
     names = header(inter[0])
     items = _catalogue(item, options, tally) if item else None
     user, thing = _column(names, options, "user", "user_id"), _column(names, options, "item", "item_id")

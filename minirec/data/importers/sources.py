@@ -14,11 +14,12 @@ from minirec.data.importers.errors import SourceError
 from minirec.frames import rows_of
 
 Kind = Literal["csv", "jsonl", "json", "parquet", "arrow", "text", "rows", "other"]
-TABLES = ("csv", "jsonl", "parquet", "arrow", "rows")
+TABLES = ("csv", "jsonl", "json", "parquet", "arrow", "rows")
 MAX_FILES = 2_000
 _SPLITS = {"train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid"}
 _SPLITS |= {"dev": "valid", "eval": "valid", "test": "test", "testing": "test"}
 _WORD = re.compile(r"[^a-z]+")
+_DESCRIPTIONS = ("dataset_dict.json", "dataset_infos.json", "dataset_info.json", "state.json")
 _SKIPPED = ("__MACOSX", ".git", "__pycache__", ".cache", ".ipynb_checkpoints")
 
 
@@ -37,13 +38,15 @@ class Table(Protocol):
         """Yield (1-based line or row, row)."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class File:
     """One file, or the shards of one table."""
 
     paths: tuple[Path, ...]
     name: str
     """What messages call it."""
+    was_read: bool = False
+    """Whether more than its head was asked for."""
 
     @property
     def path(self) -> Path:
@@ -78,22 +81,26 @@ class File:
     @cached_property
     def first_row(self) -> dict[str, Any]:
         """Return the first row of a table with columns; empty where there is none."""
-        return next((row for _, row in self.rows()), {}) if self.columns else {}
+        return next((row for _, row in tables.rows(self)), {}) if self.columns else {}
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield (1-based line or row, row) of a table with columns."""
+        self.was_read = True
         return tables.rows(self)
 
     def cells(self) -> Iterator[tuple[int, list[str]]]:
         """Yield (1-based line, cells) of a delimited file, a header included."""
+        self.was_read = True
         return tables.cells(self)
 
     def lines(self) -> Iterator[tuple[int, str]]:
         """Yield (1-based number, line) of a text, without the line's end."""
+        self.was_read = True
         return texts.lines(self.path)
 
     def json(self) -> Any:
         """Return what one JSON file holds. Raises SourceError."""
+        self.was_read = True
         return texts.read_json(self.path, self.name)
 
 
@@ -171,6 +178,8 @@ def files_in(path: Path) -> list[File]:
     for each in sorted(path.rglob("*")):
         name = each.relative_to(path)
         if any(part.startswith(".") or part in _SKIPPED for part in name.parts) or not each.is_file():
+            continue
+        if each.name in _DESCRIPTIONS:
             continue
         if each.parent not in saved:
             found[str(name)] = [each]

@@ -153,3 +153,36 @@ def test_what_an_address_does_not_give_is_said(server: str, tmp_path: Path) -> N
         convert(f"{server}/page", tmp_path / "out")
     with pytest.raises(SourceError, match="larger than 5 bytes"):
         download(f"{server}/data/log.csv", tmp_path, limit=5)
+
+
+def rows(*found: dict[str, object]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in found)
+
+
+def test_rows_with_the_id_of_another_keep_their_place_and_repeated_ones_go(run: Run, put: Put) -> None:
+    first = {"id": "q", "prompt": "1 + 1?", "answer": "2"}
+    found = run(put({"a.jsonl": rows(first, {**first, "prompt": "2 + 2?"}, first)}))
+    assert [(row["id"], row["prompt"]) for row in found.prompts] == [("q", "1 + 1?"), ("q-2", "2 + 2?")]
+    assert found.imported.dropped == {"row that came before": 1}
+    assert found.imported.notes == ["1 rows had the id of another, and got one of their own: 'q' became 'q-2'."]
+
+
+def test_what_is_not_read_is_named(run: Run, put: Put) -> None:
+    folder = put({"log.csv": LOG, "README.md": "Words.", "codes.bin": b"\0\1"})
+    assert "Not read: README.md, codes.bin." in run(folder).imported.notes
+
+
+def test_a_json_array_is_a_table(run: Run, put: Put) -> None:
+    found = run(put({"log.json": json.dumps([{"user_id": 1, "item_id": item} for item in (10, 11)], indent=1)}))
+    assert found.path("1-1") == (["10"], "11")
+
+
+def test_rows_that_an_upload_would_refuse_are_left_out_with_what_refers_to_them(run: Run, put: Put) -> None:
+    items = rows(
+        {"item_id": "x" * 300, "title": "Long"}, {"item_id": "a", "title": "A"}, {"item_id": "b", "title": "B"}
+    )
+    log = rows(*({"user_id": 1, "item_id": item} for item in ("x" * 300, "a", "b")))
+    found = run(put({"items.jsonl": items, "log.jsonl": log}))
+    assert [item["item_id"] for item in found.items] == ["a", "b"]
+    assert found.imported.dropped["row that an upload would refuse: item_id should have at most 256 characters"] == 1
+    assert found.imported.dropped["interaction with an item that is not in the catalogue"] == 1
