@@ -49,6 +49,8 @@ Array = str | os.PathLike[str] | IO[bytes] | HasArray
 Ids = str | os.PathLike[str] | IO[bytes] | IO[str] | Iterable[str | int]
 """A path or http(s) address of a text with one id per line, such a file, open, or the ids themselves."""
 Part = Rows | Array | Ids
+ARRAYS = ("vectors", "embeddings")
+"""Parts that are arrays."""
 MAX_DOWNLOAD = 4 << 30
 """Bytes."""
 _TIMEOUT = httpx2.Timeout(60.0, connect=15.0)
@@ -81,12 +83,14 @@ def open_part(rows: Part, part: str, stack: ExitStack, timestamp_unit: str | Non
     if hasattr(rows, "read"):
         return _open_file(rows, part, stack)
     spool = _spool(stack)
-    if is_array(rows):
-        write_npy(rows, spool, part)
-        return FilePart(f"{part}.npy", spool)
     if part == "ids":
         spool.writelines(f"{one}\n".encode() for one in cast(Iterable[Any], rows))
         return FilePart("ids.txt", spool)
+    if part in ARRAYS:
+        if not is_array(rows):
+            raise TypeError(f"{part} is {type(rows).__name__}; give an array (of a data frame: .to_numpy()), or a path")
+        write_npy(rows, spool, part)
+        return FilePart(f"{part}.npy", spool)
     table = not isinstance(rows, list | tuple) and columns_of(rows) is not None and not _yields_rows(rows)
     found: Iterable[Any] = rows_of(rows) if table else cast(Iterable[Any], rows)
     default = _encoder(part, _PER_SECOND.get(timestamp_unit or "s", 1))

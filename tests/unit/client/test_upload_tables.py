@@ -184,6 +184,9 @@ def test_tensors_and_ids_are_sent() -> None:
     assert found["ids"] == b"a\n7\n"
     with pytest.raises(TypeError, match="vectors is an array of object, not of numbers"):
         signal_files(vectors=np.array([{}, {}]))
+    with pytest.raises(TypeError, match=r"embeddings is DataFrame; give an array \(of a data frame: \.to_numpy"):
+        signal_files(embeddings=pd.DataFrame({"a": [1.0, 2.0]}))
+    assert signal_files(ids=pd.Series(["x", "y"]))["ids"] == b"x\ny\n"
 
 
 def test_a_folder_is_pointed_to_the_import(tmp_path: Path) -> None:

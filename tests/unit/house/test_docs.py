@@ -95,6 +95,13 @@ def test_the_page_on_files_lists_every_importer() -> None:
     assert listed == list(IMPORTERS)
 
 
+def test_the_example_of_an_import_prints_what_it_says(tmp_path: Path) -> None:
+    (example,) = EXECUTED.findall((ROOT / "docs" / "files.md").read_text())
+    done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == example.rpartition("# ")[2].strip()
+
+
 def test_the_library_example_runs() -> None:
     (example,) = EXECUTED.findall(README)
     done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, cwd=ROOT, check=False)
