@@ -112,7 +112,11 @@ def _with_histories(
 
         return View(table.name, tuple(columns), rows)
 
-    return Contents(catalogue, samples=samples_of([view(table) for table in reviews], known, (), options, tally))
+    return Contents(
+        catalogue,
+        samples=samples_of([view(table) for table in reviews], known, (), options, tally),
+        rating_column="rating",
+    )
 
 
 def _headless(source: Source) -> list[File]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from minirec.data.importers.sources import Source
+from minirec.data.importers.sources import Source, split_of
 
 SplitBy = Literal["time", "leave-one-out", "none"]
 ROLES = ("user", "item", "rating", "timestamp", "title", "history", "target", "split", "id", "prompt", "answer")
@@ -82,6 +82,18 @@ class Contents:
     interactions: Iterable[Interaction] | None = None
     samples: Iterable[dict[str, Any]] | None = None
     prompts: Iterable[dict[str, Any]] | None = None
+    rating_column: str | None = None
+    """Where samples have their targets' ratings, by which they were filtered."""
+
+
+def split_of_value(value: Any, tally: Tally) -> str | None:
+    """Return the split that a cell says; another value than train, valid or test is noted, and is none."""
+    if value is None or value == "":
+        return None
+    split = split_of(str(value))
+    if split is None:
+        tally.note(f"The split {str(value)[:40]!r} is none of train, valid and test: rows with such have none.")
+    return split
 
 
 @dataclass(frozen=True)

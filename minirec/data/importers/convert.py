@@ -83,7 +83,9 @@ def convert(
         importer, match = detect(source, options) if format is None else asked(find(format), source, options)
         for file in source.files:
             file.was_read = False
-        written, splits = _write(importer.read(source, options, tally), Path(scratch), options, tally)
+        contents = importer.read(source, options, tally)
+        _check_options(contents, options, match.what)
+        written, splits = _write(contents, Path(scratch), options, tally)
         imported = Imported(
             folder=folder,
             files={part: folder / NAMES[part] for part in written},
@@ -118,6 +120,20 @@ def _move(scratch: Path, folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     for path in sorted(scratch.iterdir()):
         shutil.move(path, folder / path.name)
+
+
+def _check_options(contents: Contents, options: Options, what: str) -> None:
+    """Raise SourceError for options that rows of this kind cannot follow."""
+    if contents.interactions is not None:
+        return
+    ignored = {"min_interactions": options.min_interactions > 1, "split": options.split is not None}
+    ignored["min_rating"] = options.min_rating is not None and contents.rating_column is None
+    given = [f"--{name.replace('_', '-')}" for name, is_given in ignored.items() if is_given]
+    if given:
+        kind = "prompts" if contents.prompts is not None else "rows that have a history already"
+        raise SourceError(
+            f"{what}: {', '.join(given)} cannot be followed with {kind}; it is for one interaction per row"
+        )
 
 
 def _write(contents: Contents, folder: Path, options: Options, tally: Tally) -> tuple[dict[str, int], dict[str, int]]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from minirec.data.importers.base import Contents, Importer, Match, Options, Tally
+from minirec.data.importers.base import Contents, Importer, Match, Options, Tally, split_of_value
 from minirec.data.importers.catalogue import item_row
 from minirec.data.importers.errors import SourceError
 from minirec.data.importers.sources import AnyTable, Source, split_of
@@ -99,8 +99,7 @@ def _sample_rows(
                 values = as_list(row.get(field))
                 if values is not None and len(values) == len(history):
                     sample[field] = [_number(value, field, tally) for value in values[-options.window :]]
-            split = row.get(names["split"])
-            if (split := split_of(str(split)) if split else split_of(table.name)) is not None:
+            if (split := split_of_value(row.get(names["split"]), tally) or split_of(table.name)) is not None:
                 sample["split"] = split
             yield sample
 

@@ -42,7 +42,7 @@ def read(source: Source, options: Options, tally: Tally) -> Contents:
         catalogue.item_row(item, catalogue.title_in(fields), fields, options, _FIELDS, tally)
         for item, fields in items.items()
     ]
-    return Contents(rows, samples=samples_of(tables, items, (), options, tally))
+    return Contents(rows, samples=samples_of(tables, items, (), options, tally), rating_column="rating")
 
 
 _FIELDS = ("brand", "categories", "asin")

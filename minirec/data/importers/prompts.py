@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from minirec.data.importers.base import Contents, Importer, Match, Options, Tally
+from minirec.data.importers.base import Contents, Importer, Match, Options, Tally, split_of_value
 from minirec.data.importers.catalogue import plain
 from minirec.data.importers.errors import SourceError
 from minirec.data.importers.sources import AnyTable, Source, split_of
@@ -79,7 +79,7 @@ def _rows(tables: list[AnyTable], options: Options, tally: Tally) -> Iterator[di
         for line, row in table.rows():
             tally.count("rows")
             where = f"{table.name}, line {line}"
-            made = _row(row, prompt, answer, options)
+            made = _row(row, prompt, answer, options, tally)
             if isinstance(made, str):
                 tally.drop(made, where)
                 continue
@@ -107,7 +107,7 @@ def _has_own_id(row: dict[str, Any]) -> bool:
     return bool(row.get("minirec_id")) or (isinstance(info, dict) and info.get("index") is not None)
 
 
-def _row(row: dict[str, Any], prompt: str, answer: str | None, options: Options) -> dict[str, Any] | str:
+def _row(row: dict[str, Any], prompt: str, answer: str | None, options: Options, tally: Tally) -> dict[str, Any] | str:
     """Return a prompt's row, or why it is none."""
     chat = _chat(row.get(prompt))
     if isinstance(chat, str) and not chat.strip():
@@ -129,10 +129,9 @@ def _row(row: dict[str, Any], prompt: str, answer: str | None, options: Options)
     made["prompt"] = chat
     if right is not None:
         made["answer"] = _answer(right)
-    if (split := row.get(options.columns.get("split", "split"))) is not None:
-        made["split"] = split_of(str(split))
-        if made["split"] is None:
-            del made["split"]
+    made.pop("split", None)
+    if (split := split_of_value(row.get(options.columns.get("split", "split")), tally)) is not None:
+        made["split"] = split
     return made
 
 

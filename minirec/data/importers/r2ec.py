@@ -35,7 +35,7 @@ def read(source: Source, options: Options, tally: Tally) -> Contents:
         collect_items(rows, found)
         items = [item_row(item, as_title(of.get("title")), of, options, None, tally) for item, of in found.items()]
     known = {item["item_id"] for item in items}
-    return Contents(items, samples=samples_of(rows, known, pads, options, tally))
+    return Contents(items, samples=samples_of(rows, known, pads, options, tally), rating_column="rating")
 
 
 def _items(info: AnyTable, pads: set[str], options: Options, tally: Tally) -> Iterator[dict[str, Any]]:

@@ -45,7 +45,7 @@ def read(source: Source, options: Options, tally: Tally) -> Contents:
         return Contents(items, interactions=_events(inter, user, thing, names, options))
     views = [_as_history_rows(file, user, thing, sequence) for file in inter]
     known = {row["item_id"] for row in _catalogue(item, options, tally)} if item else None
-    return Contents(items, samples=samples_of(views, known, (), options, tally))
+    return Contents(items, samples=samples_of(views, known, (), options, tally), rating_column="rating")
 
 
 def _as_history_rows(file: File, user: str, item: str, sequence: str) -> View:

@@ -186,3 +186,19 @@ def test_rows_that_an_upload_would_refuse_are_left_out_with_what_refers_to_them(
     assert [item["item_id"] for item in found.items] == ["a", "b"]
     assert found.imported.dropped["row that an upload would refuse: item_id should have at most 256 characters"] == 1
     assert found.imported.dropped["interaction with an item that is not in the catalogue"] == 1
+
+
+def test_options_that_rows_cannot_follow_are_refused(run: Run, put: Put) -> None:
+    folder = put({"samples.jsonl": rows({"id": "s", "history": ["a"], "target": "b"})})
+    with pytest.raises(SourceError, match="--min-interactions, --split, --min-rating cannot be followed with rows"):
+        run(folder, split="time", min_rating=3, min_interactions=2)
+    prompts = put({"samples.jsonl": rows({"id": "q", "prompt": "1 + 1?"})})
+    with pytest.raises(SourceError, match="--split cannot be followed with prompts"):
+        run(prompts, split="time")
+
+
+def test_a_split_that_is_none_of_ours_is_noted(run: Run, put: Put) -> None:
+    lines = rows(*({"id": f"q{n}", "prompt": "?", "split": split} for n, split in enumerate(("dev", "fold1"))))
+    found = run(put({"q.jsonl": lines}))
+    assert [row.get("split") for row in found.prompts] == ["valid", None]
+    assert any("'fold1'" in note for note in found.imported.notes)
