@@ -79,7 +79,7 @@ def convert(
     _check_folder(folder, overwrite)
     tally = Tally()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with opened(origin, tally) as source, tempfile.TemporaryDirectory(dir=folder.parent, prefix=".import-") as scratch:
+    with opened(origin) as source, tempfile.TemporaryDirectory(dir=folder.parent, prefix=".import-") as scratch:
         importer, match = detect(source, options) if format is None else asked(find(format), source, options)
         for file in source.files:
             file.was_read = False

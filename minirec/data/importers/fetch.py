@@ -16,7 +16,6 @@ from urllib.parse import unquote, urlsplit
 
 import httpx2
 
-from minirec.data.importers.base import Tally
 from minirec.data.importers.errors import SourceError
 from minirec.data.importers.sources import MAX_FILES, File, InMemory, Source, files_in
 from minirec.frames import columns_of
@@ -34,7 +33,7 @@ _UNSAFE = re.compile(r"[^\w.\-]+")
 
 
 @contextmanager
-def opened(origin: Origin | Iterable[Origin] | Mapping[str, Any], tally: Tally) -> Iterator[Source]:
+def opened(origin: Origin | Iterable[Origin] | Mapping[str, Any]) -> Iterator[Source]:
     """Yield what is at an origin; downloads and unpacked archives are removed afterwards.
 
     Raises SourceError and OSError.
@@ -46,7 +45,7 @@ def opened(origin: Origin | Iterable[Origin] | Mapping[str, Any], tally: Tally) 
         origins = _parts(origin)
         for number, (name, each) in enumerate(origins):
             if isinstance(each, str | os.PathLike):
-                path = _local(each, scratch / str(number), tally)
+                path = _local(each, scratch / str(number))
                 files += files_in(path)
             elif (columns := columns_of(each)) is not None:
                 held.append(InMemory(name, columns, each))
@@ -75,7 +74,7 @@ def _parts(origin: Any) -> list[tuple[str, Any]]:
     return [("the source", origin)]
 
 
-def _local(origin: str | os.PathLike[str], scratch: Path, tally: Tally) -> Path:
+def _local(origin: str | os.PathLike[str], scratch: Path) -> Path:
     """Return a path on this machine with what is at a path or URL, unpacked."""
     text = os.fspath(origin)
     if "://" in text:
