@@ -186,6 +186,7 @@ def test_added_tokens_without_embeddings_are_refused(root: Path) -> None:
     assert caught.value.code == "adapter_mismatch"
 
 
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")  # peft, of merging
 def test_added_tokens_with_embeddings_are_loaded(root: Path) -> None:
     found = resolved(root, adapter(root, "grown", tokens=("<item_1>", "<item_2>"), resize=True))
     policy = load_policy(found, device="cpu")
