@@ -27,6 +27,7 @@ from service import (
 )
 from service.auth import require_key
 from service.dependencies import only_known_parameters
+from service.hosts import HostCheck
 from service.job_kinds import KINDS
 from service.job_routes import job_router
 from service.limits import BodyLimit, LargeBodies, uploads
@@ -74,6 +75,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     larger = uploads(routers, max_bytes=settings.max_upload_bytes)
     larger += [LargeBodies(re.compile(served.kind.path), served.max_body_bytes) for served in KINDS]
     app.add_middleware(BodyLimit, larger=larger)
+    app.add_middleware(HostCheck, allowed=settings.allowed_hosts, has_keys=bool(settings.api_keys))
     # Added last: the outermost.
     app.add_middleware(RequestLog, metrics=HttpMetrics(app.state.registry))
     return app
