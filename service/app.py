@@ -17,6 +17,7 @@ from service import (
     baselines,
     datasets,
     exports,
+    keys,
     openapi,
     operations,
     problems,
@@ -25,7 +26,7 @@ from service import (
     subset,
     training_artifacts,
 )
-from service.auth import require_key
+from service.auth import require_admin, require_scope
 from service.dependencies import only_known_parameters
 from service.hosts import HostCheck
 from service.job_kinds import KINDS
@@ -48,6 +49,7 @@ TAGS = [
     {"name": "datasets", "description": "Samples and the catalogue that they refer to."},
     *({"name": f"{served.kind.title}s", "description": served.summary} for served in KINDS),
     {"name": "results", "description": "What a finished selection measured and chose."},
+    {"name": "keys", "description": "Who may use the service, for which tenant, and how far."},
     {"name": "operations", "description": "For those who run the service."},
 ]
 
@@ -62,13 +64,19 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     )
     app.state.settings = settings
     app.state.store = store or connect(settings, ring=ring)
+    app.state.stores = {}
     app.state.blob_check = Throttled(app.state.store.blobs.check, seconds=operations.BLOB_CHECK_SECONDS)
     app.state.registry = CollectorRegistry()
     app.state.registry.register(StoreMetrics(app.state.store, ring.waiting))
     modules = (datasets, signals, scores, subset, baselines, exports, training_artifacts)
     routers = [*(module.router for module in modules), *(job_router(served) for served in KINDS)]
     for router in routers:
-        app.include_router(router, dependencies=[Depends(require_key), Depends(only_known_parameters)])
+        app.include_router(
+            router,
+            dependencies=[Depends(require_scope), Depends(only_known_parameters)],
+            responses=problems.problems(403),
+        )
+    app.include_router(keys.router, dependencies=[Depends(require_admin), Depends(only_known_parameters)])
     app.include_router(operations.router)
     problems.install(app)
     openapi.install(app)

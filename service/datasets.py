@@ -18,6 +18,7 @@ from minirec.store.errors import InUseError, NotFoundError
 from minirec.store.ids import new_id
 from minirec.store.names import items_blob, prompts_blob, samples_blob
 from minirec.store.retention import discard_signals, drop_dataset, empty_jobs_of, keep_dataset
+from minirec.store.tenants import content_name
 from service.content import content_lock, until_kept
 from service.dependencies import DATASET_ID, DatasetId, Limit, StoreOf
 from service.idempotency import OnceOf
@@ -53,7 +54,7 @@ def _answer_upload(store: Store, once: OnceOf, upload: Upload) -> Response:
         paths, fingerprint = copy_files(upload, folder)
 
         def answer() -> Response:
-            dataset = _keep(store, upload, _check(upload, paths, folder / "checked"))
+            dataset = _keep(store, upload, _check(store, upload, paths, folder / "checked"))
             return Response(
                 dataset.model_dump_json(),
                 201,
@@ -72,14 +73,15 @@ class _Checked:
     blobs: dict[str, Path]
 
 
-def _check(upload: Upload, paths: dict[str, Path], folder: Path) -> _Checked:
+def _check(store: Store, upload: Upload, paths: dict[str, Path], folder: Path) -> _Checked:
+    check = _prompts if "prompts" in paths else _interactions
     try:
-        return _prompts(upload, paths, folder) if "prompts" in paths else _interactions(upload, paths, folder)
+        return check(upload, paths, folder, store.tenant)
     except DatasetError as error:
         raise ProblemError(422, "invalid_dataset", str(error), errors=error.errors, total_errors=error.total) from error
 
 
-def _interactions(upload: Upload, paths: dict[str, Path], folder: Path) -> _Checked:
+def _interactions(upload: Upload, paths: dict[str, Path], folder: Path, tenant: str | None) -> _Checked:
     found = ingest(
         paths["samples"],
         paths["items"],
@@ -87,22 +89,24 @@ def _interactions(upload: Upload, paths: dict[str, Path], folder: Path) -> _Chec
         samples_name=upload.title("samples"),
         items_name=upload.title("items"),
     )
-    facts = {name: getattr(found, name) for name in ("n_samples", "n_items", "n_users", "splits", "content_hash")}
-    content = found.content_hash
+    facts = {name: getattr(found, name) for name in ("n_samples", "n_items", "n_users", "splits")}
+    content = content_name(found.content_hash, tenant)
+    facts["content_hash"] = content
     return _Checked(facts, {items_blob(content): found.items_path, samples_blob(content): found.samples_path})
 
 
-def _prompts(upload: Upload, paths: dict[str, Path], folder: Path) -> _Checked:
+def _prompts(upload: Upload, paths: dict[str, Path], folder: Path, tenant: str | None) -> _Checked:
     found = ingest_prompts(paths["prompts"], folder, name=upload.title("prompts"))
+    content = content_name(found.content_hash, tenant)
     facts = {
         "kind": "prompts",
         "n_samples": found.n_prompts,
         "n_items": 0,
         "n_users": 0,
         "splits": found.splits,
-        "content_hash": found.content_hash,
+        "content_hash": content,
     }
-    return _Checked(facts, {prompts_blob(found.content_hash): found.path})
+    return _Checked(facts, {prompts_blob(content): found.path})
 
 
 def _keep(store: Store, upload: Upload, checked: _Checked) -> Dataset:

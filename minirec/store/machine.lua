@@ -18,7 +18,8 @@
 --   <p>output:<name>       set     who keeps it: 'group:<g>', 'dataset:<id>'
 --   <p>garbage             zset    blob names and prefixes that nobody keeps -> since when
 --   <p>garbage:busy        set     those of them that are being deleted now
---   <p>jobs:<kind>         zset    jobs -> when they were created;  <p>kinds: set of the kinds
+--   <p>jobs:<kind>         zset    jobs of the default tenant -> when they were created; jobs:<kind>@<tenant>: others
+--   <p>kinds               set     <kind> and <kind>@<tenant> of these
 --   <p>groups:open, <p>groups:closing, <p>groups:unnamed, <p>jobs:active   sets for the janitor
 
 local p = KEYS[1]
@@ -292,6 +293,14 @@ local function holds(group, unit, fence)
     and redis.call('ZSCORE', key .. ':leased', unit)
 end
 
+-- What the index of a job's kind and tenant is called.
+local function kind_of(job)
+  local facts = redis.call('HMGET', job_key(job), 'kind', 'tenant')
+  if not facts[1] then return nil end
+  if not facts[2] or facts[2] == 'default' then return facts[1] end
+  return facts[1] .. '@' .. facts[2]
+end
+
 local ops = {}
 
 -- create job kind fields_json stages_json: a new job, queued, its first stage open
@@ -301,8 +310,8 @@ function ops.create(job, kind, fields, stages)
   for name, value in pairs(cjson.decode(fields)) do redis.call('HSET', job_key(job), name, value) end
   redis.call('HSET', job_key(job), 'named', 1)
   for _, raw in ipairs(cjson.decode(stages)) do add_stage(job, raw) end
-  redis.call('ZADD', p .. 'jobs:' .. kind, stamp(), job)
-  redis.call('SADD', p .. 'kinds', kind)
+  redis.call('ZADD', p .. 'jobs:' .. kind_of(job), stamp(), job)
+  redis.call('SADD', p .. 'kinds', kind_of(job))
   redis.call('SADD', p .. 'jobs:active', job)
   event(job, 'status', { status = 'queued' })
   enter(job, 0)
@@ -465,7 +474,7 @@ end
 
 -- delete job: forget a finished job, and what it computed and nobody else names
 function ops.delete(job)
-  local kind = redis.call('HGET', job_key(job), 'kind')
+  local kind = kind_of(job)
   if not kind then return { 'missing' } end
   local by = needed_by(job)
   if by then return { 'in_use', by } end
