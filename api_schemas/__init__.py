@@ -1,5 +1,6 @@
 """The contract: pydantic models of every request, response, event and error. Imports nothing but pydantic."""
 
+from api_schemas.baselines import Baseline
 from api_schemas.common import FieldError, Metadata, Page, Problem, Request, Response, RowError
 from api_schemas.datasets import Dataset, DatasetDeleted, Signals
 from api_schemas.evaluations import Evaluation, EvaluationCreate, EvaluationResult, Ranking, TextScore
@@ -10,11 +11,10 @@ from api_schemas.jobs import TERMINAL, Job, JobError, Status
 from api_schemas.keys import DEFAULT_TENANT, ApiKey, ApiKeyCreate, CreatedApiKey
 from api_schemas.models import AdapterReference, ModelReference
 from api_schemas.rewards import TextReward
-from api_schemas.rows import ItemRow, Message, PromptRow, RewardRow, SampleRow
+from api_schemas.rows import ItemRow, Message, PromptRow, RewardRow, SampleRow, TimestampUnit
 from api_schemas.selections import (
     Arm,
     ArmIds,
-    Baseline,
     Counts,
     CurriculumSettings,
     GateSettings,
@@ -98,6 +98,7 @@ __all__ = [
     "TRAINING_JOB",
     "TextReward",
     "TextScore",
+    "TimestampUnit",
     "TrainingArgs",
     "TrainingJob",
     "TrainingJobCreate",

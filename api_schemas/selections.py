@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from api_schemas.baselines import Baseline
 from api_schemas.common import Echo, Metadata, Request, Response
 from api_schemas.jobs import Job, id_pattern
 from api_schemas.models import AdapterReference, ModelReference
@@ -14,13 +15,13 @@ from api_schemas.rows import Split
 from api_schemas.training import ProxySettings
 
 Profile = Literal["minirec", "paper"]
-GateVerdict = Literal["open", "too_hard", "too_easy"]
+GateVerdict = Literal["open", "too_hard", "too_easy", "no_spread"]
+StratifyBy = Literal["user_id", "target", "source"]
 Signal = Literal["policy", "teacher", "none"]
 GATE_VERDICTS: tuple[GateVerdict, ...] = get_args(GateVerdict)
 """A verdict's place is its code in stored columns."""
 SIGNALS: tuple[Signal, ...] = get_args(Signal)
 """The same for where vectors come from."""
-Baseline = Literal["random", "kmeans", "grand", "el2n", "top_learnability"]
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -30,7 +31,7 @@ class PoolSettings(Request):
     """Which samples of the dataset may be selected."""
 
     split: Split | None = None
-    """Only this split; null takes every sample (and a dataset's `train` split when it has splits)."""
+    """Only this split; null takes the `train` samples, or those without a split where there are none."""
     max_samples: PositiveInt | None = None
     """A seeded random part of the pool, to spend less; null scores all of it."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -66,13 +67,14 @@ class RolloutSettings(Request):
 
 
 class GateSettings(Request):
-    """Which samples cannot teach: never solved, always solved, or no spread to learn from."""
+    """Which samples cannot teach: never solved (too hard), always solved (too easy), or rollouts that all hit and earn
+    the same (no spread)."""
 
     enabled: bool = True
     too_easy_reward: Annotated[float, Field(ge=0)] = 0.95
     """Too easy when every rollout's reward is above this."""
     min_spread: Annotated[float, Field(ge=0)] = 1e-3
-    """Too easy when all rollouts have the same outcome and the rewards' standard deviation is below this."""
+    """No spread when all rollouts hit and the rewards' standard deviation is below this."""
 
 
 class WeightSettings(Request):
@@ -87,7 +89,7 @@ class WeightSettings(Request):
     vector: Literal["gradient", "hvp", "teacher"] | None = None
     """Vector behind R: the gradient towards the target whatever the rollouts earned (`teacher`, default of `minirec`),
     the policy gradient with the rollouts' advantages (`gradient`, default for prompts), or the Hessian-vector product
-    (`hvp`, default of `paper`)."""
+    (`hvp`, default of `paper`). Of uploaded vectors it says what they are."""
     gate: GateSettings = GateSettings()
 
 
@@ -96,6 +98,7 @@ class CurriculumSettings(Request):
 
     group_size: PositiveInt = 64
     seed: int = 42
+    """Which samples share a group, and which of equal samples is chosen first."""
 
 
 class SelectionCreate(Request):
@@ -118,8 +121,10 @@ class SelectionCreate(Request):
     rollouts: RolloutSettings = RolloutSettings()
     weights: WeightSettings = WeightSettings()
     curriculum: CurriculumSettings = CurriculumSettings()
-    baselines: Annotated[list[Baseline], Field(max_length=5)] = []
-    """Arms to compare with: each chooses as many samples from the same scores, with the same seed."""
+    stratify_by: StratifyBy | None = None
+    """Choose from every user, target item or source no more than its share of `size`; null chooses by score alone."""
+    baselines: list[Baseline] = []
+    """Baselines to compare with: each chooses as many samples from the same scores, with the same seed."""
     metadata: Metadata = {}
 
     @model_validator(mode="after")
@@ -132,10 +137,14 @@ class SelectionCreate(Request):
             raise ValueError("signals were measured elsewhere: leave out rewards")
         if self.proxy is not None and self.model is not None and self.model.adapter is not None:
             raise ValueError("model.adapter and proxy are two policies; give one of them")
+        if isinstance(self.proxy, ProxySettings) and self.rollouts.group_size < 2:
+            raise ValueError(
+                "a proxy is trained by comparing rollouts of a sample: rollouts.group_size must be 2 or more"
+            )
         if self.rewards is not None:
             self._suits_prompts()
         if len(set(self.baselines)) != len(self.baselines):
-            raise ValueError("baselines names an arm twice")
+            raise ValueError("baselines names one of them twice")
         return self
 
     def _suits_prompts(self) -> None:
@@ -183,6 +192,8 @@ class SelectionResult(Response):
     """What a finished selection says about its pool, in short."""
 
     pool_size: int
+    left_out: int = 0
+    """Samples of the pool without uploaded rewards; they are not counted in `pool_size`."""
     selected: int
     gated: dict[str, int]
     """Samples per gate verdict other than `open`."""
@@ -226,6 +237,9 @@ class SampleScore(Response):
     representativeness: float | None
     score: float
     gate: GateVerdict
+    gate_value: float | None = None
+    """The number that decided: of a sample that is too hard its highest reward (no rollout hits), of one that is too
+    easy its lowest, of one without spread the standard deviation; null for an open one."""
     signal: Signal
     picked_rank: int | None = None
     """0-based place in the greedy choice; null when not selected."""

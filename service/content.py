@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from redis.exceptions import LockError
 
@@ -34,6 +35,12 @@ def until_kept(keep: Callable[[], bool]) -> None:
         if time.monotonic() > deadline:
             raise ProblemError(409, "dataset_busy", "the same rows are being deleted; try again in a minute")
         time.sleep(0.2)
+
+
+def samples_path(store: Store, content_hash: str) -> Path:
+    """Return the table of a dataset's samples, or of its prompts. Raises BlobMissingError."""
+    prompts = prompts_blob(content_hash)
+    return store.blobs.local_path(prompts if store.blobs.exists(prompts) else samples_blob(content_hash))
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from minirec.store.ids import new_id
 from minirec.store.names import items_blob, prompts_blob, samples_blob
 from minirec.store.retention import discard_signals, drop_dataset, empty_jobs_of, keep_dataset
 from minirec.store.tenants import content_name
+from service.apart import run_apart
 from service.content import content_lock, until_kept
 from service.dependencies import DATASET_ID, DatasetId, Limit, StoreOf
 from service.idempotency import OnceOf
@@ -27,7 +28,9 @@ from service.problems import ProblemError, invalid, problems
 from service.uploads import DATASET, Upload, check_form, copy_files, read_form, scratch
 
 CHECK_SECONDS = 900
-"""How long checking and storing an upload may take."""
+"""How long an idempotency key stays reserved while an upload is checked and stored."""
+
+_FACTS = ("n_samples", "n_items", "n_users", "splits", "content_hash", "warnings")
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], responses=problems(401, 422, 503))
 
@@ -82,21 +85,23 @@ def _check(store: Store, upload: Upload, paths: dict[str, Path], folder: Path) -
 
 
 def _interactions(upload: Upload, paths: dict[str, Path], folder: Path, tenant: str | None) -> _Checked:
-    found = ingest(
+    found = run_apart(
+        paths.values(),
+        ingest,
         paths["samples"],
         paths["items"],
         folder,
         samples_name=upload.title("samples"),
         items_name=upload.title("items"),
+        timestamp_unit=upload.timestamp_unit,
     )
-    facts = {name: getattr(found, name) for name in ("n_samples", "n_items", "n_users", "splits")}
     content = content_name(found.content_hash, tenant)
-    facts["content_hash"] = content
+    facts = {name: getattr(found, name) for name in _FACTS} | {"content_hash": content}
     return _Checked(facts, {items_blob(content): found.items_path, samples_blob(content): found.samples_path})
 
 
 def _prompts(upload: Upload, paths: dict[str, Path], folder: Path, tenant: str | None) -> _Checked:
-    found = ingest_prompts(paths["prompts"], folder, name=upload.title("prompts"))
+    found = run_apart(paths.values(), ingest_prompts, paths["prompts"], folder, name=upload.title("prompts"))
     content = content_name(found.content_hash, tenant)
     facts = {
         "kind": "prompts",
@@ -105,6 +110,7 @@ def _prompts(upload: Upload, paths: dict[str, Path], folder: Path, tenant: str |
         "n_users": 0,
         "splits": found.splits,
         "content_hash": content,
+        "warnings": found.warnings,
     }
     return _Checked(facts, {prompts_blob(content): found.path})
 
@@ -131,7 +137,7 @@ def _keep(store: Store, upload: Upload, checked: _Checked) -> Dataset:
 def list_datasets(
     store: StoreOf, limit: Limit = 20, after: Annotated[str | None, Query(pattern=DATASET_ID)] = None
 ) -> Page[Dataset]:
-    """Datasets, newest first."""
+    """List datasets, newest first."""
     try:
         data, has_more = store.datasets.page(limit=limit, after=after)
     except NotFoundError as error:
@@ -141,7 +147,7 @@ def list_datasets(
 
 @router.get("/{dataset_id}", responses=problems(404))
 def get_dataset(store: StoreOf, dataset_id: DatasetId) -> Dataset:
-    """One dataset."""
+    """Return one dataset."""
     return dataset_or_404(store, dataset_id)
 
 

@@ -17,6 +17,7 @@ from starlette.routing import Match
 
 from api_schemas import FieldError, Problem, RowError
 from api_schemas.messages import located
+from minirec.store.errors import LostError
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(RedisConnectionError, _store_unavailable)
     app.add_exception_handler(RedisTimeoutError, _store_unavailable)
+    app.add_exception_handler(LostError, _lost)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -128,6 +130,12 @@ async def _invalid_request(request: Request, error: Exception) -> Response:
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     detail = f"{'.'.join(str(part) for part in first.loc)}: {first.msg}{more}"
     return problem_response(request, ProblemError(422, "invalid_request", detail, errors=faults))
+
+
+async def _lost(request: Request, error: Exception) -> Response:
+    log.error("stored data is lost: %s", error)
+    detail = f"{error}. Scores and results come back with a new job of the same kind; datasets must be uploaded again"
+    return problem_response(request, ProblemError(410, "data_lost", detail))
 
 
 async def _store_unavailable(request: Request, error: Exception) -> Response:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import numpy as np
+import numpy.typing as npt
 from fastapi import APIRouter, Query
 
 from api_schemas import Page, SampleScore
-from api_schemas.selections import GATE_VERDICTS, SIGNALS
+from api_schemas.selections import GATE_VERDICTS, SIGNALS, GateVerdict
 from service.dependencies import SelectionId, StoreOf
 from service.problems import invalid, problems
 from service.results import Result, result_of
@@ -26,7 +27,7 @@ def get_scores(
         Literal["pool", "rank"], Query(description="`rank`: the picked ones first, as picked; then by score")
     ] = "pool",
 ) -> Page[SampleScore]:
-    """Return the scores of every sample in the pool, selected or not."""
+    """Return scores of every sample in the pool, selected or not."""
     result = result_of(store, selection_id)
     size = result.size
     start = 0
@@ -45,10 +46,17 @@ def get_scores(
     return Page(data=data, has_more=has_more, next_after=data[-1].id if has_more else None)
 
 
+def deciding_number(verdict: GateVerdict, rewards: npt.NDArray[np.float64]) -> float | None:
+    """Return the number by which the gate judged a sample with these rewards (G,); None for an open one."""
+    numbers = {"too_hard": rewards.max(), "too_easy": rewards.min(), "no_spread": rewards.std()}
+    return None if verdict == "open" else float(numbers[verdict])
+
+
 def sample_score(result: Result, position: int) -> SampleScore:
     """Return what was measured of the sample at a position of the pool."""
     columns = result.columns
     rewards = columns["rewards"][position]
+    verdict = GATE_VERDICTS[columns["gate"][position]]
     picked_rank, training_position = int(columns["picked_rank"][position]), int(columns["training_position"][position])
     return SampleScore(
         id=result.sample_id(position),
@@ -61,7 +69,8 @@ def sample_score(result: Result, position: int) -> SampleScore:
         learnability_raw=float(columns["learnability_raw"][position]),
         representativeness=result.representativeness(position),
         score=float(columns["score"][position]),
-        gate=GATE_VERDICTS[columns["gate"][position]],
+        gate=verdict,
+        gate_value=deciding_number(verdict, rewards),
         signal=SIGNALS[columns["signal"][position]],
         picked_rank=picked_rank if picked_rank >= 0 else None,
         training_position=training_position if training_position >= 0 else None,

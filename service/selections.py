@@ -5,10 +5,11 @@ from __future__ import annotations
 from fastapi.openapi.models import Example
 
 from api_schemas import SELECTION, Dataset, SelectionCreate
+from minirec.data.pool import empty_pool, pool_size
 from minirec.settings import Settings
 from minirec.specs import PrepareSelection
 from minirec.store import Store
-from service.checks import check_models_allowed, check_selection
+from service.checks import check_models_allowed, check_selection, check_strata
 from service.lookup import dataset_or_404
 from service.problems import invalid
 from service.served_kind import Descriptions, NewJob, ServedKind, deletion
@@ -60,25 +61,19 @@ over.""",
 def start(store: Store, settings: Settings, body: SelectionCreate) -> NewJob[SelectionCreate]:
     """Check a request for a selection. Raises ProblemError."""
     dataset = dataset_or_404(store, body.dataset_id)
-    check_selection(dataset, body)
-    pool = pool_size(dataset, body)
-    if body.signals is not None and store.signals.get(dataset.id) is None:
-        raise invalid("no_signals", ("body", "signals"), f"no signals were uploaded for {dataset.id}")
+    check_selection(dataset, body, store.signals.get(dataset.id) if body.signals is not None else None)
+    check_strata(store, dataset, body.stratify_by)
+    pool = check_pool(dataset, body)
     check_models_allowed((body.model, body.model and body.model.adapter, body.proxy), settings)
     return NewJob(dataset, body, {"pool_size": str(pool)})
 
 
-def pool_size(dataset: Dataset, body: SelectionCreate) -> int:
-    """Return how many samples may be selected, as the worker will draw them. Raises ProblemError 422."""
-    if body.pool.split is not None:
-        pool = dataset.splits.get(body.pool.split, 0)
-    else:
-        pool = dataset.splits.get("train") or dataset.n_samples
+def check_pool(dataset: Dataset, body: SelectionCreate) -> int:
+    """Return how many samples may be selected, as the worker will draw them. Raise ProblemError 422."""
+    pool = pool_size(dataset.splits, body.pool.split)
     if pool == 0:
-        there = ", ".join(f"{name}: {count}" for name, count in sorted(dataset.splits.items()))
-        raise invalid(
-            "empty_pool", ("body", "pool", "split"), f"{dataset.id} has no samples in {body.pool.split!r} ({there})"
-        )
+        detail = f"{dataset.id} {empty_pool(dataset.splits, body.pool.split)}"
+        raise invalid("empty_pool", ("body", "pool", "split"), detail)
     if body.pool.max_samples is not None:
         pool = min(pool, body.pool.max_samples)
     if isinstance(body.size, int) and body.size > pool:

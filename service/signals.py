@@ -6,19 +6,19 @@ import hashlib
 import time
 from pathlib import Path
 
-import numpy as np
 from fastapi import APIRouter, Request
-from safetensors.numpy import save
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api_schemas import Dataset, SelectionCreate, Signals
-from minirec.data.rows import DatasetError
-from minirec.data.signals import Arrays, SignalFiles, read_signals
+from minirec.data.dataset import sample_ids
+from minirec.data.faults import DatasetError
+from minirec.data.signals import SignalFiles, StoredSignals, read_signals
 from minirec.store import Store
 from minirec.store.names import signals_blob
 from minirec.store.retention import discard_signals, drop_signals, keep_signals
-from service.content import content_lock, open_content, until_kept
+from service.apart import run_apart
+from service.content import content_lock, samples_path, until_kept
 from service.dependencies import DatasetId, StoreOf
 from service.idempotency import OnceOf
 from service.lookup import dataset_or_404
@@ -53,7 +53,7 @@ async def upload_signals(request: Request, dataset_id: DatasetId, store: StoreOf
 
 @router.get("/{dataset_id}/signals")
 def get_signals(store: StoreOf, dataset_id: DatasetId) -> Signals:
-    """The signals that were last uploaded for a dataset."""
+    """Return the signals that were last uploaded for a dataset."""
     dataset_or_404(store, dataset_id)
     signals = store.signals.get(dataset_id)
     if signals is None:
@@ -86,45 +86,49 @@ def _answer(store: Store, once: OnceOf, dataset_id: str, upload: Upload) -> Resp
 
         def answer() -> Response:
             dataset = dataset_or_404(store, dataset_id)
-            signals = _keep(store, dataset, _check(store, dataset, upload, paths))
+            signals = _keep(store, dataset, _check(store, dataset, upload, paths, folder / "checked"))
             return Response(signals.model_dump_json(), 201, media_type="application/json")
 
         return once(fingerprint, answer, seconds=CHECK_SECONDS)
 
 
-def _check(store: Store, dataset: Dataset, upload: Upload, paths: dict[str, Path]) -> Arrays:
+def _check(store: Store, dataset: Dataset, upload: Upload, paths: dict[str, Path], out: Path) -> StoredSignals:
     names = {part: upload.title(part) for part in paths}
     try:
-        return read_signals(SignalFiles(paths, names), open_content(store, dataset.content_hash).ids)
+        samples = samples_path(store, dataset.content_hash)
+        return run_apart(paths.values(), _read, SignalFiles(paths, names), samples, out)
     except DatasetError as error:
         raise ProblemError(422, "invalid_signals", str(error), errors=error.errors, total_errors=error.total) from error
 
 
-def _keep(store: Store, dataset: Dataset, arrays: Arrays) -> Signals:
+def _read(files: SignalFiles, samples: Path, out: Path) -> StoredSignals:
+    return read_signals(files, sample_ids(samples), out)
+
+
+def _keep(store: Store, dataset: Dataset, found: StoredSignals) -> Signals:
     """Store the blob first and the record last: signals are there once all of them are."""
-    body = save({name: np.ascontiguousarray(values) for name, values in arrays.items()})
-    content = hashlib.sha256(dataset.content_hash.encode() + body).hexdigest()
+    digest = hashlib.sha256(dataset.content_hash.encode())
+    with found.path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    content = digest.hexdigest()
     signals = Signals(
         dataset_id=dataset.id,
         created_at=time.time(),
         content_hash=content,
         dataset_content_hash=dataset.content_hash,
-        n_samples=len(arrays["rows"]),
-        rollouts=arrays["rewards"].shape[1],
-        has_hits="hits" in arrays,
-        vector_size=_width(arrays, "vectors"),
-        embedding_size=_width(arrays, "embeddings"),
+        n_samples=found.n_samples,
+        rollouts=found.rollouts,
+        has_hits=found.has_hits,
+        vector_size=found.vector_size,
+        embedding_size=found.embedding_size,
     )
     with content_lock(store, dataset.content_hash):
         dataset_or_404(store, dataset.id)  # It may have been deleted since.
         before = store.signals.get(dataset.id)
         until_kept(lambda: keep_signals(store, dataset.id, content))
-        store.blobs.put_arrays(signals_blob(content), arrays)
+        store.blobs.put_file(signals_blob(content), found.path)
         store.signals.put(signals)
         if before is not None and before.content_hash != content:
             drop_signals(store, dataset.id, before.content_hash)  # Selections by them keep them for themselves.
     return signals
-
-
-def _width(arrays: Arrays, name: str) -> int | None:
-    return arrays[name].shape[1] if name in arrays else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 from fastapi.openapi.models import Example
 
 from api_schemas import (
@@ -14,10 +16,11 @@ from api_schemas import (
     TextReward,
     TrainingJobCreate,
 )
+from minirec.data.dataset import SampleTable
 from minirec.settings import Settings
 from minirec.specs import PrepareTraining
 from minirec.store import Store
-from service.checks import check_models_allowed, check_rewards, check_trainer
+from service.checks import check_models_allowed, check_rewards, check_trainer, check_training_rows
 from service.content import open_content
 from service.lookup import dataset_or_404, job_or_404
 from service.problems import ProblemError, invalid
@@ -68,7 +71,18 @@ def start(store: Store, settings: Settings, body: TrainingJobCreate) -> NewJob[T
     check_models_allowed((completed.model,), settings)
     if completed.args.rewards is not None:
         check_rewards(completed.args.rewards, ("body", "args", "rewards"))
+    content = open_content(store, dataset.content_hash)
+    check_training_rows(content, _rows_to_train_on(store, completed, content), completed.evaluation)
     return NewJob(dataset, completed, needs=(body.selection_id,) if body.selection_id else ())
+
+
+def _rows_to_train_on(store: Store, body: TrainingJobCreate, content: SampleTable) -> npt.NDArray[np.int64]:
+    """Return the dataset's row numbers of the samples that a job trains on."""
+    if body.selection_id is not None:
+        result = result_of(store, body.selection_id)
+        return np.asarray(result.columns["row"][result.training_order], dtype=np.int64)
+    row_of = {sample_id: row for row, sample_id in enumerate(content.ids)}
+    return np.array([row_of[sample_id] for sample_id in body.ids or ()], dtype=np.int64)
 
 
 def _of_selection(store: Store, body: TrainingJobCreate) -> tuple[Dataset, TrainingJobCreate]:

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from api_schemas import SelectionCreate
-from api_schemas.selections import SIGNALS
+from api_schemas.selections import SIGNALS, Signal
+from minirec.selection import Vector
 from minirec.specs import ScoreSpec
 from minirec.store import Store
 from minirec.store.names import signals_blob
@@ -30,7 +31,7 @@ class Measured:
     rewards: npt.NDArray[np.float64]
     """(N, G)."""
     hits: npt.NDArray[np.bool_] | None
-    """(N, G); None where the upload does not tell."""
+    """(N, G); None where the upload does not say."""
     signal: npt.NDArray[np.int8]
     """(N,) where the vectors come from: `SIGNALS`."""
     vectors: Array | None
@@ -65,14 +66,15 @@ def load_scored(store: Store, request: SelectionCreate, scoring: str, rows: Rows
     )
 
 
-def load_uploaded(store: Store, signals: str, rows: Rows) -> Measured:
+def load_uploaded(store: Store, request: SelectionCreate, signals: str, rows: Rows) -> Measured:
     """Return what was uploaded for the pool's rows. Raises StoreError when it is gone."""
     arrays = store.blobs.get_arrays(signals_blob(signals))
     at = np.searchsorted(arrays["rows"], rows)
     hits, vectors, embeddings = (
         arrays[name][at] if name in arrays else None for name in ("hits", "vectors", "embeddings")
     )
-    signal = SIGNALS.index("none" if vectors is None else "policy")
+    kind: Signal = "teacher" if vector_name(request) == "teacher" else "policy"
+    signal = SIGNALS.index("none" if vectors is None else kind)
     return Measured(
         rows=rows,
         rewards=arrays["rewards"][at],
@@ -83,8 +85,11 @@ def load_uploaded(store: Store, signals: str, rows: Rows) -> Measured:
     )
 
 
-def vector_name(request: SelectionCreate) -> str:
-    """The vector behind representativeness: as asked, else the profile's own. Prompts have no teacher-forced ones."""
+def vector_name(request: SelectionCreate) -> Vector:
+    """Return the vector behind R: as asked, else the profile's own. Prompts have no teacher-forced ones.
+
+    Of uploaded vectors it says what they are.
+    """
     if request.weights.vector is not None:
         return request.weights.vector
     if request.profile == "paper":

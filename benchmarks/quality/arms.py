@@ -14,12 +14,12 @@ from typing import Any, Final
 import numpy as np
 
 from api_schemas import SelectionCreate
-from api_schemas.selections import Baseline
+from api_schemas.baselines import Baseline
 from benchmarks.quality.data import Rows
 from benchmarks.quality.proposals import PROPOSALS
 from benchmarks.quality.runs import Scoring
 from worker.measured import Measured
-from worker.select import choose, choose_arms
+from worker.select import choose, choose_baselines
 
 STRATA: Final = 20
 """Equal ranges of effort that the coverage arm spreads its picks over."""
@@ -29,7 +29,7 @@ Choice = Callable[[Measured, int, int], Rows]
 
 
 def everything(measured: Measured, size: int, seed: int) -> Rows:
-    """The whole pool in random order; the size is not heeded."""
+    """The whole pool in random order; `size` has no effect."""
     return np.random.default_rng(seed).permutation(len(measured.rows))
 
 
@@ -37,7 +37,7 @@ def from_baseline(arm: Baseline) -> Choice:
     """An arm of the service's `baselines`, in random order."""
 
     def pick(measured: Measured, size: int, seed: int) -> Rows:
-        picked = choose_arms(request(size, seed, baselines=[arm]), measured, size)[arm]
+        picked = choose_baselines(request(size, seed, baselines=[arm]), measured, size).picks[arm]
         return np.random.default_rng(seed).permutation(picked)
 
     return pick
@@ -96,13 +96,17 @@ def without_embeddings(measured: Measured) -> Measured:
     return replace(measured, embeddings=None)
 
 
+BASELINE_NAMES: Final[dict[Baseline, str]] = {
+    "random": "random",
+    "kmeans": "k-means coverage",
+    "grand": "GraNd",
+    "el2n": "EL2N",
+    "top_learnability": "top learnability",
+}
+"""What the table calls each of the service's baselines."""
 ARMS: Final[dict[str, Choice]] = {
     "full data": everything,
-    "random": from_baseline("random"),
-    "k-means coverage": from_baseline("kmeans"),
-    "GraNd": from_baseline("grand"),
-    "EL2N": from_baseline("el2n"),
-    "top learnability": from_baseline("top_learnability"),
+    **{name: from_baseline(arm) for arm, name in BASELINE_NAMES.items()},
     "effort + coverage": effort_with_coverage,
     "MiniRec": minirec(),
     "MiniRec without gate": minirec(weights={"gate": {"enabled": False}}),

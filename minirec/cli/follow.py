@@ -20,13 +20,17 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from api_schemas import Counts, Dataset, Selection
+from api_schemas import Counts, Dataset, Selection, TimestampUnit
 from minirec.cli.output import note, note_warnings, notes, stage_name
 from minirec.client import DatasetWarning, MiniRec
 
 
 def upload(
-    client: MiniRec, files: Mapping[str, Path], name: str | None, metadata: Mapping[str, str] | None = None
+    client: MiniRec,
+    files: Mapping[str, Path],
+    name: str | None,
+    metadata: Mapping[str, str] | None = None,
+    timestamp_unit: TimestampUnit | None = None,
 ) -> Dataset:
     """Upload a dataset, made of the files of `dataset_files`, under a progress bar."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
@@ -40,7 +44,9 @@ def upload(
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DatasetWarning)
-            dataset = client.datasets.upload(**files, name=name, metadata=metadata, on_progress=show)
+            dataset = client.datasets.upload(
+                **files, name=name, metadata=metadata, timestamp_unit=timestamp_unit, on_progress=show
+            )
     note_warnings(dataset)
     return dataset
 

@@ -17,6 +17,7 @@ from minirec.cli.connection import Connection
 from minirec.cli.demo import demo
 from minirec.cli.exports import export
 from minirec.cli.faults import report, report_threads
+from minirec.cli.gc import gc
 from minirec.cli.rewards import rewards
 from minirec.cli.up import up
 
@@ -112,6 +113,7 @@ app.command()(jobs.cancel)
 app.command()(jobs.retry)
 app.command()(jobs.delete)
 app.add_typer(keys.app, name="keys")
+app.command()(gc)
 
 if __name__ == "__main__":
     app(prog_name="minirec")

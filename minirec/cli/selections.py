@@ -13,8 +13,9 @@ import typer
 from rich.table import Table
 
 from api_schemas import Baseline, SampleScore, Selection
+from api_schemas.baselines import BASELINES
 from api_schemas.rows import Split
-from api_schemas.selections import Profile
+from api_schemas.selections import Profile, StratifyBy
 from minirec.cli.connection import Connection
 from minirec.cli.follow import follow as follow_shown
 from minirec.cli.follow import upload
@@ -61,7 +62,10 @@ def select(
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest reasoning, in tokens.")] = None,
     baseline: Annotated[
         list[str] | None,
-        typer.Option(help="An arm to compare with: random, kmeans, grand, el2n, top_learnability; may be repeated."),
+        typer.Option(help=f"A baseline to compare with: {', '.join(BASELINES)}; may be repeated."),
+    ] = None,
+    stratify_by: Annotated[
+        StratifyBy | None, typer.Option(help="Choose from each of these no more than its share.")
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -113,6 +117,7 @@ def select(
             rewards=parse_rewards(reward),
             size=count,
             profile=profile,
+            stratify_by=stratify_by,
             baselines=cast("list[Baseline] | None", baseline),
             metadata=pairs(metadata),
             **body,
@@ -199,13 +204,19 @@ def score_table(rows: Iterable[SampleScore]) -> Table:
             f"{row.pass_rate:.2f}",
             f"{row.learnability:.3f}",
             "" if row.representativeness is None else f"{row.representativeness:.3f}",
-            row.gate.replace("_", " "),
+            verdict(row),
             ordinal(row.training_position),
         )
         for row in rows
     )
     numbers = ("pick", "reward", "pass", "L", "R", "place")
     return table(("pick", "id", "reward", "pass", "L", "R", "gate", "place"), lines, right=numbers)
+
+
+def verdict(row: SampleScore) -> str:
+    """What the gate said of a sample, and the number that decided: `too easy (0.97)`."""
+    number = "" if row.gate_value is None else f" ({row.gate_value:.3g})"
+    return row.gate.replace("_", " ") + number
 
 
 def ordinal(index: int | None) -> str:

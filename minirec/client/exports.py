@@ -9,13 +9,12 @@ import stat
 import tempfile
 import zlib
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
+from api_schemas.exports import ExportFormat as ExportFormat
 from minirec.client.core import Call
 from minirec.client.errors import MiniRecError
-
-ExportFormat = Literal["trl", "verl", "openrlhf", "jsonl", "parquet", "ids"]
 
 LARGEST_RATIO, SMALL_BYTES = 200, 64 * 1024**2
 """An export may be this many times as large as its zip file; up to 64 MiB it may be anything."""

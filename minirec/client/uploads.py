@@ -39,6 +39,7 @@ def dataset_upload(
     name: str | None,
     metadata: Mapping[str, str] | None,
     on_progress: OnProgress | None,
+    timestamp_unit: str | None = None,
 ) -> Upload:
     """Open the files of a dataset. Raises TypeError for a wrong set of parts, OSError for a file."""
     given = {part: rows for part, rows in parts.items() if rows is not None}
@@ -46,7 +47,11 @@ def dataset_upload(
         raise TypeError(
             f"a dataset is made of samples and items, or of prompts; given: {', '.join(given) or 'nothing'}"
         )
-    data = {"name": name, "metadata": json.dumps(dict(metadata)) if metadata else None}
+    data = {
+        "name": name,
+        "metadata": json.dumps(dict(metadata)) if metadata else None,
+        "timestamp_unit": timestamp_unit,
+    }
     return open_upload("/v1/datasets", given, data, on_progress)
 
 

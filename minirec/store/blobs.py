@@ -52,6 +52,13 @@ class BlobStore:
         except FileNotFoundError as error:
             raise BlobMissingError(name, self.url) from error
 
+    def age(self, name: str, now: float) -> float:
+        """Return how many seconds ago a file of the store was written; infinite where the store does not say."""
+        try:
+            return now - float(self._fs.modified(self._path(name)).timestamp())
+        except (FileNotFoundError, NotImplementedError):
+            return float("inf")
+
     def put_file(self, name: str, source: Path) -> None:
         """Store a local file; the name exists only when all of it is there."""
         self._write(name + checksums.SUFFIX, checksums.of_file(source).encode())

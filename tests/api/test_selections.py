@@ -77,7 +77,7 @@ def test_an_unknown_dataset_is_not_found(service: Service) -> None:
         ({"none": 10}, {}, 10),
         ({"train": 7, "test": 3}, {}, 7),
         ({"train": 7, "none": 3}, {}, 7),
-        ({"valid": 7, "none": 3}, {}, 10),
+        ({"valid": 7, "none": 3}, {}, 3),
         ({"train": 7, "test": 3}, {"pool": {"split": "test"}}, 3),
         ({"none": 10}, {"pool": {"max_samples": 4}}, 4),
         ({"none": 10}, {"pool": {"max_samples": 40}}, 10),

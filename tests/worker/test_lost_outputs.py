@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
 
 from minirec.store.columns import shard_field
 from minirec.store.garbage import collect_garbage
-from minirec.store.retention import delete_job
+from minirec.store.retention import delete_job, drop_dataset
 from tests.worker.bench import Bench
 
 TRAIN = {"updates": 1, "grpo": {"batch_size": 2}, "rollouts": {"group_size": 2, "max_new_tokens": 6}}
@@ -220,10 +219,11 @@ def test_after_everything_is_deleted_nothing_is_left(split_bench: Bench) -> None
     ]
     for job in (selection, training, failed):
         delete_job(bench.store, job)
+    # The dataset as its route deletes it.
+    for record in bench.store.datasets.all():
+        drop_dataset(bench.store, record.id, record.content_hash)
+        bench.store.datasets.delete(record.id)
     collect_garbage(bench.store)
-    left = {name for name in bench.store.blobs.all_names() if not name.startswith("datasets/")}
-    assert left == set()
-    keys = {key.decode() for key in bench.store.redis.scan_iter("*")}
-    content = json.loads(bench.store.redis.hvals("minirec:datasets")[0])["content_hash"]
-    allowed = {"minirec:datasets", "minirec:datasets:index"}
-    assert {key for key in keys if not key.startswith("minirec:output:datasets/")} == allowed, content
+    assert bench.store.blobs.all_names() == {}
+    # What workers compute with is a fact about the deployment, and of constant size.
+    assert {key.decode() for key in bench.store.redis.scan_iter("*")} <= {"minirec:device"}

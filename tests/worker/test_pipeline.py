@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from api_schemas.selections import SIGNALS, SelectionCreate
+from api_schemas.selections import SIGNALS
 from tests.worker.bench import Bench
 from worker import score
-from worker.select import alpha_of
 
 
 def test_a_selection_runs_through_its_stages(bench: Bench) -> None:
@@ -56,24 +55,6 @@ def test_representativeness_is_of_teacher_forced_gradients_unless_another_vector
     assert not np.allclose(default["representativeness"], advantages["representativeness"])
     assert set(default["signal"]) == {SIGNALS.index("teacher")}
     assert SIGNALS.index("policy") in advantages["signal"]
-
-
-@pytest.mark.parametrize(
-    ("settings", "alpha"),
-    [
-        ({}, 0.0),
-        ({"weights": {"alpha": 0.5}}, 0.5),
-        ({"weights": {"vector": "gradient"}}, 1.0),
-        ({"profile": "paper"}, 1.0),
-        ({"profile": "paper", "weights": {"vector": "teacher"}}, 1.0),
-        ({"rewards": [{"name": "exact_answer"}]}, 1.0),
-        ({"signals": "uploaded", "model": None}, 1.0),
-    ],
-)
-def test_learnability_counts_where_nothing_steadier_does(settings: dict[str, Any], alpha: float) -> None:
-    model = {"source": "local", "id": "tiny"}
-    request = SelectionCreate.model_validate({"dataset_id": "ds_1", "size": 4, "model": model} | settings)
-    assert alpha_of(request) == alpha
 
 
 def test_selections_that_run_together_share_their_shards(bench: Bench) -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import PrivateAttr
 
 from api_schemas import SELECTION, ArmIds, Baseline, Page, SampleScore, Selection, SubsetIds, SubsetRow
+from api_schemas.selections import StratifyBy
 from minirec.client import exports
 from minirec.client import selection_calls as calls
 from minirec.client._async.files import replacing, spool
@@ -51,6 +52,7 @@ class AsyncSelections(AsyncJobs[Selection]):
         rollouts: calls.Rollouts | None = None,
         weights: calls.Weights | None = None,
         curriculum: calls.Curriculum | None = None,
+        stratify_by: StratifyBy | None = None,
         baselines: Sequence[Baseline] | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> StartedSelection:
@@ -89,6 +91,7 @@ class AsyncSelections(AsyncJobs[Selection]):
             rollouts=rollouts,
             weights=weights,
             curriculum=curriculum,
+            stratify_by=stratify_by,
             baselines=None if baselines is None else list(baselines),
         )
         job = await self._transport.get(call, StartedSelection)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
-from api_schemas import Dataset, DatasetDeleted, Page, Signals
+from api_schemas import Dataset, DatasetDeleted, Page, Signals, TimestampUnit
 from minirec.client._sync.transport import Transport
 from minirec.client.core import PAGE, Call
 from minirec.client.uploads import OnProgress, Rows, dataset_upload, signals_upload
@@ -27,16 +27,18 @@ class Datasets:
         prompts: Rows | None = None,
         name: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        timestamp_unit: TimestampUnit | None = None,
         on_progress: OnProgress | None = None,
     ) -> Dataset:
         """Upload a dataset; it is checked row by row and stored whole, or not at all.
 
         Give `samples` and `items`, or `prompts`: paths (JSONL, JSONL.gz, Parquet) or iterables of rows.
-        `on_progress(sent, total)` counts bytes. What looks odd is in `warnings` of the dataset, and a `DatasetWarning`.
-        Raises `UnprocessableError` whose `errors` name file, line and field.
+        `timestamp_unit` is the unit of the samples' times, if it is not seconds. `on_progress(sent, total)` counts
+        bytes. What looks odd is in `warnings` of the dataset, and a `DatasetWarning`. Raises `UnprocessableError` whose
+        `errors` name file, line and field.
         """
         parts = {"samples": samples, "items": items, "prompts": prompts}
-        upload = dataset_upload(parts, name, metadata, on_progress)
+        upload = dataset_upload(parts, name, metadata, on_progress, timestamp_unit)
         try:
             return warn_of(self._transport.get(upload.call, Dataset))
         finally:

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import PrivateAttr
 
 from api_schemas import SELECTION, ArmIds, Baseline, Page, SampleScore, Selection, SubsetIds, SubsetRow
+from api_schemas.selections import StratifyBy
 from minirec.client import exports
 from minirec.client import selection_calls as calls
 from minirec.client._sync.files import replacing, spool
@@ -49,6 +50,7 @@ class Selections(Jobs[Selection]):
         rollouts: calls.Rollouts | None = None,
         weights: calls.Weights | None = None,
         curriculum: calls.Curriculum | None = None,
+        stratify_by: StratifyBy | None = None,
         baselines: Sequence[Baseline] | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> StartedSelection:
@@ -87,6 +89,7 @@ class Selections(Jobs[Selection]):
             rollouts=rollouts,
             weights=weights,
             curriculum=curriculum,
+            stratify_by=stratify_by,
             baselines=None if baselines is None else list(baselines),
         )
         job = self._transport.get(call, StartedSelection)

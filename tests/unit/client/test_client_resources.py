@@ -126,6 +126,7 @@ def test_upload_sends_files_by_name_and_counts_their_bytes(tmp_path: Path) -> No
         items=({"item_id": str(i), "title": "é"} for i in range(2)),
         name="cds",
         metadata={"a": "b"},
+        timestamp_unit="ms",
         on_progress=lambda sent, total: seen.append((sent, total)),
     )
     body = service.requests[0].content
@@ -134,6 +135,7 @@ def test_upload_sends_files_by_name_and_counts_their_bytes(tmp_path: Path) -> No
     assert b'name="items"; filename="items.jsonl"' in body
     assert '{"item_id": "1", "title": "é"}\n'.encode() in body
     assert b'name="metadata"\r\n\r\n{"a": "b"}' in body
+    assert b'name="timestamp_unit"\r\n\r\nms' in body
     total = 200_000 + 2 * len('{"item_id": "1", "title": "é"}\n'.encode())
     assert seen[-1] == (total, total)
     assert [sent for sent, _ in seen] == sorted(sent for sent, _ in seen)
