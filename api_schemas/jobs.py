@@ -22,7 +22,9 @@ class JobError(Response):
     message: str
     stage: str | None = None
     sample_ids: list[str] = []
-    """The samples whose shard could not be computed."""
+    """The samples that the error is about, or whose shard could not be computed; the first 1,000 of them."""
+    samples: int | None = None
+    """How many samples the error is about, where they were counted."""
 
 
 class Job(Response):

@@ -136,8 +136,8 @@ class RewardRow(BaseModel):
 
     model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
 
-    sample_id: Identifier | int
-    """Id of a sample of the dataset; a number stands for its decimal digits."""
+    sample_id: Identifier
+    """Id of a sample of the dataset; in files also an integer, which stands for its decimal text."""
     reward: Annotated[list[float], Field(min_length=1, max_length=1_000)]
     """One per rollout."""
     hit: list[bool] | None = None

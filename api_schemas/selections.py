@@ -35,6 +35,9 @@ class PoolSettings(Request):
     max_samples: PositiveInt | None = None
     """A seeded random part of the pool, to spend less; null scores all of it."""
     seed: Annotated[int, Field(ge=0)] = 0
+    too_long: Literal["fail", "leave_out"] = "leave_out"
+    """Prompts that leave no room for `rollouts.max_new_tokens` in the model's context: `leave_out` of the pool, with a
+    warning and their ids in the result, or `fail` with their ids in the error."""
 
 
 class RolloutSettings(Request):
@@ -188,12 +191,22 @@ class ArmIds(Response):
     comparison: Arm
 
 
+class TooLong(Response):
+    """Samples of the pool that were not scored, since their prompts are too long for the model."""
+
+    samples: int
+    sample_ids: list[str]
+    """The first 1,000 of them."""
+    reason: str
+    """Of the first of them."""
+
+
 class SelectionResult(Response):
     """What a finished selection says about its pool, in short."""
 
     pool_size: int
     left_out: int = 0
-    """Samples of the pool without uploaded rewards; they are not counted in `pool_size`."""
+    """Samples of the pool without uploaded rewards, or too long for the model; they are not counted in `pool_size`."""
     selected: int
     gated: dict[str, int]
     """Samples per gate verdict other than `open`."""
@@ -209,11 +222,16 @@ class SelectionResult(Response):
     """Curriculum groups."""
     baselines: dict[str, Arm] = {}
     """What each arm would have chosen, in short."""
+    too_long: TooLong | None = None
+    """Prompts that were left out of the pool before it was scored, if any were; `left_out` counts them, too."""
     warnings: list[str] = []
 
 
 class Selection(Job):
-    """A selection job. Its stages are preparing, training_proxy, embedding_catalogue, scoring and selecting."""
+    """A selection job.
+
+    Its stages are preparing, checking, planning, training_proxy, embedding_catalogue, scoring and selecting.
+    """
 
     object: Literal["selection"] = "selection"
     counts: Counts = Counts()

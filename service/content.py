@@ -28,6 +28,12 @@ def open_content(store: Store, content_hash: str) -> Dataset | PromptDataset:
     )
 
 
+def samples_path(store: Store, content_hash: str) -> Path:
+    """Return the table of a dataset's samples, or of its prompts. Raises BlobMissingError."""
+    prompts = prompts_blob(content_hash)
+    return store.blobs.local_path(prompts if store.blobs.exists(prompts) else samples_blob(content_hash))
+
+
 def until_kept(keep: Callable[[], bool]) -> None:
     """Wait while the same content is being deleted. Raises ProblemError 409 when that takes too long."""
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -35,12 +41,6 @@ def until_kept(keep: Callable[[], bool]) -> None:
         if time.monotonic() > deadline:
             raise ProblemError(409, "dataset_busy", "the same rows are being deleted; try again in a minute")
         time.sleep(0.2)
-
-
-def samples_path(store: Store, content_hash: str) -> Path:
-    """Return the table of a dataset's samples, or of its prompts. Raises BlobMissingError."""
-    prompts = prompts_blob(content_hash)
-    return store.blobs.local_path(prompts if store.blobs.exists(prompts) else samples_blob(content_hash))
 
 
 @contextmanager

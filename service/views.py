@@ -73,7 +73,7 @@ def _counts(record: JobRecord) -> Counts:
         size = record.json("result")["pool_size"]
         return Counts(total=size, scored=size, cached=min(size, cached))
     pool = int(record.fields["pool_size"])
-    if record.group is None or record.stage == "preparing":
+    if record.group is None or record.stage in ("preparing", "planning"):
         return Counts(total=pool, failed=failed)
     if record.stage == "selecting":
         return Counts(total=pool, scored=pool, cached=min(pool, cached), failed=failed)

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from minirec.policy.catalogue import embed_items
+from minirec.policy.catalogue import embed_items, first_with_same_prompt
 from minirec.specs import CatalogueSpec
 from minirec.store import Store
 from minirec.store.blobs import BlobStore
@@ -22,14 +22,20 @@ from worker.work import Work
 def run(work: Work, spec: CatalogueSpec) -> Outcome:
     """Store the unit vectors `(items, d)` of one shard of the catalogue."""
     blobs, start = work.store.blobs, work.claim.unit * spec.shard_size
-    items = open_dataset(blobs, spec.content_hash).items[start : start + spec.shard_size]
+    items = open_dataset(blobs, spec.content_hash).items
+    part = slice(start, start + spec.shard_size)
     blob = spec.shard_blob(work.claim.unit)
     if blobs.exists(blob):
-        work.progress(len(items), cached=len(items))
+        work.progress(len(items[part]), cached=len(items[part]))
         return Outcome()
     policy = scoring_policy(spec.model, spec.proxy, work.settings, blobs)
-    blobs.put_arrays(blob, {"embeddings": embed_items(policy, items, on_batch=work.progress)})
-    work.done = len(items)
+    first = first_with_same_prompt(items)[part]
+    own = np.flatnonzero(first == np.arange(start, start + len(first)))
+    embeddings = np.zeros((len(first), policy.hidden_size), dtype=np.float32)
+    embeddings[own] = embed_items(policy, [items[start + row] for row in own], on_batch=work.progress)
+    # Those that read like an item of an earlier shard stay zero here, and get that one's vector when they are read.
+    blobs.put_arrays(blob, {"embeddings": embeddings, "same_as": first})
+    work.done = len(first)
     return Outcome()
 
 
@@ -49,4 +55,8 @@ def find_catalogue(store: Store, name: str) -> npt.NDArray[np.float32] | None:
 
 @lru_cache(maxsize=2)
 def _load(blobs: BlobStore, names: tuple[str, ...]) -> npt.NDArray[np.float32]:
-    return np.concatenate([arrays["embeddings"] for arrays in blobs.get_all_arrays(names)])
+    shards = list(blobs.get_all_arrays(names))
+    embeddings = np.concatenate([shard["embeddings"] for shard in shards])
+    same_as = np.concatenate([shard["same_as"] for shard in shards])
+    found: npt.NDArray[np.float32] = embeddings[same_as]
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 
 import numpy as np
@@ -9,9 +10,12 @@ import numpy.typing as npt
 
 from api_schemas.selections import PoolSettings
 from minirec.data.dataset import SampleTable
+from minirec.policy.report import PoolReport
 from minirec.specs import rows_fingerprint
+from minirec.specs.outputs import check_folder
 from minirec.specs.selection import PoolOfRows
 from minirec.store.blobs import BlobStore
+from minirec.store.errors import BlobMissingError
 from minirec.store.names import signals_blob
 from worker.datasets import open_samples
 from worker.work import UnitError
@@ -35,6 +39,8 @@ def pool_of(blobs: BlobStore, spec: PoolOfRows, *, signals: str | None = None) -
     Raises UnitError where the draw differs from the one that named the spec, and StoreError.
     """
     rows = draw_pool(open_samples(blobs, spec.content_hash, spec.kind), spec.pool)
+    if spec.left_out is not None:
+        rows = rows[~np.isin(rows, _too_long(blobs, spec.left_out))]
     if signals is not None:
         rows = with_signals(blobs, rows, signals)
     if rows_fingerprint(rows) != spec.rows:
@@ -44,6 +50,20 @@ def pool_of(blobs: BlobStore, spec: PoolOfRows, *, signals: str | None = None) -
             "need the same release of MiniRec and of numpy; start the job anew",
         )
     return rows
+
+
+def read_report(blobs: BlobStore, check: str) -> PoolReport:
+    """Return what the check of this name found. Raises BlobMissingError."""
+    folder = check_folder(check)
+    paths = [blobs.local_path(f"{folder}{file}") for file in blobs.files(folder)]
+    if not paths:
+        raise BlobMissingError(folder, blobs.url)
+    return PoolReport.merged([PoolReport(**json.loads(path.read_bytes())) for path in paths])
+
+
+@lru_cache(maxsize=4)
+def _too_long(blobs: BlobStore, check: str) -> Rows:
+    return np.array(read_report(blobs, check).too_long, dtype=np.int64)
 
 
 @lru_cache(maxsize=4)

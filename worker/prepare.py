@@ -7,17 +7,18 @@ import json
 from api_schemas import AdapterReference, ModelReference, SelectionCreate
 from api_schemas import Dataset as DatasetRecord
 from minirec.data.dataset import PromptDataset
-from minirec.specs import PinnedModel, PrepareSelection, SelectSpec, rows_fingerprint
+from minirec.specs import CheckSpec, PlanSelection, PrepareSelection, SelectSpec, rows_fingerprint
 from minirec.specs.selection import PoolOfRows
 from minirec.store.machine import Outcome
 from minirec.store.names import signals_blob
+from worker.check_pool import shards_of
 from worker.checks import check_rewards, subset_size
-from worker.computing import Computing, computing_for
+from worker.computing import computing_for
 from worker.datasets import open_samples
-from worker.plan import Plan, plan_selection
+from worker.planning import plan_checked
 from worker.policies import pin, resolve_model
 from worker.pools import Rows, draw_pool, with_signals
-from worker.provenance import model_facts, provenance
+from worker.provenance import model_facts, prompted_by, provenance
 from worker.work import UnitError, Work
 
 
@@ -41,11 +42,24 @@ def run(work: Work, spec: PrepareSelection) -> Outcome:
     if computing is None:
         return Outcome(stages=[PrepareSelection(job_id=spec.job_id, on_gpu_queue=True).stage("preparing")])
     model = pin(reference, resolved, computing.dtype, computing.only_on)
-    plan = plan_selection(spec.job_id, request, _pool(record, request, rows), model, work.settings)
-    return Outcome(
-        job={"provenance": json.dumps(provenance(record.content_hash) | _model_provenance(model, computing, plan))},
-        stages=plan.stages(items=record.n_items, samples=len(rows)),
+    check = CheckSpec(
+        **_pool(record, request, rows).model_dump(),
+        model=model,
+        window=request.rollouts.window,
+        max_new_tokens=request.rollouts.max_new_tokens,
     )
+    facts = provenance(record.content_hash) | model_facts(model, computing) | prompted_by(resolved)
+    blobs = shards_of(check, len(rows))
+    stage = check.stage("checking", units=len(blobs), total=len(rows))
+    if all(map(work.store.blobs.exists, blobs)):
+        # Somebody has checked this pool: whoever asks for another size should not have to wait.
+        outcome = plan_checked(work, spec.job_id, request, check, facts)
+        outcome.stages.insert(0, stage)
+    else:
+        plan = PlanSelection(job_id=spec.job_id, check=check.name)
+        outcome = Outcome(job={"provenance": json.dumps(facts)}, stages=[stage, plan.stage("planning")])
+    outcome.warnings = [*resolved.warnings, *outcome.warnings]
+    return outcome
 
 
 def _pool(record: DatasetRecord, request: SelectionCreate, rows: Rows) -> PoolOfRows:
@@ -83,13 +97,3 @@ def _policy_reference(request: SelectionCreate) -> ModelReference:
     if isinstance(request.proxy, AdapterReference):
         return request.model.model_copy(update={"adapter": request.proxy})
     return request.model
-
-
-def _model_provenance(model: PinnedModel, computing: Computing, plan: Plan) -> dict[str, object]:
-    return model_facts(model, computing) | {
-        "adapter_revision": model.adapter and model.adapter.revision,
-        "proxy_fingerprint": plan.proxy and plan.proxy.name,
-        "catalogue_fingerprint": plan.catalogue and plan.catalogue.name,
-        "scoring_fingerprint": plan.score.name,
-        "scoring_version": plan.score.VERSION,
-    }

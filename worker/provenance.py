@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from minirec import __version__
 from minirec.data.prompts import PROMPT_VERSION
+from minirec.policy.reference import ResolvedModel
 from minirec.specs import PinnedModel
 from worker.computing import Computing
 
@@ -27,3 +28,12 @@ def model_facts(model: PinnedModel, computing: Computing) -> dict[str, object]:
     """Return the model without its adapter, and where it is computed."""
     facts = {"source": model.source, "id": model.id, "revision": model.revision, "dtype": model.dtype}
     return {"model": facts, "device": computing.device, "prompt_version": PROMPT_VERSION}
+
+
+def prompted_by(model: ResolvedModel) -> dict[str, object]:
+    """Return the adapter, and whose tokenizer and chat template write the prompts: `model` or `adapter`."""
+    return {
+        "adapter_revision": model.adapter_revision,
+        "tokenizer": model.tokenizer_source,
+        "chat_template": model.template_source,
+    }

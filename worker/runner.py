@@ -20,9 +20,11 @@ from minirec.selection import EmptySelectionError
 from minirec.settings import Settings, settings
 from minirec.specs import (
     CatalogueSpec,
+    CheckSpec,
     EvaluateSpec,
     FinishEvaluation,
     FinishTraining,
+    PlanSelection,
     PrepareEvaluation,
     PrepareSelection,
     PrepareTraining,
@@ -45,6 +47,8 @@ HANDLERS: dict[str, tuple[str, type[UnitSpec]]] = {
     spec.HANDLER: (module, spec)
     for module, spec in (
         ("worker.prepare", PrepareSelection),
+        ("worker.check_pool", CheckSpec),
+        ("worker.planning", PlanSelection),
         ("worker.proxy", ProxySpec),
         ("worker.catalogue", CatalogueSpec),
         ("worker.score", ScoreSpec),
@@ -122,7 +126,7 @@ class Runner:
     def _fail(self, claim: Claim, work: Work, error: Exception, *, final: bool = False) -> str:
         detail, retryable = describe(error)
         retryable = retryable and not final
-        if work.sample_ids:
+        if work.sample_ids and "sample_ids" not in detail:
             detail["sample_ids"] = work.sample_ids
         log.error("unit_failed", code=detail["code"], retryable=retryable, exc_info=error)
         self._store.machine.fail(claim, detail, retryable=retryable, max_attempts=self._settings.max_attempts)
@@ -146,12 +150,16 @@ def _handle(work: Work) -> Outcome:
 def describe(error: Exception) -> tuple[dict[str, Any], bool]:
     """An error for the job's record, and whether another attempt may help."""
     if isinstance(error, UnitError):
-        return {"code": error.code, "message": str(error)}, error.retryable
+        about = {"sample_ids": error.sample_ids, "samples": error.samples} if error.sample_ids else {}
+        return {"code": error.code, "message": str(error)} | about, error.retryable
     if isinstance(error, ModelRefused):
         return {"code": error.code, "message": str(error)}, False
     for kind, code in FINAL.items():
         if isinstance(error, kind):
-            return {"code": code, "message": str(error)}, False
+            about = (
+                {"sample_ids": error.sample_ids} if isinstance(error, InvalidSampleError) and error.sample_ids else {}
+            )
+            return {"code": code, "message": str(error)} | about, False
     if isinstance(error, StoreError):
         return {"code": "storage_error", "message": str(error)}, True
     return {"code": "internal_error", "message": f"{type(error).__name__}: {error}"}, True

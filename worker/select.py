@@ -10,17 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from api_schemas import Arm, SelectionCreate, SelectionResult
-from api_schemas.selections import GATE_VERDICTS, SIGNALS
+from api_schemas.selections import GATE_VERDICTS, SIGNALS, TooLong
+from minirec.policy.report import PoolReport
 from minirec.selection import EmptySelectionError, RowError, Selection, baseline, select, tie_order
 from minirec.selection.gate import HIT_REWARD
 from minirec.specs import SelectSpec, outputs
 from minirec.store.columns import Columns, as_shown
 from minirec.store.machine import Outcome
 from minirec.store.results import MEASURED
+from worker.check_pool import MAX_IDS
 from worker.checks import subset_size
 from worker.datasets import open_samples
 from worker.measured import Measured, load_scored, load_uploaded, vector_name
-from worker.pools import draw_pool, pool_of
+from worker.planning import too_long_warning
+from worker.pools import draw_pool, pool_of, read_report
 from worker.select_warnings import request_warnings
 from worker.work import UnitError, Work
 
@@ -54,11 +57,12 @@ def run(work: Work, spec: SelectSpec) -> Outcome:
     chosen = choose(request, measured, ids, strata)
     baselines = choose_baselines(request, measured, len(chosen.indices), ids)
     left_out = len(draw_pool(dataset, spec.pool)) - len(rows)
+    too_long = None if spec.left_out is None else read_report(store.blobs, spec.left_out)
     asked = request_warnings(
         request,
         spec.kind,
         whole_pool=len(draw_pool(dataset, spec.pool.model_copy(update={"max_samples": None}))),
-        left_out=left_out,
+        left_out=left_out if spec.signals is not None else 0,
         has_vectors=measured.vectors is not None,
     )
     if strata is not None and (unknown := strata.count(None)):
@@ -67,16 +71,32 @@ def run(work: Work, spec: SelectSpec) -> Outcome:
     result = summarise(measured, chosen, baselines.picks).model_copy(
         update={"warnings": warnings, "left_out": left_out}
     )
+    if too_long is not None:
+        # Whoever follows the job was warned of it when it was planned.
+        about = {
+            "too_long": describe_too_long(too_long, dataset.ids),
+            "warnings": [too_long_warning(too_long), *warnings],
+        }
+        result = result.model_copy(update=about)
     work.done = 1
     # Rewards and hits are stored once, with the scores, however many selections are made from them.
     shared = {} if spec.scoring is None else {MEASURED: outputs.scores_columns(spec.scoring)}
     return Outcome(
         job={"result": result.model_dump_json()} | shared,
-        warnings=result.warnings,
+        warnings=warnings,
         writes=store.columns.shards_of(
             outputs.result_columns(spec.job_id),
             result_columns(measured, chosen, baselines.picks, with_measured=not shared),
         ),
+    )
+
+
+def describe_too_long(report: PoolReport, ids: Sequence[str]) -> TooLong:
+    """Return which prompts of a pool were left out; `ids` are those of all samples of the dataset."""
+    return TooLong(
+        samples=len(report.too_long),
+        sample_ids=[ids[row] for row in report.too_long[:MAX_IDS]],
+        reason=report.too_long_reason or "",
     )
 
 

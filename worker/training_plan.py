@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from api_schemas import Dataset as DatasetRecord
 from api_schemas import TextReward, TrainingJobCreate
-from minirec.data.dataset import PromptDataset, SampleTable
+from minirec.data.dataset import Dataset, PromptDataset, SampleTable
+from minirec.policy.reference import ResolvedModel
 from minirec.settings import Settings
 from minirec.specs import (
     CatalogueSpec,
@@ -25,12 +27,13 @@ from minirec.store.columns import Columns
 from minirec.store.machine import Outcome
 from minirec.store.names import result_columns
 from minirec.training.batches import Schedule
+from worker.check_pool import check_rows, pool_data, refuse_unusable, sample_error
 from worker.checks import check_rewards
 from worker.computing import computing_for
 from worker.datasets import open_samples
 from worker.policies import pin, resolve_model
 from worker.pools import Rows
-from worker.provenance import model_facts, provenance
+from worker.provenance import model_facts, prompted_by, provenance
 from worker.stored_rows import writes_of_rows
 from worker.work import UnitError, Work
 
@@ -72,6 +75,7 @@ def run(work: Work, spec: PrepareTraining) -> Outcome:
     work.done = 1
     if computing is None:
         return Outcome(stages=[PrepareTraining(job_id=job.id, on_gpu_queue=True).stage("preparing")])
+    check_samples(work, request, record, resolved, samples)
     model = pin(request.model, resolved, computing.dtype, computing.only_on)
     plan = plan_training(request, record.content_hash, model, samples, work.settings)
     stages, writes = [plan.train.stage("training", total=plan.train.updates)], []
@@ -88,7 +92,7 @@ def run(work: Work, spec: PrepareTraining) -> Outcome:
         before=plan.before and plan.before.name,
         after=plan.after and plan.after.name,
     )
-    facts = model_facts(model, computing) | {"training_fingerprint": plan.train.name}
+    facts = model_facts(model, computing) | prompted_by(resolved) | {"training_fingerprint": plan.train.name}
     return Outcome(
         job={
             "provenance": json.dumps(provenance(record.content_hash) | facts),
@@ -96,10 +100,45 @@ def run(work: Work, spec: PrepareTraining) -> Outcome:
             "artifacts": json.dumps(artifacts(job.id, plan.train.name)),
         },
         stages=[*stages, finish.stage("finishing")],
-        warnings=warnings_for(request, samples),
+        warnings=[*resolved.warnings, *warnings_for(request, samples)],
         writes=writes,
         outputs=sorted({key for key, _, _ in writes}),
     )
+
+
+def check_samples(
+    work: Work, request: TrainingJobCreate, record: DatasetRecord, model: ResolvedModel, samples: Samples
+) -> None:
+    """Try the model and the prompts of all samples out.
+
+    Args:
+        work: The claim on the unit that plans.
+        request: What was asked for, with its rollouts.
+        record: The dataset.
+        model: The model's files.
+        samples: Rows to train, validate and test on.
+
+    Raises:
+        ModelRefused: The model cannot be used.
+        UnitError: `invalid_sample` or `prompt_too_long`: nothing is left out of a training run.
+    """
+    assert request.args.rollouts is not None
+    blobs, rollouts = work.store.blobs, request.args.rollouts
+    dataset = open_samples(blobs, record.content_hash, record.kind)
+    report = check_rows(
+        lambda _: work.check(),
+        model,
+        pool_data(
+            blobs, record.content_hash, record.kind, np.concatenate([samples.train, samples.valid, samples.test])
+        ),
+        content_hash=record.content_hash,
+        window=rollouts.window,
+        max_new_tokens=rollouts.max_new_tokens,
+    )
+    items = [item["item_id"] for item in dataset.items] if isinstance(dataset, Dataset) else []
+    refuse_unusable(report, dataset.ids, items)
+    if report.too_long:
+        raise sample_error("prompt_too_long", report.too_long, report.too_long_reason, dataset.ids, of=report.prompts)
 
 
 def plan_training(

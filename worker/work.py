@@ -31,10 +31,29 @@ class Interrupted(Exception):
 class UnitError(Exception):
     """A unit cannot be done, for a reason worth a code of its own."""
 
-    def __init__(self, code: str, message: str, *, retryable: bool = False) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        retryable: bool = False,
+        sample_ids: Sequence[str] = (),
+        samples: int | None = None,
+    ) -> None:
+        """Name what is wrong.
+
+        Args:
+            code: Stable, for programs.
+            message: For people.
+            retryable: Whether another attempt may help.
+            sample_ids: The samples that it is about, as many as an error lists.
+            samples: How many they are.
+        """
         super().__init__(message)
         self.code = code
         self.retryable = retryable
+        self.sample_ids = list(sample_ids)
+        self.samples = samples
 
 
 class Work(AbstractContextManager["Work"]):

@@ -36,7 +36,9 @@ def describe(error: RowError) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value as it may stand in a message: quoted JSON, cut to 60 characters."""
+    """Return a value as it may stand in a message: quoted JSON, cut to 60 characters; 5.0 is 5, as in a row."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     text = json.dumps(value, ensure_ascii=False, default=repr)
     return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}..."
 

@@ -124,7 +124,7 @@ class _Rewards:
         self._hits = bytearray()
         lines = np.zeros(row_of.size, dtype=np.int64)
         for line, row in read_rows(files.paths["rewards"], name, RewardRow, faults, limits):
-            sample_id = str(row.sample_id)
+            sample_id = row.sample_id
             at = row_of.get(sample_id)
             if at is None:
                 msg = f"the dataset has no sample {shown(sample_id)}"

@@ -184,14 +184,14 @@ def _keep_vectors(scored: ScoredSamples, rows: list[int], ranked: _Ranked) -> No
     own = scored.signal[rows] == SIGNAL_POLICY
     weights = np.where(own[:, None], scored.advantage[rows], 1.0)
     scale = torch.from_numpy(weights).flatten().to(ranked.head.u.device)
-    pull, product = gradient_and_hvp(ranked.head, ranked.softmax, torch.ones_like(scale))
+    gradient, product = gradient_and_hvp(ranked.head, ranked.softmax, torch.ones_like(scale))
     # Of a loss times A, the gradient has a factor A, and its Hessian applied to that gradient A^2.
-    scaled = {"gradient": scale[:, None] * pull, "hvp": scale.square()[:, None] * product, "teacher": pull}
+    scaled = {"gradient": scale[:, None] * gradient, "hvp": scale.square()[:, None] * product, "teacher": gradient}
     for name, vectors in scaled.items():
         getattr(scored, name)[rows] = vectors.view(len(rows), -1, vectors.shape[1]).mean(1).cpu().numpy()
     embedding = ranked.head.u.view(len(rows), -1, ranked.head.u.shape[1]).mean(1)
     scored.embedding[rows] = torch.nn.functional.normalize(embedding, dim=1).cpu().numpy()
-    _mark_silent(scored, rows)
+    _mark_without_signal(scored, rows)
 
 
 def _keep_greedy_vectors(
@@ -203,14 +203,14 @@ def _keep_greedy_vectors(
         shared = vectors[[samples[row].target for row in rows]]
         head = Head(z[rows].double(), shared, torch.arange(len(rows), device=z.device), tau=tau)
         ones = torch.ones(len(rows), device=z.device)
-        pulls = gradient_and_hvp(head, softmax_over_items(head), ones, loss="ratio")
-        scored.gradient[rows], scored.hvp[rows] = (pull.cpu().numpy() for pull in pulls)
+        vectors_of_batch = gradient_and_hvp(head, softmax_over_items(head), ones, loss="ratio")
+        scored.gradient[rows], scored.hvp[rows] = (vector.cpu().numpy() for vector in vectors_of_batch)
         scored.teacher[rows], scored.embedding[rows] = scored.gradient[rows], head.u.cpu().numpy()
     scored.signal[:] = SIGNAL_TEACHER
-    _mark_silent(scored, list(range(len(samples))))
+    _mark_without_signal(scored, list(range(len(samples))))
 
 
-def _mark_silent(scored: ScoredSamples, rows: list[int]) -> None:
-    """A sample that pulls on nothing at all has no signal."""
-    silent = ~scored.gradient[rows].any(axis=1)
-    scored.signal[np.array(rows)[silent]] = SIGNAL_NONE
+def _mark_without_signal(scored: ScoredSamples, rows: list[int]) -> None:
+    """Mark samples whose gradient is zero as having no signal."""
+    without = ~scored.gradient[rows].any(axis=1)
+    scored.signal[np.array(rows)[without]] = SIGNAL_NONE

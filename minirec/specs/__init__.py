@@ -3,11 +3,20 @@
 from minirec.specs.base import DeviceType, DType, JobSpec, PinnedModel, SpecRefused, UnitSpec
 from minirec.specs.evaluation import FinishEvaluation, PrepareEvaluation
 from minirec.specs.naming import fingerprint, identity, rows_fingerprint
-from minirec.specs.selection import CatalogueSpec, PrepareSelection, ProxySpec, ScoreSpec, SelectSpec
+from minirec.specs.selection import (
+    CatalogueSpec,
+    CheckSpec,
+    PlanSelection,
+    PrepareSelection,
+    ProxySpec,
+    ScoreSpec,
+    SelectSpec,
+)
 from minirec.specs.training import EvaluateSpec, FinishTraining, PrepareTraining, TrainSpec
 
 __all__ = [
     "CatalogueSpec",
+    "CheckSpec",
     "DType",
     "DeviceType",
     "EvaluateSpec",
@@ -15,6 +24,7 @@ __all__ = [
     "FinishTraining",
     "JobSpec",
     "PinnedModel",
+    "PlanSelection",
     "PrepareEvaluation",
     "PrepareSelection",
     "PrepareTraining",

@@ -13,6 +13,11 @@ def columns_output(name: str) -> str:
     return f"columns:{name}"
 
 
+def check_folder(name: str) -> str:
+    """What of a pool does not fit a model."""
+    return f"checks/{name}/"
+
+
 def proxy_folder(proxy: str) -> str:
     """Return the folder of a proxy: adapter and checkpoints."""
     return f"proxies/{proxy}/"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -43,6 +43,40 @@ class PoolOfRows(UnitSpec):
     """Fingerprint of the pool's rows."""
     pool: Annotated[PoolSettings, OPERATIONAL]
     """How they were drawn."""
+    left_out: Annotated[str | None, OPERATIONAL] = None
+    """Name of the check that found prompts too long, which are left out of the draw."""
+
+
+class CheckSpec(PoolOfRows):
+    """Try a model's files and all prompts of a pool out, without the weights; a unit is a shard of its samples."""
+
+    HANDLER, VERSION, QUEUE = "check", f"1+{WITH_PROMPTS}", "cpu"
+    SHARD_SIZE: ClassVar[int] = 20_000
+    """Samples: minutes of work. Whoever changes it raises `VERSION`."""
+
+    model: PinnedModel
+    window: int
+    """History items that a prompt shows."""
+    max_new_tokens: int
+    """Tokens that there has to be room for behind a prompt."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What does not fit."""
+        return (outputs.check_folder(self.name),)
+
+    def shard_blob(self, shard: int) -> str:
+        """What does not fit of a shard, as JSON: the fields of a `PoolReport`. The first one has the items, too."""
+        return f"{outputs.check_folder(self.name)}{shard:06d}.json"
+
+
+class PlanSelection(JobSpec):
+    """Leave out what does not fit, or refuse it, and plan the stages that follow."""
+
+    HANDLER, VERSION, QUEUE, PREFIX = "plan", "1", "cpu", "plan"
+
+    check: str
+    """Name of the pool's check."""
 
 
 class ProxySpec(PoolOfRows):
@@ -69,7 +103,7 @@ class ProxySpec(PoolOfRows):
 class CatalogueSpec(UnitSpec):
     """Embed a dataset's items; a unit is a shard of them."""
 
-    HANDLER, VERSION, QUEUE = "catalogue", f"2+{WITH_PROMPTS}", "gpu"
+    HANDLER, VERSION, QUEUE = "catalogue", f"3+{WITH_PROMPTS}", "gpu"
 
     content_hash: str
     model: PinnedModel

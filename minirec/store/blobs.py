@@ -78,15 +78,22 @@ class BlobStore:
         self._write(name, checksums.pack_arrays(arrays))
 
     def get_arrays(self, name: str) -> Arrays:
-        """Read what `put_arrays` stored. Raises BlobMissingError or BlobCorruptError."""
+        """Read named arrays, stored with `put_arrays` or as a file. Raises BlobMissingError or BlobCorruptError."""
         try:
             if self._is_local:
-                return checksums.read_arrays(Path(self._path(name)))
-            return checksums.unpack_arrays(self._fs.cat_file(self._path(name)))
+                arrays, checked = checksums.read_arrays(Path(self._path(name)))
+                if not checked:
+                    self.local_path(name)  # It may have a checksum beside it.
+            else:
+                content = self._fs.cat_file(self._path(name))
+                arrays, checked = checksums.unpack_arrays(content)
+                if not checked:
+                    self._verify(name, checksums.of_bytes(content))
         except FileNotFoundError as error:
             raise BlobMissingError(name, self.url) from error
         except (SafetensorError, ChecksumError) as error:
             raise BlobCorruptError(name, self.url, str(error)) from error
+        return arrays
 
     def get_all_arrays(self, names: Iterable[str]) -> Iterator[Arrays]:
         """Read many blobs. Raises BlobsLostError in the end, with the name of each that is missing or corrupt."""
@@ -120,7 +127,7 @@ class BlobStore:
             raise BlobMissingError(name, self.url) from error
         version = (facts.st_mtime_ns, facts.st_size)
         if self._verified.get(name) != version:
-            self._verify(name, path)
+            self._verify(name, checksums.of_file(path))
             self._verified[name] = version
         return path
 
@@ -129,14 +136,14 @@ class BlobStore:
             self._fs.get_file(self._path(name), str(path))
         except FileNotFoundError as error:
             raise BlobMissingError(name, self.url) from error
-        self._verify(name, path)
+        self._verify(name, checksums.of_file(path))
 
-    def _verify(self, name: str, path: Path) -> None:
+    def _verify(self, name: str, found: str) -> None:
         try:
             expected = self._fs.cat_file(self._path(name + checksums.SUFFIX))
         except FileNotFoundError:
             return  # Arrays have theirs inside; an older release wrote none.
-        if expected.decode(errors="replace") != checksums.of_file(path):
+        if expected.decode(errors="replace") != found:
             raise BlobCorruptError(name, self.url, "it fails its checksum")
 
     def files(self, name: str) -> list[str]:

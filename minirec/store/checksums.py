@@ -33,20 +33,18 @@ def pack_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
     return save(whole, metadata={_FIELD: _of_arrays(whole)})
 
 
-def unpack_arrays(data: bytes) -> Arrays:
-    """Return what `pack_arrays` packed. Raises SafetensorError or ChecksumError."""
+def unpack_arrays(data: bytes) -> tuple[Arrays, bool]:
+    """Return what `pack_arrays` packed, and whether it has a checksum. Raises SafetensorError or ChecksumError."""
     arrays = load(data)
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    _check(arrays, header.get("__metadata__"))
-    return arrays
+    return arrays, _checked(arrays, header.get("__metadata__"))
 
 
-def read_arrays(path: Path) -> Arrays:
-    """Return what `pack_arrays` packed, from a file. Raises SafetensorError or ChecksumError."""
+def read_arrays(path: Path) -> tuple[Arrays, bool]:
+    """Return the same from a file. Raises SafetensorError or ChecksumError."""
     arrays = load_file(path)
     with safe_open(path, framework="numpy") as file:
-        _check(arrays, file.metadata())
-    return arrays
+        return arrays, _checked(arrays, file.metadata())
 
 
 def of_bytes(content: bytes) -> str:
@@ -72,7 +70,8 @@ def _of_arrays(arrays: Arrays) -> str:
     return f"{crc:08x}"
 
 
-def _check(arrays: Arrays, metadata: Mapping[str, str] | None) -> None:
+def _checked(arrays: Arrays, metadata: Mapping[str, str] | None) -> bool:
     expected = (metadata or {}).get(_FIELD)
     if expected is not None and expected != _of_arrays(arrays):
         raise ChecksumError("the arrays fail their checksum")
+    return expected is not None

@@ -14,7 +14,7 @@ from api_schemas.selections import RolloutSettings
 from minirec.data.dataset import Dataset
 from minirec.policy.catalogue import embed_items
 from minirec.policy.policy import Policy
-from minirec.policy.ranks import ALONE, Ranks
+from minirec.policy.ranks import SINGLE_PROCESS, Ranks
 from minirec.training.experience import collect_rollouts, compute_outcomes, ndcg_at
 
 CUTOFFS = (5, 10, 20, 50)
@@ -54,7 +54,7 @@ def evaluate(
     on_samples: Callable[[int], None] | None = None,
     on_items: Callable[[int], None] | None = None,
     catalogue: Tensor | None = None,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> Evaluation:
     """Rank each sample's target among all items but its history, with the target never left out itself.
 

@@ -11,7 +11,7 @@ from api_schemas import RolloutSettings, TextScore
 from minirec.data.dataset import PromptDataset
 from minirec.policy.answers import answer
 from minirec.policy.policy import Policy
-from minirec.policy.ranks import ALONE, Ranks
+from minirec.policy.ranks import SINGLE_PROCESS, Ranks
 from minirec.policy.rollouts import Sampling
 from minirec.rewards import Scorer
 from minirec.selection.gate import HIT_REWARD
@@ -47,7 +47,7 @@ def evaluate_text(
     scorer: Scorer,
     rollouts: RolloutSettings,
     on_prompts: Callable[[int], None] | None = None,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> TextEvaluation:
     """Answer prompts greedily, so that no seed plays a part, and see what that earns.
 

@@ -19,7 +19,7 @@ from api_schemas.selections import RolloutSettings
 from minirec.data.dataset import Dataset, Sample, SampleTable
 from minirec.policy.catalogue import embed_items
 from minirec.policy.policy import Policy
-from minirec.policy.ranks import ALONE, Ranks
+from minirec.policy.ranks import SINGLE_PROCESS, Ranks
 from minirec.policy.rollouts import sampling_noise
 from minirec.specs.naming import identity as identity_of_settings
 from minirec.training.batches import Schedule
@@ -90,7 +90,7 @@ def train(
     settings: RunSettings,
     callbacks: Callbacks | None = None,
     *,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> TrainResult[UpdateMetrics]:
     """Train LoRA weights on samples in their order, the same in every epoch; the policy itself stays as it was.
 

@@ -35,7 +35,7 @@ from api_schemas.training import GrpoSettings
 from minirec.data.dataset import Sample
 from minirec.policy.batching import in_batches
 from minirec.policy.policy import Policy
-from minirec.policy.ranks import ALONE, Ranks
+from minirec.policy.ranks import SINGLE_PROCESS, Ranks
 from minirec.policy.rewards import Outcomes
 from minirec.policy.rollouts import Sampling
 from minirec.selection import advantages
@@ -73,7 +73,7 @@ class Learner:
     """A policy with LoRA weights, the optimizer that moves them, and how to take one step."""
 
     def __init__(
-        self, policy: Policy, items: Items, rollouts: RolloutSettings, grpo: GrpoSettings, ranks: Ranks = ALONE
+        self, policy: Policy, items: Items, rollouts: RolloutSettings, grpo: GrpoSettings, ranks: Ranks = SINGLE_PROCESS
     ) -> None:
         self.policy = policy
         self.items = items

@@ -14,7 +14,7 @@ from api_schemas.rewards import TextReward
 from minirec.data.dataset import Dataset, PromptDataset
 from minirec.policy.load import load_policy
 from minirec.policy.policy import Policy
-from minirec.policy.ranks import ALONE, Ranks
+from minirec.policy.ranks import SINGLE_PROCESS, Ranks
 from minirec.policy.reference import ResolvedModel
 from minirec.rewards import Scorer
 from minirec.training.grpo import TrainResult, UpdateMetrics, train
@@ -33,7 +33,7 @@ class TrainingRun(BaseModel):
     model: ResolvedModel
     settings: RunSettings
 
-    def train(self, callbacks: Callbacks | None = None, *, ranks: Ranks = ALONE) -> TrainResult[Any]:
+    def train(self, callbacks: Callbacks | None = None, *, ranks: Ranks = SINGLE_PROCESS) -> TrainResult[Any]:
         """Load the model and train. Metrics and evaluations are reported as dicts that JSON can hold.
 
         Raises ModelRefused, and what the trainer raises.

@@ -15,9 +15,10 @@ from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
 from minirec.data.dataset import PromptDataset
+from minirec.policy.chat import FIXED_DATE
 from minirec.policy.policy import Policy
-from minirec.policy.prompts import FIXED_DATE, plain_text, text_prompt
-from minirec.policy.ranks import ALONE, Ranks
+from minirec.policy.prompts import plain_text, text_prompt
+from minirec.policy.ranks import SINGLE_PROCESS, Ranks
 from minirec.rewards import Scorer
 from minirec.training.checkpoint import latest_checkpoint, read_progress
 from minirec.training.forward import recomputes_activations
@@ -38,7 +39,7 @@ def train_text(
     settings: RunSettings,
     callbacks: Callbacks | None = None,
     *,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> TrainResult[TextMetrics]:
     """Train LoRA weights on prompts in their order, again and again, with TRL's `GRPOTrainer`.
 
@@ -109,6 +110,7 @@ def _train(trainer: Any, resumed: str | None) -> None:
 def _trainer(run: TextRun, out: Path) -> Any:
     """Return TRL's trainer for the run, which hears of every step."""
     policy, grpo, rollouts = run.policy, run.settings.grpo, run.settings.rollouts
+    policy.tokenizer.chat_template = policy.chat.template
     prompts, longest = _prompts(run)
     sequences, over = divmod(grpo.batch_size * rollouts.group_size, run.ranks.count)
     if over:
@@ -171,7 +173,7 @@ def _prompts(run: TextRun) -> tuple[Dataset, int]:
     for row in order:
         prompt = run.dataset.prompt(row)
         longest = max(longest, len(text_prompt(run.policy, prompt, room=settings.rollouts.max_new_tokens)))
-        messages = [dict(message) for message in prompt.messages]
+        messages = run.policy.chat.accepted(prompt.messages)
         entries.append({"prompt": messages if chat else plain_text(messages), ROW: row})
     return Dataset.from_list(entries).select([place % len(order) for place in range(length)]), longest
 

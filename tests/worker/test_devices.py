@@ -104,5 +104,7 @@ def test_a_model_is_resolved_once_per_unit(bench: Bench, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(policies, "resolve", counts)
     bench.create()
-    assert bench.hear().count("committed") == 8
-    assert len(resolved) == 7, "preparing, three shards of the catalogue, three of the pool with two micro-batches each"
+    assert bench.hear().count("committed") == 10
+    assert len(resolved) == 8, (
+        "preparing, checking, three shards of the catalogue, three of the pool with two parts each"
+    )

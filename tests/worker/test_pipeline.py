@@ -27,7 +27,7 @@ def test_a_selection_runs_through_its_stages(bench: Bench) -> None:
     for group in set(groups):
         assert all(np.diff(means[groups == group]) <= 0)
     stages = [event.data["stage"] for event in bench.store.events.read(job) if event.type == "stage"]
-    assert stages == ["preparing", "embedding_catalogue", "scoring", "selecting"]
+    assert stages == ["preparing", "checking", "planning", "embedding_catalogue", "scoring", "selecting"]
     provenance = bench.store.jobs.get(job).json("provenance")
     assert len(provenance["model"]["revision"]) >= 40
 
@@ -60,8 +60,9 @@ def test_representativeness_is_of_teacher_forced_gradients_unless_another_vector
 def test_selections_that_run_together_share_their_shards(bench: Bench) -> None:
     jobs = [bench.create(size=8), bench.create(size=9)]
     outcomes = bench.hear()
-    # 2 preparing + 3 catalogue shards + 3 scoring shards + 2 selecting, although two jobs wanted each shard.
-    assert outcomes.count("committed") == 10
+    # 2 preparing + 1 checking + 2 planning + 3 catalogue shards + 3 scoring shards + 2 selecting, although two jobs
+    # wanted each shard.
+    assert outcomes.count("committed") == 13
     for job, size in zip(jobs, (8, 9), strict=True):
         assert (bench.result(job)["picked_rank"] >= 0).sum() == size
 

@@ -53,7 +53,7 @@ def test_prompts_are_selected_without_a_catalogue(prompt_bench: Bench) -> None:
     assert ((columns["rewards"] >= 1e-3) == columns["hit"]).all()
     assert set(columns["signal"]) <= {0, 1}
     stages = [event.data["stage"] for event in prompt_bench.store.events.read(job) if event.type == "stage"]
-    assert stages == ["preparing", "scoring", "selecting"]
+    assert stages == ["preparing", "checking", "planning", "scoring", "selecting"]
 
 
 def test_another_weight_scores_anew_and_another_size_does_not(
@@ -192,9 +192,9 @@ def test_two_processes_share_a_text_training(prompt_bench: Bench) -> None:
     assert [event.data["update"] for event in events if event.type == "evaluation"][1:-1] == [0, 3]
 
 
-def test_a_prompt_that_does_not_fit_fails_the_job_at_once_and_is_named(prompt_bench: Bench) -> None:
+def test_a_pool_of_which_no_prompt_fits_fails_before_the_model_runs(prompt_bench: Bench) -> None:
     job = create(prompt_bench, rollouts={"group_size": 2, "max_new_tokens": 8000})
-    assert prompt_bench.hear(limit=2) == ["committed", "failed"]
+    assert prompt_bench.hear(queue="cpu") == ["committed", "committed", "failed"]
     error = error_of(prompt_bench, job)
-    assert error["code"] == "invalid_sample"
+    assert (error["code"], error["samples"], error["stage"]) == ("empty_pool", 30, "planning")
     assert "the prompt of sample 'p000' has" in error["message"]

@@ -32,7 +32,15 @@ def test_a_proxy_is_trained_once_and_changes_the_scores(bench: Bench) -> None:
     events = bench.store.events.read(first, limit=1000)
     assert [event.data["update"] for event in events if event.type == "metrics"] == [1, 2, 3, 4, 5, 6, 7]
     stages = [event.data["stage"] for event in events if event.type == "stage"]
-    assert stages == ["preparing", "training_proxy", "embedding_catalogue", "scoring", "selecting"]
+    assert stages == [
+        "preparing",
+        "checking",
+        "planning",
+        "training_proxy",
+        "embedding_catalogue",
+        "scoring",
+        "selecting",
+    ]
     assert not np.array_equal(bench.result(plain)["rewards"], bench.result(first)["rewards"])
     np.testing.assert_array_equal(bench.result(first)["rewards"], bench.result(second)["rewards"])
 

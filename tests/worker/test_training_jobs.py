@@ -267,9 +267,9 @@ def test_what_cannot_be_trained_on_fails_at_once(bench: Bench) -> None:
     assert (error["code"], error["stage"]) == ("unknown_sample", "preparing")
     assert "'nobody'" in error["message"]
     too_long = bench.train(**body(args={"rollouts": ROLLOUTS | {"max_new_tokens": 8000}}))
-    assert bench.hear() == ["committed", "failed"]
+    assert bench.hear() == ["failed"]
     error = bench.store.jobs.get(too_long).json("error")
-    assert (error["code"], error["stage"]) == ("training_failed", "training")
+    assert (error["code"], error["stage"]) == ("prompt_too_long", "preparing")
 
 
 def test_evaluation_leaves_out_what_is_trained_on(split_bench: Bench) -> None:

@@ -117,8 +117,10 @@ def files(draw: st.DrawFn, model: type[BaseModel]) -> list[dict[str, Any]]:
 
 def verdict(path: Path, model: type[BaseModel]) -> tuple[list[Any], list[Any], Notes]:
     faults, notes = Faults(), Notes()
+    # As objects: a struct column has one order of fields, lines may each have their own.
     rows = [
-        (line, row.model_dump_json()) for line, row in read_rows(path, "f", model, faults, DEFAULT_LIMITS, notes=notes)
+        (line, json.loads(row.model_dump_json()))
+        for line, row in read_rows(path, "f", model, faults, DEFAULT_LIMITS, notes=notes)
     ]
     return rows, [(error.line, error.field, error.msg) for error in faults.errors], notes
 

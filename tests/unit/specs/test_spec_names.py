@@ -15,9 +15,11 @@ from api_schemas.training import ProxyGrpoSettings
 from minirec import __version__
 from minirec.specs import (
     CatalogueSpec,
+    CheckSpec,
     EvaluateSpec,
     FinishTraining,
     PinnedModel,
+    PlanSelection,
     PrepareSelection,
     PrepareTraining,
     ProxySpec,
@@ -33,6 +35,7 @@ from minirec.specs.base import PinnedAdapter
 MODEL = PinnedModel(source="hub", id="Qwen/Qwen3-0.6B", revision="c0ffee", dtype="bfloat16", device="cuda")
 POOL: dict[str, Any] = {"content_hash": "d4", "rows": "e5", "pool": PoolSettings(split="train")}
 PROXY = ProxySpec(**POOL, model=MODEL, rollouts=RolloutSettings(), settings=ProxySettings())
+CHECK = CheckSpec(**POOL, model=MODEL, window=5, max_new_tokens=256)
 CATALOGUE = CatalogueSpec(content_hash="d4", model=MODEL, shard_size=256)
 SCORE = ScoreSpec(**POOL, model=MODEL, rollouts=RolloutSettings(), catalogue="ca7", shard_size=64, micro_batch=16)
 TRAIN = TrainSpec(
@@ -47,9 +50,10 @@ TRAIN = TrainSpec(
     early_stopping=EarlyStopping(),
 )
 EVALUATE = EvaluateSpec(content_hash="d4", model=MODEL, rollouts=RolloutSettings(), rows="b8")
-SHARED = (PROXY, CATALOGUE, SCORE, TRAIN, EVALUATE)
+SHARED = (CHECK, PROXY, CATALOGUE, SCORE, TRAIN, EVALUATE)
 OF_A_JOB = (
     PrepareSelection(job_id="sel_1"),
+    PlanSelection(job_id="sel_1", check="c0"),
     SelectSpec(**POOL, job_id="sel_1", scoring="c9"),
     PrepareTraining(job_id="trn_1"),
     FinishTraining(job_id="trn_1", training="d0"),
@@ -60,6 +64,9 @@ OTHER: dict[str, Any] = {
     "kind": "prompts",
     "rows": "other",
     "pool": PoolSettings(seed=1),
+    "left_out": "other",
+    "window": 6,
+    "max_new_tokens": 255,
     "proxy": "other",
     "rollouts": RolloutSettings(temperature=0.5),
     "profile": "paper",
@@ -169,8 +176,9 @@ def test_the_engine_that_samples_for_scores_is_nothing_to_those_who_train() -> N
 def test_names_are_the_same_in_every_release() -> None:
     """Cached results and running jobs are found by these. Who changes one must mean to drop what is named by it."""
     assert {spec.HANDLER: spec.name for spec in SHARED} == {
+        "check": "711b782b68c06fb3985815af",
         "proxy": "c3bef4043295f6ed6111316c",
-        "catalogue": "5ca4c2f87102b8ecac8bd853",
+        "catalogue": "6a37e59ac7ef6e2ac78852f8",
         "score": "6bde9838ae2db6d5fe987124",
         "train": "71680ed1d9a35ea276696cd4",
         "evaluate": "fd97f78b966352077a97cb70",
@@ -224,6 +232,7 @@ DEFAULTS: dict[str, Any] = {
     "ProxySettings": {"samples": 256, "updates": 30, "grpo": {}},
     "EarlyStopping": {"patience": 3, "min_delta": 0.0001},
     "TextReward": {"weight": 1.0},
+    "CheckSpec": {"kind": "interactions"},
     "ProxySpec": {"kind": "interactions"},
     "CatalogueSpec": {"proxy": None},
     "ScoreSpec": {"kind": "interactions", "proxy": None, "profile": "minirec", "catalogue": None, "rewards": None},
@@ -261,7 +270,13 @@ def test_a_stored_spec_is_read_as_it_was(spec: UnitSpec) -> None:
 
 
 def test_groups_of_a_job_are_its_own() -> None:
-    assert [spec.group for spec in OF_A_JOB] == ["prepare:sel_1", "select:sel_1", "prepare:trn_1", "finish:trn_1"]
+    assert [spec.group for spec in OF_A_JOB] == [
+        "prepare:sel_1",
+        "plan:sel_1",
+        "select:sel_1",
+        "prepare:trn_1",
+        "finish:trn_1",
+    ]
     on_gpu_queue = PrepareSelection(job_id="sel_1", on_gpu_queue=True)
     assert (on_gpu_queue.group, on_gpu_queue.stage("preparing").queue) == ("prepare-gpu:sel_1", "gpu")
 

@@ -204,6 +204,18 @@ def test_a_bit_that_flips_in_arrays_is_noticed(blobs: BlobStore, position: int) 
         blobs.get_arrays("x")
 
 
+@pytest.mark.parametrize("position", [-1, -40])
+def test_a_bit_that_flips_in_arrays_that_were_stored_as_a_file_is_noticed(
+    blobs: BlobStore, tmp_path: Path, position: int
+) -> None:
+    (tmp_path / "source").write_bytes(save({"rewards": np.random.default_rng(0).random((10, 8))}))
+    blobs.put_file("x", tmp_path / "source")
+    assert blobs.get_arrays("x")["rewards"].shape == (10, 8)
+    flip(blobs, "x", position)
+    with pytest.raises(BlobCorruptError, match="x in the blob store"):
+        blobs.get_arrays("x")
+
+
 @pytest.mark.parametrize("position", [0, 500, -1])
 def test_a_bit_that_flips_in_a_file_is_noticed(blobs: BlobStore, tmp_path: Path, position: int) -> None:
     (tmp_path / "source").write_bytes(os.urandom(1000))

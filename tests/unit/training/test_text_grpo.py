@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -224,3 +225,22 @@ def test_answers_that_do_not_divide_among_the_processes_are_an_error(
     odd = GRPO.model_copy(update={"batch_size": 1})
     with pytest.raises(ValueError, match="1 prompts with 3 answers each do not divide among 2 processes"):
         train(own_policy, prompts, tmp_path, grpo=odd, ranks=Ranks(0, 2))
+
+
+def test_trl_prompts_as_scoring_does(
+    own_policy: Policy, prompts: PromptDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No clock for the template, and a system turn where the template takes it."""
+    template = (
+        "{% if strftime_now('%d %m') != '01 01' %}{{ raise_exception('the clock') }}{% endif %}"
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    )
+    monkeypatch.setattr(own_policy.tokenizer, "chat_template", template + str(own_policy.tokenizer.chat_template))
+    given = prompts.prompt
+
+    def with_system(row: int) -> Any:
+        prompt = given(row)
+        return replace(prompt, messages=({"role": "system", "content": "Be short."}, *prompt.messages))
+
+    monkeypatch.setattr(prompts, "prompt", with_system)
+    assert train(own_policy, prompts, tmp_path, updates=1).updates == 1
