@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from api_schemas import JOB_KINDS
+from minirec.specs.base import JobSpec
 from minirec.store.garbage import collect_garbage
 from minirec.store.retention import expire_jobs
 from minirec.store.tenants import store_of
 from tests.api.conftest import Service, evaluation_body, selection_body, training_body
 from tests.api.stand_in import EvaluationStandIn, StandIn, TrainingStandIn
 from tests.api.test_keys import bearer, make
+from worker.runner import HANDLERS
 
 UNKNOWN = "01kb3q8x2m5v7n9p4r6t"
 REWARDS = {"rewards": ("r.jsonl", b'{"sample_id": "s000", "reward": [1.0, 0.0]}\n')}
@@ -43,7 +45,7 @@ def keys(service: Service) -> dict[str, str]:
 def fill(service: Service) -> dict[str, str]:
     """Make one of everything, and return the ids by the names that paths have for them."""
     dataset_id = service.upload(data={"name": "marker-of-one"})["id"]
-    selected = service.select_by_signals(dataset_id, ["s000", "s001"])["id"]
+    selected = service.select_by_signals(dataset_id, [f"s{n:03d}" for n in range(8)])["id"]
     ids = {
         "dataset_id": dataset_id,
         "selection_id": service.select(dataset_id)["id"],
@@ -197,6 +199,12 @@ def test_the_same_prompts_and_signals_of_two_tenants_share_nothing(service: Serv
             assert answer.status_code == 201, answer.text
             signals.add(answer.json()["content_hash"])
     assert (len(prompts), len(signals)) == (2, 2)
+
+
+def test_every_result_is_named_by_its_tenant_s_content_or_by_its_job() -> None:
+    """What else a name were made from, two tenants could come to share."""
+    for _, spec in HANDLERS.values():
+        assert issubclass(spec, JobSpec) or "content_hash" in spec.model_fields, spec
 
 
 def test_an_idempotency_key_is_a_tenant_s_own(service: Service, keys: dict[str, str]) -> None:
