@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from fastapi import Depends, FastAPI
+from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 
 import minirec.settings
@@ -59,7 +60,8 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     settings = settings or minirec.settings.settings()
     configure_logging(settings.log_level)
     ring = CeleryRing(celery_app(settings), time_limit=settings.unit_time_limit)
-    app = FastAPI(
+    # Swagger UI and ReDoc are served from the package: people enter their keys there.
+    app = FastAPIOffline(
         title="MiniRec", version=__version__, description=DESCRIPTION, openapi_tags=TAGS, redirect_slashes=False
     )
     app.state.settings = settings

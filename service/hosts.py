@@ -22,12 +22,13 @@ LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 FOREIGN_SITES = ("cross-site", "same-site")
 """Values of `Sec-Fetch-Site` for requests of other pages' making; `none` is a person at the address bar."""
-ANSWER_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-}
-"""Sent with every answer: it is what it says it is, and is shown in no other page."""
+ANSWER_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
+PAGE_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "worker-src blob:; frame-ancestors 'none'"
+)
+"""Of the documentation, where people enter their keys: what it loads and sends comes from here and goes here."""
 
 
 class HostCheck:
@@ -53,8 +54,9 @@ class HostCheck:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in ANSWER_HEADERS.items():
-                    headers.setdefault(name, value)
+                html = headers.get("content-type", "").startswith("text/html")
+                headers["Content-Security-Policy"] = PAGE_POLICY if html else DATA_POLICY
+                headers.update(ANSWER_HEADERS)
             await send(message)
 
         refused = self._refused(scope)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -226,3 +227,21 @@ def test_the_name_in_a_host_header(header: str, name: str | None) -> None:
 
 def test_a_key_is_still_wanted_whatever_the_page(service: Service) -> None:
     assert service.http.get("/v1/datasets", headers={"Authorization": f"Bearer {KEY}x"}).status_code == 401
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+def test_the_documentation_loads_nothing_from_elsewhere(service: Service, page: str) -> None:
+    """People enter their keys there."""
+    answer = service.http.get(page, headers={"Authorization": ""})
+    assert answer.status_code == 200
+    loaded = re.findall(r"""<(?:script|link)[^>]*(?:src|href)=["']([^"']+)""", answer.text)
+    assert any(path.endswith(".js") for path in loaded)
+    for path in loaded:
+        assert path.startswith("/"), path
+        assert not path.startswith("//"), path
+        assert len(service.http.get(path).content) > 500
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "http" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert service.http.get("/v1/datasets").headers["content-security-policy"].startswith("default-src 'none'")
