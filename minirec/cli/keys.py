@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import Annotated
 
 import typer
 
 from api_schemas import ApiKey
-from api_schemas.keys import MAX_DAYS, TENANT_PATTERN, Scope
+from api_schemas.keys import MAX_DAYS, Scope
 from minirec.cli.connection import Connection
 from minirec.cli.options import AsJson
 from minirec.cli.output import ago, note, print_json, results, table
@@ -42,7 +41,6 @@ def create(
         minirec keys create ci --tenant ranking-team --scope write --days 90
         minirec keys revoke key_...
     """
-    check_tenant(tenant)
     connection: Connection = context.obj
     with connection.client() as client:
         made = client.keys.create(name=name, scope=scope, tenant=tenant, expires_in_days=days)
@@ -86,9 +84,3 @@ def state(key: ApiKey) -> str:
         return "works"
     left = key.expires_at - time.time()
     return "expired" if left <= 0 else f"works for {left / 86400:.1f} days"
-
-
-def check_tenant(tenant: str | None) -> None:
-    """Raise `typer.BadParameter` for what is no name of a tenant."""
-    if tenant is not None and not re.fullmatch(TENANT_PATTERN, tenant):
-        raise typer.BadParameter(f"{tenant!r} is no name of a tenant: use lower-case letters, digits and dashes")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from api_schemas import ApiKey, ApiKeyCreate, CreatedApiKey, Page
+from api_schemas import ApiKey, CreatedApiKey, Page
 from api_schemas.keys import Scope
 from minirec.client._sync.transport import Transport
 from minirec.client.core import Call
@@ -25,8 +25,9 @@ class Keys:
         It may do what `scope` says with the data of `tenant`, the caller's own unless given. Raises
         `PermissionDeniedError` where the caller may not make it.
         """
-        body = ApiKeyCreate(name=name, scope=scope, tenant=tenant, expires_in_days=expires_in_days)
-        call = Call("POST", "/v1/keys", json=body.model_dump(mode="json", exclude_none=True))
+        body = {"name": name, "scope": scope, "tenant": tenant, "expires_in_days": expires_in_days}
+        given = {field: value for field, value in body.items() if value is not None}
+        call = Call("POST", "/v1/keys", json=given)
         return self._transport.get(call, CreatedApiKey)
 
     def list(self) -> Iterator[ApiKey]:
