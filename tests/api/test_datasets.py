@@ -211,7 +211,7 @@ def test_large_uploads_are_checked_in_a_process_of_their_own(
     monkeypatch.setattr(apart, "APART_BYTES", 0)
     large = service.upload()
     assert large["content_hash"] == small["content_hash"]
-    named = {"prompts": ("p.jsonl", b'{"id": "p", "prompt": "x"}\n{"id": "p", "prompt": "\u200b"}\n{"id": "q"}\n')}
+    named = {"prompts": ("p.jsonl", b'{"id": "p", "prompt": "x"}\n{"id": "p", "prompt": "\\u200b"}\n{"id": "q"}\n')}
     problem = assert_problem(service.http.post("/v1/datasets", files=named), 422, "invalid_dataset")
     assert [(error.line, error.field) for error in problem.errors] == [(2, "prompt"), (3, "prompt")]
     rewards = b"".join(json.dumps({"sample_id": f"s{n:03d}", "reward": [0.5]}).encode() + b"\n" for n in range(48))

@@ -124,7 +124,7 @@ def test_uploaded_vectors_are_teacher_forced_unless_the_request_says_otherwise(b
     np.testing.assert_array_equal(columns["score"], columns["representativeness"])
     assert set(columns["signal"]) == {SIGNALS.index("teacher")}
     _, columns = selected(bench, weights={"vector": "gradient"})
-    np.testing.assert_allclose(columns["score"], columns["representativeness"] + columns["learnability"])
+    np.testing.assert_allclose(columns["score"], columns["representativeness"] + columns["learnability"], atol=1e-6)
     assert set(columns["signal"]) == {SIGNALS.index("policy")}
 
 
