@@ -73,17 +73,17 @@ def _caller(settings: Settings, store: Store, credentials: HTTPAuthorizationCred
 CallerOf = Annotated[Caller, Depends(authenticate)]
 
 
-def require_scope(request: Request, caller: CallerOf) -> None:
+async def require_scope(request: Request, caller: CallerOf) -> None:
     """Let a request through whose key has the scope that its method needs. Raises ProblemError 403."""
     _require(caller, "read" if request.method in SAFE_METHODS else "write")
 
 
-def require_admin(caller: CallerOf) -> None:
+async def require_admin(caller: CallerOf) -> None:
     """Let a request through whose key may manage keys. Raises ProblemError 403."""
     _require(caller, "admin")
 
 
-def require_operator(caller: CallerOf) -> None:
+async def require_operator(caller: CallerOf) -> None:
     """Let a request of the operator's tenant through. Raises ProblemError 403."""
     if caller.tenant != DEFAULT_TENANT:
         raise _forbidden("only keys of the operator may see this")

@@ -16,7 +16,7 @@ from service.auth import CallerOf
 from service.problems import invalid
 
 
-def _store(request: Request, caller: CallerOf) -> Store:
+async def _store(request: Request, caller: CallerOf) -> Store:
     """Return the store as the caller's tenant sees it: whatever a route looks up there is the caller's."""
     stores = cast("dict[str, Store]", request.app.state.stores)
     if caller.tenant not in stores:

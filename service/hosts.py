@@ -42,8 +42,9 @@ class HostCheck:
 
     def __init__(self, app: ASGIApp, *, allowed: Iterable[str], has_keys: bool) -> None:
         self.app = app
-        self.allowed = {*LOOPBACK_HOSTS, *(name.strip("[]").lower() for name in allowed)}
-        self.any_host = has_keys and len(self.allowed) == len(LOOPBACK_HOSTS)
+        named = {name.strip("[]").lower() for name in allowed}
+        self.allowed = {*LOOPBACK_HOSTS, *named}
+        self.any_host = has_keys and not named
         self.has_keys = has_keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -40,7 +40,7 @@ def expected(error: BaseException) -> str | None:
     """Return an error in words, null for one that no command expects."""
     if isinstance(error, AuthenticationError):
         return (
-            f"{error}. Give a key by --api-key or MINIREC_API_KEY. The key of a stack of `minirec up` is in the file "
+            f"{error}\n  Give a key by --api-key or MINIREC_API_KEY. The key of a stack of `minirec up` is in the file "
             "`key` of its data folder; MINIREC_DATA_DIR says which, and the command finds both."
         )
     if isinstance(error, MiniRecError | CommandError):

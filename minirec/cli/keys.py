@@ -26,7 +26,11 @@ def create(
         Scope, typer.Option(help="read: look. write: also upload, start, cancel, delete. admin: also manage keys.")
     ] = "write",
     tenant: Annotated[
-        str | None, typer.Option(help="Whose data it is for; your own tenant unless given.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Whose data it is for, in lower-case letters, digits and dashes; your own tenant unless given.",
+            show_default=False,
+        ),
     ] = None,
     days: Annotated[
         float | None, typer.Option(min=0.001, max=MAX_DAYS, help="Days until it expires; never, unless given.")

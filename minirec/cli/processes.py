@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import sys
 from collections.abc import Mapping
@@ -36,6 +37,14 @@ def with_this_python(command: tuple[str, ...]) -> list[str]:
     return [sys.executable, *arguments] if program == "python" else [sys.executable, "-m", program, *arguments]
 
 
+def only_reached_from_here(host: str) -> bool:
+    """Return whether who listens on an address is reached from this machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def environment(
     base: Mapping[str, str], folder: DataFolder, models_dir: Path, redis_url: str, *, only_this_machine: bool = True
 ) -> dict[str, str]:
@@ -53,7 +62,7 @@ def environment(
     environ = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "TOKENIZERS_PARALLELISM": "false"} | environ
     packages = str(Path(minirec.__file__).resolve().parents[1])
     if only_this_machine:
-        environ = {"MINIREC_ALLOWED_HOSTS": "localhost"} | environ
+        environ["MINIREC_ALLOWED_HOSTS"] = base.get("MINIREC_ALLOWED_HOSTS") or "localhost"
     return environ | {
         "MINIREC_API_KEYS": ",".join(filter(None, [base.get("MINIREC_API_KEYS"), folder.own_key()])),
         "MINIREC_REDIS_URL": redis_url,

@@ -18,9 +18,8 @@ from minirec.cli.data_folder import DataFolder, RunningStack
 from minirec.cli.embedded_redis import EmbeddedRedis, find_server
 from minirec.cli.errors import CommandError
 from minirec.cli.output import note, notes
-from minirec.cli.processes import commands, environment, with_this_python
+from minirec.cli.processes import commands, environment, only_reached_from_here, with_this_python
 from minirec.cli.supervisor import Child, Program, Supervisor
-from minirec.client.endpoint import is_loopback
 
 LOOPBACK = "127.0.0.1"
 PREFERRED_PORT = 8000
@@ -75,7 +74,7 @@ def embedded_stack(
 
 def start(supervisor: Supervisor, folder: DataFolder, redis: EmbeddedRedis, models: Path, host: str, port: int) -> None:
     """Start Redis, and once it answers the others."""
-    environ = environment(os.environ, folder, models, redis.url, only_this_machine=is_loopback(host))
+    environ = environment(os.environ, folder, models, redis.url, only_this_machine=only_reached_from_here(host))
     log = folder.logs / "redis.log"
     supervisor.start(Program("redis", redis.command(), environ, folder.path, log, redis.configuration()))
     wait_until(redis.answers, supervisor)

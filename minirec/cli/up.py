@@ -12,8 +12,8 @@ from rich.markup import escape
 
 from minirec.cli.data_folder import DataFolder, RunningStack
 from minirec.cli.output import note, notes
+from minirec.cli.processes import only_reached_from_here
 from minirec.cli.stack import LOOPBACK, embedded_stack
-from minirec.client.endpoint import is_loopback
 
 DataDir = Annotated[
     Path | None,
@@ -51,7 +51,7 @@ def up(
     stop_on_signals()
     with embedded_stack(folder, port=port, models_dir=models_dir, host=host) as (stack, supervisor):
         print_ready(stack, folder)
-        if not is_loopback(host):
+        if not only_reached_from_here(host):
             note(
                 f"[yellow]Other machines reach it over plain HTTP at {escape(host)}: their keys and data can be read "
                 "on the way. Put a proxy with TLS in front.[/]"

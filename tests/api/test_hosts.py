@@ -112,7 +112,10 @@ def test_with_keys_any_name_is_fine_unless_some_are_given(make_service: Callable
         response = named.http.get("/v1/datasets", headers={"Host": host})
         assert response.status_code == expected, host
     assert response.json()["code"] == "host_not_allowed"
-    assert "MINIREC_ALLOWED_HOSTS" in response.json()["detail"]
+    only_here = make_service(allowed_hosts="localhost")
+    for host, expected in (("127.0.0.1:80", 200), ("evil.example", 403)):
+        assert only_here.http.get("/v1/datasets", headers={"Host": host}).status_code == expected, host
+    assert "MINIREC_ALLOWED_HOSTS" in named.http.get("/v1/datasets", headers={"Host": "x"}).json()["detail"]
 
 
 def test_behind_a_proxy_the_page_may_have_another_scheme_and_an_allowed_name(

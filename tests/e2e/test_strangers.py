@@ -57,6 +57,14 @@ def test_keys_are_made_used_and_revoked_by_the_command(stack: Stack) -> None:
             list(client.datasets.list())
 
 
+def test_the_stack_answers_under_this_machine_s_names_only(stack: Stack) -> None:
+    headers = {"Authorization": f"Bearer {stack.key}"}
+    for host, expected in (("localhost", 200), ("rebind.evil.example", 403)):
+        found = httpx2.get(f"{stack.url}/v1/datasets", headers=headers | {"Host": host}).status_code
+        assert found == expected, host
+    assert httpx2.get(f"{stack.url}/v1/datasets").status_code == 401
+
+
 def rewards(folder: Path, count: int = 48) -> Path:
     path = folder / "rewards.jsonl"
     rows = ({"sample_id": f"s{n:03d}", "reward": [n / count, 0.0]} for n in range(count))
