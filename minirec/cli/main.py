@@ -18,6 +18,7 @@ from minirec.cli.demo import demo
 from minirec.cli.exports import export
 from minirec.cli.faults import report, report_threads
 from minirec.cli.gc import gc
+from minirec.cli.imports import import_source
 from minirec.cli.rewards import rewards
 from minirec.cli.up import up
 
@@ -82,10 +83,11 @@ def main(
 ) -> None:
     """Which samples should an LLM recommender be trained on, and in which order?
 
-    See it work, run it here, select, take the result, train on it:
+    See it work, run it here, bring your files, select, take the result, train on it:
 
         minirec demo
         minirec up
+        minirec import ml-100k.inter ml-100k.item -o ml-100k
         minirec select --samples s.jsonl --items i.jsonl --model MODEL --size 10%
         minirec subset sel_... -o subset.jsonl
         minirec train sel_... -o adapter
@@ -98,6 +100,7 @@ def main(
 
 app.command()(up)
 app.command()(demo)
+app.command("import")(import_source)
 app.add_typer(datasets.app, name="datasets")
 app.command()(selections.select)
 app.command("list")(jobs.list_jobs)

@@ -34,8 +34,8 @@ from minirec.cli.options import (
     put_settings,
 )
 from minirec.cli.output import note, print_json, results, selection_details, table
+from minirec.client.parts import form_name
 from minirec.client.selection_calls import Order, SubsetFormat
-from minirec.client.uploads import form_name
 
 
 def select(

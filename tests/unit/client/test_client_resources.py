@@ -154,7 +154,7 @@ def test_prompts_are_uploaded_as_one_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "error", "message"),
     [
-        ("title", TypeError, r'prompts row 2 is str, not a mapping.*frame\.to_dict\("records"\)'),
+        ("title", TypeError, r"prompts row 2 is str, not a mapping; give a path, a table with columns, or rows"),
         ({"id": {1, 2}}, TypeError, r"prompts row 2 cannot be written as JSON: .*set"),
         ({"id": float("nan")}, ValueError, r"prompts row 2 cannot be written as JSON"),
         ({"id": "\ud800"}, ValueError, r"prompts row 2 cannot be written as JSON: .*surrogates"),
