@@ -119,7 +119,7 @@ class Machine:
         return Claim(group, unit, fence, int(attempt), handler, json.loads(spec), int(units), int(total))
 
     def claim_next(self, bell: Doorbell, *, worker: str, lease: float) -> Claim | None:
-        """Take a unit of the doorbell's queue, or None where none wants doing.
+        """Take a unit of the doorbell's queue, or None where none is waiting.
 
         Tenants take turns. The unit is the one that was rung for, unless another tenant has waited longer, or it is
         being done already.
