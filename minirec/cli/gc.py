@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,10 +37,10 @@ def gc(
     except ImportError as error:
         raise CommandError(f"gc needs what the service needs: pip install 'minirec[service]' ({error})") from error
     config = settings()
-    stack = None if "MINIREC_REDIS_URL" in os.environ else DataFolder.default().running()
-    if stack is not None and stack.redis_url:
-        blobs = DataFolder(Path(stack.data_dir)).blobs.resolve().as_uri()
-        config = config.model_copy(update={"redis_url": stack.redis_url, "blob_url": blobs})
+    folder = DataFolder.default()
+    if "MINIREC_REDIS_URL" not in os.environ and folder.running() and folder.redis_url_file.exists():
+        url, blobs = folder.redis_url_file.read_text().strip(), folder.blobs.resolve().as_uri()
+        config = config.model_copy(update={"redis_url": url, "blob_url": blobs})
     store = connect(config, ring=lambda doorbells: None)
     try:
         if not dry_run:

@@ -137,7 +137,7 @@ class JobFailedError(JobStateError):
     def __init__(self, job: Job) -> None:
         error = job.error
         message = "failed"
-        advice = "A retry goes on from what is finished."
+        advice = "A retry resumes from what is finished."
         if error is not None:
             message += f" while {error.stage}" if error.stage else ""
             message += f": {error.message.rstrip('.')} ({error.code})"
@@ -152,14 +152,14 @@ class JobCancelledError(JobStateError):
     """The job was cancelled."""
 
     def __init__(self, job: Job) -> None:
-        super().__init__(job, "was cancelled. A retry goes on from what is finished.")
+        super().__init__(job, "was cancelled. A retry resumes from what is finished.")
 
 
 class WaitTimeoutError(JobStateError, TimeoutError):
     """The waiting is over; the job is not."""
 
     def __init__(self, job: Job, timeout: float) -> None:
-        super().__init__(job, f"is still {job.status} after {timeout:g} s; it goes on running.")
+        super().__init__(job, f"is still {job.status} after {timeout:g} s; it keeps running.")
 
 
 def status_error(response: httpx2.Response) -> APIStatusError:

@@ -86,6 +86,7 @@ def test_jobs_of_an_older_release_keep_what_they_made(store: Store) -> None:
     fill(store)
     store.blobs.put_bytes("pools/a.safetensors", b"x")
     old = store.redis.lindex(f"{store.prefix}job:sel_1:stages", 0)
+    assert old is not None
     stage = json.loads(old)
     del stage["outputs"]
     store.redis.lset(f"{store.prefix}job:sel_1:stages", 0, json.dumps(stage))
@@ -127,7 +128,9 @@ def test_the_command_finds_the_stack_that_runs_here(
     monkeypatch.setenv("MINIREC_DATA_DIR", str(tmp_path))
     folder = DataFolder(tmp_path)
     with folder.locked():
-        folder.write_note(RunningStack("http://127.0.0.1:1", str(tmp_path), "/models", 1, {}, redis_url))
+        folder.write_note(RunningStack("http://127.0.0.1:1", str(tmp_path), "/models", 1, {}, "/data/key"))
+        folder.write_redis_url(redis_url)
+        assert folder.redis_url_file.stat().st_mode & 0o777 == 0o600
         assert store.blobs.url == folder.blobs.resolve().as_uri()
         result = CliRunner().invoke(app, ["gc", "--dry-run"])
     assert result.exit_code == 0, result.output
