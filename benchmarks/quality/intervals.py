@@ -46,8 +46,14 @@ class Bootstrap:
         return self.mean(values - others)
 
     def ratio(self, values: FloatArray, others: FloatArray) -> Interval:
-        """An arm's mean as a part of another's."""
-        return Interval.of(values.mean() / others.mean(), self.means(values) / self.means(others))
+        """Return an arm's mean as a part of another's, NaN where that is 0.
+
+        Draws of a few samples may have none that the other arm ranks: they have no ratio, and are left out.
+        """
+        if not others.any():
+            return Interval(np.nan, np.nan, np.nan)
+        parts, wholes = self.means(values), self.means(others)
+        return Interval.of(values.mean() / others.mean(), parts[wholes > 0] / wholes[wholes > 0])
 
 
 def ndcg_of(ranks: npt.ArrayLike, k: int) -> FloatArray:

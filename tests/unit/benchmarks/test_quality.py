@@ -210,3 +210,10 @@ def test_the_parts_are_those_of_the_dataset(dataset: Dataset) -> None:
     parts: Parts = divide(dataset, pool=24, valid=99, test=99)
     assert {dataset.sample(int(row)).split for row in parts.valid} == {"valid"}
     assert {dataset.sample(int(row)).split for row in parts.test} == {"test"}
+
+
+def test_a_ratio_leaves_out_draws_in_which_the_other_arm_ranks_nothing() -> None:
+    boot = Bootstrap(1, 3)
+    found = boot.ratio(np.array([[0.5, 0.0, 0.0]]), np.array([[1.0, 0.0, 0.0]]))
+    assert (found.mean, found.low, found.high) == (0.5, 0.5, 0.5)
+    assert np.isnan(boot.ratio(np.ones((1, 3)), np.zeros((1, 3))).mean)
