@@ -9,7 +9,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api_schemas import TERMINAL, Page
+from api_schemas import DEFAULT_TENANT, TERMINAL, Page
 from api_schemas.job_kinds import JobT, RequestT
 from minirec.settings import Settings
 from minirec.store import Store
@@ -29,6 +29,8 @@ def create(served: ServedKind[RequestT, JobT], store: Store, settings: Settings,
     job_id = new_id(served.kind.prefix)
     prepare = served.prepare(job_id=job_id).stage("preparing")
     fields = {"request": new.request.model_dump_json(), "dataset_id": new.dataset.id, **new.fields}
+    if store.tenant not in (None, DEFAULT_TENANT):
+        fields["tenant"] = str(store.tenant)
     with content_lock(store, new.dataset.content_hash):
         dataset_or_404(store, new.dataset.id)  # It may have been deleted since.
         for needed in new.needs:

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from api_schemas.messages import plain
 from minirec import __version__
-from minirec.cli import datasets, evaluations, jobs, selections, training
+from minirec.cli import datasets, evaluations, jobs, keys, selections, training
 from minirec.cli.connection import Connection
 from minirec.cli.demo import demo
 from minirec.cli.exports import export
@@ -115,6 +115,7 @@ app.command()(evaluations.evaluate)
 app.command()(jobs.cancel)
 app.command()(jobs.retry)
 app.command()(jobs.delete)
+app.add_typer(keys.app, name="keys")
 app.command()(gc)
 
 if __name__ == "__main__":

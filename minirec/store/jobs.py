@@ -9,7 +9,9 @@ from typing import Any, cast
 
 import redis
 
+from api_schemas import DEFAULT_TENANT
 from minirec.store.errors import NotFoundError
+from minirec.store.tenants import index_of
 
 PAGE = 200
 """Jobs looked at together where a list is filtered."""
@@ -51,11 +53,16 @@ class JobRecord:
 
 
 class JobReader:
-    """Looks jobs up; never changes them."""
+    """Looks jobs up, those of one tenant or of all; never changes them."""
 
-    def __init__(self, connection: redis.Redis, *, prefix: str) -> None:
+    def __init__(self, connection: redis.Redis, *, prefix: str, tenant: str | None = None) -> None:
         self._redis = connection
         self._prefix = prefix
+        self._tenant = tenant
+
+    def of_tenant(self, tenant: str) -> JobReader:
+        """Return a reader of one tenant's jobs."""
+        return JobReader(self._redis, prefix=self._prefix, tenant=tenant)
 
     def get(self, job: str) -> JobRecord:
         """One job. Raises NotFoundError."""
@@ -116,7 +123,7 @@ class JobReader:
 
     def _newest_first(self, kind: str, after: str | None, chunk: int) -> Iterator[list[str]]:
         """Yield ids of a kind's jobs, `chunk` at a time."""
-        index = f"{self._prefix}jobs:{kind}"
+        index = index_of(f"{self._prefix}jobs:{kind}", self._tenant)
         start = 0
         if after is not None:
             rank = cast("int | None", self._redis.zrevrank(index, after))
@@ -147,7 +154,7 @@ class JobReader:
         for job in jobs:
             pipe.hgetall(f"{self._prefix}job:{job}")
         read = [{key.decode(): value.decode() for key, value in raw.items()} for raw in pipe.execute()]
-        found = [fields for fields in read if fields]
+        found = [fields for fields in read if fields and self._tenant in (None, fields.get("tenant", DEFAULT_TENANT))]
         for fields in found:
             pipe.hmget(f"{self._prefix}group:{fields.get('group', '')}", GROUP_FIELDS)
         groups = pipe.execute()

@@ -118,6 +118,18 @@ class Machine:
         fence, attempt, handler, spec, units, total = (part.decode() for part in answer[1:])
         return Claim(group, unit, fence, int(attempt), handler, json.loads(spec), int(units), int(total))
 
+    def claim_next(self, bell: Doorbell, *, worker: str, lease: float) -> Claim | None:
+        """Take a unit of the doorbell's queue, or None where none is waiting.
+
+        Tenants take turns. The unit is the one that was rung for, unless another tenant has waited longer, or it is
+        being done already.
+        """
+        answer = self._call("next", bell.queue, bell.group, bell.unit, worker, lease)
+        if answer[0] != b"ok":
+            return None
+        group, unit, fence, attempt, handler, spec, units, total = (part.decode() for part in answer[1:])
+        return Claim(group, int(unit), fence, int(attempt), handler, json.loads(spec), int(units), int(total))
+
     def renew(
         self,
         claim: Claim,

@@ -32,7 +32,9 @@ def test_the_published_rewards_give_the_published_learnability(stack: Stack, sha
         dataset = client.datasets.upload(samples=samples, items=items)
         with open(shared / "golden" / "rewards.jsonl.gz", "rb") as file:
             url = f"{stack.url}/v1/datasets/{dataset.id}/signals"
-            response = httpx2.post(url, files={"rewards": ("rewards.jsonl.gz", file)}, timeout=120)
+            files = {"rewards": ("rewards.jsonl.gz", file)}
+            headers = {"Authorization": f"Bearer {stack.key}"}
+            response = httpx2.post(url, files=files, headers=headers, timeout=120)
         assert response.status_code == 201, response.text
         assert response.json()["n_samples"] == PUBLISHED
 

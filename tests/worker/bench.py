@@ -86,7 +86,7 @@ class Bench:
             if index is None:
                 break
             bell = self.doorbells.pop(index)
-            outcomes.append(self.runner.run(bell.group, bell.unit))
+            outcomes.append(self.runner.run(bell))
         return outcomes
 
     def result(self, job: str) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def _once(users: NDArray[Any], items: NDArray[Any], times: NDArray[Any], tally: 
 
 
 def _core(users: NDArray[Any], items: NDArray[Any], least: int, tally: Tally) -> NDArray[Any]:
-    """Return the rows of users and items with at least so many interactions, among themselves."""
+    """Return the rows of users and items with at least `least` interactions, among themselves."""
     kept = np.arange(len(users))
     while least > 1 and len(kept):
         counts = [np.bincount(column[kept]) for column in (users, items)]

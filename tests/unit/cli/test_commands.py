@@ -247,7 +247,7 @@ def test_settings_are_json_or_text_at_any_depth() -> None:
 
 
 def test_the_stack_that_runs_here_is_found_unless_another_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    stack = RunningStack("http://127.0.0.1:8123", "/data", "/models", 42, {})
+    stack = RunningStack("http://127.0.0.1:8123", "/data", "/models", 42, {}, "/data/key")
     folder = DataFolder.default()
     with folder.locked():
         folder.write_note(stack)

@@ -16,9 +16,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from api_schemas import Problem
 from minirec.cli import faults
 from minirec.cli.connection import Connection
+from minirec.cli.data_folder import DataFolder
+from minirec.cli.faults import report
 from minirec.cli.main import app
+from minirec.client import AuthenticationError
 from tests.unit.client.test_client_resources import DATASET
 
 KEY = "a-secret-key"
@@ -199,3 +203,22 @@ def test_bad_input_is_answered_in_words(arguments: list[str], words: bytes) -> N
     assert b"Traceback" not in done.stderr
     assert words in done.stderr, done.stderr.decode()
     assert "s\u00e9cr\u00e8te".encode() not in done.stderr
+
+
+def test_a_refused_key_says_where_keys_come_from(capsys: pytest.CaptureFixture[str]) -> None:
+    problem = Problem(title="Unauthorized", status=401, detail="this service wants a key", code="unauthorized")
+    report(AuthenticationError(problem), ["list"])
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "this service wants a key" in printed
+    for way in ("--api-key", "MINIREC_API_KEY", "MINIREC_DATA_DIR"):
+        assert way in printed
+
+
+def test_the_stack_s_own_key_is_shown_in_no_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MINIREC_DATA_DIR", str(tmp_path))
+    key = DataFolder(tmp_path).own_key()
+    report(RuntimeError(f"sent {key} to it"), ["list"])
+    assert key not in capsys.readouterr().err
+    assert key not in (tmp_path / "logs" / "commands.log").read_text()

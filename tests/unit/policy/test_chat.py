@@ -185,11 +185,8 @@ def test_added_tokens_without_embeddings_are_refused(root: Path) -> None:
     assert caught.value.code == "adapter_mismatch"
 
 
-@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")
-@pytest.mark.filterwarnings("ignore:Input and output embeddings are no longer tied after merging:UserWarning")  # peft, of merging
-# Trainers save both embeddings of a tied model so; PEFT 0.21 warns when they are saved and when they are merged.
-@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")
-@pytest.mark.filterwarnings("ignore:Input and output embeddings are no longer tied after merging:UserWarning")
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")  # peft, of merging
+@pytest.mark.filterwarnings("ignore:Input and output embeddings are no longer tied:UserWarning")  # as they should be
 def test_added_tokens_with_embeddings_are_loaded(root: Path) -> None:
     found = resolved(root, adapter(root, "grown", tokens=("<item_1>", "<item_2>"), resize=True))
     policy = load_policy(found, device="cpu")

@@ -22,6 +22,8 @@ from minirec.store.names import outputs_of
 
 SHARED = {"score:a": 2, "score:b": 3}
 """Groups that several jobs may need, with their units; each unit holds 10 samples."""
+TENANTS = {"score:a": None, "score:b": "two"}
+"""Whose each is: nothing is shared between tenants."""
 UNIT_SAMPLES = 10
 MAX_ATTEMPTS = 3
 LIVE = 3600.0
@@ -83,7 +85,9 @@ class Deployment(RuleBasedStateMachine):
     def create(self, group: str) -> None:
         job = f"job{self.created}"
         self.created += 1
-        assert self.machine.create(job, "selection", {"request": "{}"}, [self._own_stage("plan", job)])
+        tenant = TENANTS[group]
+        fields = {"request": "{}"} | ({"tenant": tenant} if tenant else {})
+        assert self.machine.create(job, "selection", fields, [self._own_stage("plan", job)])
         assert not self.machine.create(job, "selection", {"request": "{}"}, [self._own_stage("plan", job)])
         self.jobs.append(job)
         self.shared_group[job] = group
@@ -138,7 +142,7 @@ class Deployment(RuleBasedStateMachine):
         bell = self._pick(self.doorbells, index)
         if not duplicate:
             self.doorbells.remove(bell)
-        self._claim(bell.group, bell.unit)
+        self._claim(bell)
 
     @precondition(lambda self: self.doorbells)
     @rule(index=indices)
@@ -296,9 +300,11 @@ class Deployment(RuleBasedStateMachine):
 
     # How the rules do it
 
-    def _claim(self, group: str, unit: int) -> Claim | None:
-        claim = self.machine.claim(group, unit, worker="w1", lease=LIVE)
+    def _claim(self, bell: Doorbell) -> Claim | None:
+        claim = self.machine.claim_next(bell, worker="w1", lease=LIVE)
         if claim is not None:
+            group, unit = claim.group, claim.unit
+            assert claim.group not in self._groups() or self._queue(group) == bell.queue
             assert (group, unit) not in self.committed
             assert int(claim.fence) > self.newest_fence.get((group, unit), 0)
             self.newest_fence[group, unit] = int(claim.fence)
@@ -375,6 +381,9 @@ class Deployment(RuleBasedStateMachine):
         known = SHARED | {f"{kind}:{job}": 1 for job in self.jobs for kind in ("plan", "end")}
         return {group: units for group, units in known.items() if self.redis.exists(f"{self.prefix}group:{group}")}
 
+    def _queue(self, group: str) -> str:
+        return str(self.redis.hget(f"{self.prefix}group:{group}", "queue").decode())
+
     @staticmethod
     def _pick(items: list[T], index: int) -> T:
         return items[index % len(items)]
@@ -388,7 +397,7 @@ class Deployment(RuleBasedStateMachine):
             self.machine.sweep(max_attempts=1000, ring_after={"cpu": -1.0, "gpu": -1.0})
             while self.doorbells:
                 bell = self.doorbells.pop()
-                claim = self._claim(bell.group, bell.unit)
+                claim = self._claim(bell)
                 if claim is not None:
                     self._commit(claim)
             if all(self.reader.get(job).status in TERMINAL for job in self.jobs):
