@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Annotated, Any, get_args
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
-from api_schemas import Selection, SelectionCreate
+from api_schemas import JOB_KINDS, Selection, SelectionCreate
 
 BODY: dict[str, Any] = {"dataset_id": "ds_1", "model": {"source": "local", "id": "m"}, "size": 0.5}
 
@@ -47,3 +49,26 @@ def test_an_echo_that_is_wrong_is_still_refused() -> None:
 def test_contradictions_are_refused(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         SelectionCreate.model_validate(BODY | changes)
+
+
+def _integers(model: type[BaseModel], before: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    """Every field of a request that may hold an integer, with its path."""
+    for name, field in model.model_fields.items():
+        kinds = [field.annotation, *get_args(field.annotation)]
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from _integers(kind, (*before, name))
+        if int in kinds and name != "size":  # Compared with the pool at once.
+            yield (*before, name), field
+
+
+@pytest.mark.parametrize("model", [kind.request for kind in JOB_KINDS])
+def test_no_integer_of_a_request_is_unbounded(model: type[BaseModel]) -> None:
+    """What is computed of them has to be exact in Redis, NumPy and torch; 10**30 updates made a list unreadable."""
+    found = dict(_integers(model))
+    assert len(found) > 3
+    for path, field in found.items():
+        for value in (10**30, -(10**30)):
+            with pytest.raises(ValidationError):
+                TypeAdapter(Annotated[field.annotation, *field.metadata]).validate_python(value)
+                pytest.fail(f"{'.'.join(path)} takes {value}")
