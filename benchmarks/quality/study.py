@@ -56,7 +56,7 @@ class Study:
         return GrpoSettings(learning_rate=self.learning_rate, seed=seed)
 
     def every(self, samples: int) -> int:
-        """Updates between two evaluations of an arm with so many samples."""
+        """Return the updates between two evaluations of an arm with `samples` samples."""
         return self.epochs_between * -(-samples // self.grpo(0).batch_size)
 
     def proxy(self, seed: int) -> ProxySettings:

@@ -153,6 +153,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     assert kept(tmp_path / "deep" / "run.json", make) == kept(tmp_path / "deep" / "run.json", make) == {"done": 1}
 
 
+@pytest.mark.slow
 def test_arms_run_to_a_table_and_a_second_run_trains_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     arms = ("full data", "random", "MiniRec", PAPER, HALF, UNPROXIED)
     results = {arm: [quality.run_arm(bench, arm, 0) | {"seed": 0}] for arm in arms}
@@ -175,11 +176,13 @@ def test_arms_run_to_a_table_and_a_second_run_trains_nothing(bench: Bench, monke
     assert quality.run_arm(bench, "MiniRec", 0) | {"seed": 0} == results["MiniRec"][0]
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_run(bench: Bench) -> None:
     first, second = (quality.run_arm(bench, "random", seed) for seed in (0, 1))
     assert first["picks"] != second["picks"]
 
 
+@pytest.mark.slow
 def test_only_the_scored_part_of_the_pool_can_be_chosen_from(bench: Bench) -> None:
     whole, _ = runs.measure(bench, 0, runs.Scoring())
     half, cost = runs.measure(bench, 0, runs.Scoring(part=0.5))
