@@ -29,9 +29,12 @@ PositiveInt = Annotated[int, Field(gt=0, le=LARGEST)]
 WholeNumber = Annotated[int, Field(ge=0, le=LARGEST)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 """What every library of random numbers takes."""
-Positive = Annotated[float, Field(ge=1e-30, le=1e30)]
+LARGEST_FLOAT = 1e30
+Positive = Annotated[float, Field(ge=1e-30, le=LARGEST_FLOAT)]
 """A positive number that float32 holds, and its inverse, too."""
-NonNegative = Annotated[float, Field(ge=0, le=1e30)]
+NonNegative = Annotated[float, Field(ge=0, le=LARGEST_FLOAT)]
+AnyNumber = Annotated[float, Field(ge=-LARGEST_FLOAT, le=LARGEST_FLOAT)]
+"""A number whose square a float64 holds, and which a float32 holds, too."""
 
 
 class Operational:

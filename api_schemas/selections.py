@@ -7,7 +7,18 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, model_validator
 
 from api_schemas.baselines import Baseline
-from api_schemas.common import Echo, Metadata, NonNegative, Positive, PositiveInt, Request, Response, Seed, WholeNumber
+from api_schemas.common import (
+    AnyNumber,
+    Echo,
+    Metadata,
+    NonNegative,
+    Positive,
+    PositiveInt,
+    Request,
+    Response,
+    Seed,
+    WholeNumber,
+)
 from api_schemas.jobs import Job, id_pattern
 from api_schemas.models import AdapterReference, ModelReference
 from api_schemas.rewards import Rewards
@@ -87,7 +98,7 @@ class WeightSettings(Request):
 
     alpha: NonNegative | None = None
     """score = alpha * L + R. Null: 0 beside teacher-forced vectors, where the gate is all that L has to say; else 1."""
-    mu: Annotated[float, Field(ge=-1e30, le=1e30)] = 0.5
+    mu: AnyNumber = 0.5
     """Mean reward at which a sample is most learnable."""
     sigma: Positive | None = None
     """Width of the learnability bell; null takes the pool's standard deviation, floored."""
