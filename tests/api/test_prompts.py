@@ -144,7 +144,7 @@ def test_the_document_describes_both_kinds_of_upload(service: Service) -> None:
     body = document["paths"]["/v1/datasets"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert [schema["required"] for schema in body["oneOf"]] == [["samples", "items"], ["prompts"]]
     assert [set(schema["properties"]) for schema in body["oneOf"]] == [
-        {"samples", "items", "name", "metadata"},
+        {"samples", "items", "name", "metadata", "timestamp_unit"},
         {"prompts", "name", "metadata"},
     ]
     assert {"PromptRow", "Message"} <= set(document["components"]["schemas"])
