@@ -124,8 +124,11 @@ def train(
     schedule = Schedule(rows, grpo.batch_size)
     last = updates if updates is not None else epochs * schedule.per_epoch
     identity = identity_of("samples", dataset, rows, rollouts, grpo, validation)
+    if grpo.learning_rate_schedule != "constant":
+        # Where a rate falls to zero depends on the length of the run, so another length is another run.
+        identity["updates"] = last
     with with_lora(policy, grpo) as learning:
-        run = _Run(Learner(learning, dataset.items, rollouts, grpo, ranks), dataset, schedule, on_items)
+        run = _Run(Learner(learning, dataset.items, rollouts, grpo, ranks), dataset, schedule, last, on_items)
         checkpoint = latest_checkpoint(out) if resume else None
         if checkpoint is not None:
             run.progress = load_checkpoint(checkpoint, learning, run.learner.optimizer, identity)
@@ -165,11 +168,17 @@ class _Run:
     """A training run under way: which samples come next, under which catalogue and noise."""
 
     def __init__(
-        self, learner: Learner, dataset: Dataset, schedule: Schedule, on_items: Callable[[int], None] | None
+        self,
+        learner: Learner,
+        dataset: Dataset,
+        schedule: Schedule,
+        last: int,
+        on_items: Callable[[int], None] | None,
     ) -> None:
         self.learner = learner
         self.dataset = dataset
         self.schedule = schedule
+        self.last = last
         self.on_items = on_items
         self.progress = Progress()
 
@@ -186,11 +195,17 @@ class _Run:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             # For dropout. Nothing random outlives an update, so a resumed run needs no generator's state.
             torch.manual_seed(seed_of(self.learner.grpo.seed, number, self.learner.ranks.index))
+            self.learner.set_learning_rate(self._share_of_rate())
             learned = self.learner.update(samples, catalogue, noise, self._rivals(number))
         metrics = self._metrics(learned, time.perf_counter() - started, catalogue_seconds)
         self.progress.metrics.append(asdict(metrics))
         self.progress.update += 1
         return metrics
+
+    def _share_of_rate(self) -> float:
+        """Return the part of the learning rate that the next update steps with."""
+        linear = self.learner.grpo.learning_rate_schedule == "linear"
+        return 1 - self.progress.update / self.last if linear else 1.0
 
     def _rivals(self, number: int) -> list[int] | None:
         """The items that an update compares targets with, the same for all ranks; None for the batch's own targets."""
