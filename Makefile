@@ -20,14 +20,23 @@ demo: $(VENV)/.up ## Select from real data with a real model, start to end (POOL
 
 .PHONY: test
 test: lint ## Everything that CI runs: lint, then all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term $(PYTEST)
+
+.PHONY: check
+check: lint ## The inner loop: lint and the fast tests, in under a minute
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" -q $(PYTEST)
+
+.PHONY: images-test
+images-test: $(VENV)/.dev ## Build the images and run the compose file on a container engine (DOCKER_HOST, BASE=, TORCH_INDEX=, DOCKER_BUILD_FLAGS=)
+	MINIREC_IMAGES_TEST=1 BASE="$(BASE)" TORCH_INDEX="$(TORCH_INDEX)" $(BIN)/python -m pytest tests/images -x --timeout 1800 $(PYTEST)
 
 .PHONY: lint
-lint: $(VENV)/.dev ## Style, types, import rules
+lint: $(VENV)/.dev ## Style, types, import rules, generated code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/unasync.py --check
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Print the benchmarks' tables
@@ -45,7 +54,7 @@ clean: ## Remove the virtual environment and everything built
 
 .PHONY: help
 help: ## This list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf 'make %-7s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf 'make %-12s %s\n' "$$name" "$$text"; done
 
 # What the demo needs; a developer's environment contains it.
 $(VENV)/.up: pyproject.toml constraints.txt | $(VENV)/.torch

@@ -1,28 +1,28 @@
 """The contract: pydantic models of every request, response, event and error. Imports nothing but pydantic."""
 
+from api_schemas.baselines import Baseline
 from api_schemas.common import FieldError, Metadata, Page, Problem, Request, Response, RowError
 from api_schemas.datasets import Dataset, DatasetDeleted, Signals
+from api_schemas.evaluations import Evaluation, EvaluationCreate, EvaluationResult, Ranking, TextScore
 from api_schemas.events import Event, EventType
 from api_schemas.health import Health, Version
+from api_schemas.job_kinds import EVALUATION, JOB_KINDS, SELECTION, TRAINING_JOB, JobKind, kind_of
+from api_schemas.jobs import TERMINAL, Job, JobError, Status
 from api_schemas.models import AdapterReference, ModelReference
 from api_schemas.rewards import TextReward
-from api_schemas.rows import ItemRow, Message, PromptRow, RewardRow, SampleRow
+from api_schemas.rows import ItemRow, Message, PromptRow, RewardRow, SampleRow, TimestampUnit
 from api_schemas.selections import (
-    TERMINAL,
     Arm,
     ArmIds,
-    Baseline,
     Counts,
     CurriculumSettings,
     GateSettings,
-    JobError,
     PoolSettings,
     RolloutSettings,
     SampleScore,
     Selection,
     SelectionCreate,
     SelectionResult,
-    Status,
     SubsetIds,
     SubsetRow,
     WeightSettings,
@@ -31,9 +31,7 @@ from api_schemas.training import GrpoSettings, ProxySettings
 from api_schemas.training_jobs import (
     Artifact,
     EarlyStopping,
-    Evaluation,
-    Ranking,
-    TextScore,
+    EvaluationSettings,
     TrainingArgs,
     TrainingJob,
     TrainingJobCreate,
@@ -41,7 +39,6 @@ from api_schemas.training_jobs import (
 )
 
 __all__ = [
-    "TERMINAL",
     "AdapterReference",
     "Arm",
     "ArmIds",
@@ -51,8 +48,12 @@ __all__ = [
     "CurriculumSettings",
     "Dataset",
     "DatasetDeleted",
+    "EVALUATION",
     "EarlyStopping",
     "Evaluation",
+    "EvaluationCreate",
+    "EvaluationResult",
+    "EvaluationSettings",
     "Event",
     "EventType",
     "FieldError",
@@ -60,7 +61,10 @@ __all__ = [
     "GrpoSettings",
     "Health",
     "ItemRow",
+    "JOB_KINDS",
+    "Job",
     "JobError",
+    "JobKind",
     "Message",
     "Metadata",
     "ModelReference",
@@ -75,6 +79,7 @@ __all__ = [
     "RewardRow",
     "RolloutSettings",
     "RowError",
+    "SELECTION",
     "SampleRow",
     "SampleScore",
     "Selection",
@@ -84,12 +89,16 @@ __all__ = [
     "Status",
     "SubsetIds",
     "SubsetRow",
+    "TERMINAL",
+    "TRAINING_JOB",
     "TextReward",
     "TextScore",
+    "TimestampUnit",
     "TrainingArgs",
     "TrainingJob",
     "TrainingJobCreate",
     "TrainingResult",
     "Version",
     "WeightSettings",
+    "kind_of",
 ]

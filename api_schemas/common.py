@@ -23,6 +23,19 @@ Metadata = Annotated[
 """Up to 16 free key-value pairs that the service stores and returns untouched."""
 
 
+class Operational:
+    """Marks a field, by `Annotated`, that decides how a result is computed and never which: time, memory, places.
+
+    Such a field is left out of names and fingerprints (`minirec.specs.naming`).
+    """
+
+    def __repr__(self) -> str:
+        return "OPERATIONAL"
+
+
+OPERATIONAL = Operational()
+
+
 class Request(BaseModel):
     """What a client sends: unknown fields and coerced types are errors."""
 

@@ -26,6 +26,8 @@ class Dataset(Response):
     content_hash: str
     """SHA-256 over the rows, whatever file format they came in."""
     metadata: Metadata = {}
+    warnings: list[str] = []
+    """What looked odd in the upload and was no fault, in whole sentences."""
 
 
 class DatasetDeleted(Response):

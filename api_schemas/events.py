@@ -13,7 +13,7 @@ class Event(Response):
     """Something that happened to a job."""
 
     id: str
-    """Grows with time; send it as `Last-Event-ID` to go on from here."""
+    """Grows with time; send it as `Last-Event-ID` to resume from here."""
     type: EventType
     job_id: str
     at: float

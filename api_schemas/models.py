@@ -8,10 +8,10 @@ from pydantic import Field
 
 from api_schemas.common import Request
 
-ModelId = Annotated[
-    str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]*(/[A-Za-z0-9][A-Za-z0-9._\-]*)*$")
-]
-Revision = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-/]*$")]
+MODEL_ID = r"^[A-Za-z0-9][A-Za-z0-9._\-]*(/[A-Za-z0-9][A-Za-z0-9._\-]*)*$"
+REVISION = r"^[A-Za-z0-9][A-Za-z0-9._\-/]*$"
+ModelId = Annotated[str, Field(min_length=1, max_length=256, pattern=MODEL_ID)]
+Revision = Annotated[str, Field(min_length=1, max_length=128, pattern=REVISION)]
 
 
 class AdapterReference(Request):
@@ -32,4 +32,4 @@ class ModelReference(Request):
     """Branch, tag or commit; resolved to a commit and recorded. Local models are pinned by content hash."""
     adapter: AdapterReference | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """`auto` is bfloat16 on CUDA and float32 on CPU."""
+    """`auto` is what the deployment says (`MINIREC_DTYPE`), else bfloat16 on CUDA and float32 on CPU."""

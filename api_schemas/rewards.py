@@ -8,12 +8,14 @@ from pydantic import Field
 
 from api_schemas.common import Request
 
+REWARD_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}$"
+
 
 class TextReward(Request):
     """One of the rewards that a completion earns; theirs are added up (docs/rewards.md)."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}$")]
-    """`exact_title`, `token_f1`, `ranked_ndcg`, `exact_answer`, or one that an installed package registers."""
+    name: Annotated[str, Field(pattern=REWARD_NAME)]
+    """`exact_title`, `token_f1`, `ranked_ndcg`, `exact_answer`, `math_answer`, or one of an installed package."""
     weight: Annotated[float, Field(gt=0)] = 1.0
 
 

@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+import sys
+import unicodedata
+from functools import cache
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+
+@cache
+def _unseen() -> str:
+    """Return every character that shows nothing: white space, controls, and format characters such as zero width."""
+    fillers = "\u115f\u1160\u2800\u3164\uffa0"
+    return fillers + "".join(
+        char
+        for char in map(chr, range(sys.maxunicode + 1))
+        if char.isspace() or unicodedata.category(char) in ("Cc", "Cf", "Zl", "Zp", "Zs")
+    )
+
+
+def _not_blank(text: str) -> str:
+    if not text[:1].isalnum() and not text.strip(_unseen()):
+        raise ValueError("is blank: nothing but white space or characters of no width")
+    return text
+
 
 Identifier = Annotated[str, Field(min_length=1, max_length=256)]
+"""An id; files may also have integers, which stand for their decimal text."""
+OwnIdentifier = Annotated[Identifier, AfterValidator(_not_blank)]
+"""The id that a row gives; those that refer to it need no check of their own."""
+Text = Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
 Split = Literal["train", "valid", "test"]
+TimestampUnit = Literal["s", "ms", "us", "ns"]
+"""Unit of an upload's times: seconds, milli-, micro- or nanoseconds since 1970."""
 
 
 class SampleRow(BaseModel):
@@ -15,11 +42,11 @@ class SampleRow(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
-    id: Identifier
+    id: OwnIdentifier
     history: Annotated[list[Identifier], Field(min_length=1, max_length=10_000)]
     """Item ids, most recent last."""
     target: Identifier
-    user_id: Identifier | None = None
+    user_id: OwnIdentifier | None = None
     timestamp: float | None = None
     """When the target was chosen, in seconds since 1970."""
     ratings: list[float | None] | None = None
@@ -42,12 +69,12 @@ class ItemRow(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
-    item_id: Identifier
-    title: Annotated[str, Field(min_length=1, max_length=2_000)]
+    item_id: OwnIdentifier
+    title: Annotated[Text, Field(max_length=2_000)]
 
 
 def _shape(value: object) -> str | None:
-    """Which of a text and a list to check a value as: its faults are then told of that one alone."""
+    """Return whether to check a value as a text or as a list: only the faults of that kind are then reported."""
     return "text" if isinstance(value, str) else "list" if isinstance(value, list) else None
 
 
@@ -57,7 +84,8 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     role: Literal["system", "user", "assistant"]
-    content: Annotated[str, Field(min_length=1)]
+    content: Text
+    """A text; a list of parts that are all text becomes one, a line each."""
 
 
 class PromptRow(BaseModel):
@@ -65,10 +93,9 @@ class PromptRow(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
-    id: Identifier
+    id: OwnIdentifier
     prompt: Annotated[
-        Annotated[str, Field(min_length=1), Tag("text")]
-        | Annotated[list[Message], Field(min_length=1, max_length=1_000), Tag("list")],
+        Annotated[Text, Tag("text")] | Annotated[list[Message], Field(min_length=1, max_length=1_000), Tag("list")],
         Discriminator(
             _shape,
             custom_error_type="text_or_list",
@@ -78,8 +105,7 @@ class PromptRow(BaseModel):
     """A text is one user turn."""
     answer: (
         Annotated[
-            Annotated[str, Field(min_length=1), Tag("text")]
-            | Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=10_000), Tag("list")],
+            Annotated[Text, Tag("text")] | Annotated[list[Text], Field(min_length=1, max_length=10_000), Tag("list")],
             Discriminator(
                 _shape,
                 custom_error_type="text_or_list",
@@ -89,19 +115,19 @@ class PromptRow(BaseModel):
         | None
     ) = None
     """What rewards compare with: a text, or several that are equally right (for `ranked_ndcg`: relevant)."""
-    source: Identifier | None = None
+    source: OwnIdentifier | None = None
     """Data set that it comes from, e.g. `openai/gsm8k`; exports hand it on."""
     split: Split | None = None
 
     @property
     def messages(self) -> list[Message]:
-        """The prompt as a chat."""
+        """Return the prompt as a chat."""
         return [Message(role="user", content=self.prompt)] if isinstance(self.prompt, str) else self.prompt
 
     @model_validator(mode="after")
     def _waits_for_an_answer(self) -> PromptRow:
         if isinstance(self.prompt, list) and self.prompt[-1].role == "assistant":
-            raise ValueError("the prompt ends with the assistant's turn; end with the turn that it shall answer")
+            raise ValueError("the prompt ends with the assistant's turn; end with the turn that it should answer")
         return self
 
 
@@ -110,8 +136,8 @@ class RewardRow(BaseModel):
 
     model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
 
-    sample_id: Identifier | int
-    """Id of a sample of the dataset; a number stands for its decimal digits."""
+    sample_id: Identifier
+    """Id of a sample of the dataset; in files also an integer, which stands for its decimal text."""
     reward: Annotated[list[float], Field(min_length=1, max_length=1_000)]
     """One per rollout."""
     hit: list[bool] | None = None
@@ -129,7 +155,7 @@ class RewardRow(BaseModel):
 
     @property
     def hits(self) -> list[bool] | None:
-        """Outcome of each rollout, where it is known."""
+        """Return the outcome of each rollout, where it is known."""
         if self.hit is not None:
             return self.hit
         return None if self.ndcg is None else [value > 0 for value in self.ndcg]

@@ -6,22 +6,22 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from api_schemas.baselines import Baseline
 from api_schemas.common import Echo, Metadata, Request, Response
+from api_schemas.jobs import Job, id_pattern
 from api_schemas.models import AdapterReference, ModelReference
 from api_schemas.rewards import Rewards
 from api_schemas.rows import Split
 from api_schemas.training import ProxySettings
 
-Status = Literal["queued", "running", "succeeded", "failed", "cancelling", "cancelled"]
-TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 Profile = Literal["minirec", "paper"]
-GateVerdict = Literal["open", "too_hard", "too_easy"]
+GateVerdict = Literal["open", "too_hard", "too_easy", "no_spread"]
+StratifyBy = Literal["user_id", "target", "source"]
 Signal = Literal["policy", "teacher", "none"]
 GATE_VERDICTS: tuple[GateVerdict, ...] = get_args(GateVerdict)
 """A verdict's place is its code in stored columns."""
 SIGNALS: tuple[Signal, ...] = get_args(Signal)
 """The same for where vectors come from."""
-Baseline = Literal["random", "kmeans", "grand", "el2n", "top_learnability"]
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -31,10 +31,13 @@ class PoolSettings(Request):
     """Which samples of the dataset may be selected."""
 
     split: Split | None = None
-    """Only this split; null takes every sample (and a dataset's `train` split when it has splits)."""
+    """Only this split; null takes the `train` samples, or those without a split where there are none."""
     max_samples: PositiveInt | None = None
     """A seeded random part of the pool, to spend less; null scores all of it."""
     seed: Annotated[int, Field(ge=0)] = 0
+    too_long: Literal["fail", "leave_out"] = "leave_out"
+    """Prompts that leave no room for `rollouts.max_new_tokens` in the model's context: `leave_out` of the pool, with a
+    warning and their ids in the result, or `fail` with their ids in the error."""
 
 
 class RolloutSettings(Request):
@@ -67,13 +70,14 @@ class RolloutSettings(Request):
 
 
 class GateSettings(Request):
-    """Which samples cannot teach: never solved, always solved, or no spread to learn from."""
+    """Which samples cannot teach: never solved (too hard), always solved (too easy), or rollouts that all hit and earn
+    the same (no spread)."""
 
     enabled: bool = True
     too_easy_reward: Annotated[float, Field(ge=0)] = 0.95
     """Too easy when every rollout's reward is above this."""
     min_spread: Annotated[float, Field(ge=0)] = 1e-3
-    """Too easy when all rollouts have the same outcome and the rewards' standard deviation is below this."""
+    """No spread when all rollouts hit and the rewards' standard deviation is below this."""
 
 
 class WeightSettings(Request):
@@ -88,7 +92,7 @@ class WeightSettings(Request):
     vector: Literal["gradient", "hvp", "teacher"] | None = None
     """Vector behind R: the gradient towards the target whatever the rollouts earned (`teacher`, default of `minirec`),
     the policy gradient with the rollouts' advantages (`gradient`, default for prompts), or the Hessian-vector product
-    (`hvp`, default of `paper`)."""
+    (`hvp`, default of `paper`). Of uploaded vectors it says what they are."""
     gate: GateSettings = GateSettings()
 
 
@@ -97,12 +101,13 @@ class CurriculumSettings(Request):
 
     group_size: PositiveInt = 64
     seed: int = 42
+    """Which samples share a group, and which of equal samples is chosen first."""
 
 
 class SelectionCreate(Request):
     """Body of `POST /v1/selections`."""
 
-    dataset_id: Annotated[str, Field(pattern=r"^ds_[0-9a-z]{1,40}$")]
+    dataset_id: Annotated[str, Field(pattern=id_pattern("ds"))]
     model: ModelReference | None = None
     """The policy; not needed with uploaded signals."""
     proxy: ProxySettings | AdapterReference | None = None
@@ -119,8 +124,10 @@ class SelectionCreate(Request):
     rollouts: RolloutSettings = RolloutSettings()
     weights: WeightSettings = WeightSettings()
     curriculum: CurriculumSettings = CurriculumSettings()
-    baselines: Annotated[list[Baseline], Field(max_length=5)] = []
-    """Arms to compare with: each chooses as many samples from the same scores, with the same seed."""
+    stratify_by: StratifyBy | None = None
+    """Choose from every user, target item or source no more than its share of `size`; null chooses by score alone."""
+    baselines: list[Baseline] = []
+    """Baselines to compare with: each chooses as many samples from the same scores, with the same seed."""
     metadata: Metadata = {}
 
     @model_validator(mode="after")
@@ -133,10 +140,14 @@ class SelectionCreate(Request):
             raise ValueError("signals were measured elsewhere: leave out rewards")
         if self.proxy is not None and self.model is not None and self.model.adapter is not None:
             raise ValueError("model.adapter and proxy are two policies; give one of them")
+        if isinstance(self.proxy, ProxySettings) and self.rollouts.group_size < 2:
+            raise ValueError(
+                "a proxy is trained by comparing rollouts of a sample: rollouts.group_size must be 2 or more"
+            )
         if self.rewards is not None:
             self._suits_prompts()
         if len(set(self.baselines)) != len(self.baselines):
-            raise ValueError("baselines names an arm twice")
+            raise ValueError("baselines names one of them twice")
         return self
 
     def _suits_prompts(self) -> None:
@@ -156,16 +167,6 @@ class Counts(Response):
     cached: int = 0
     """Of `scored`, those that an earlier selection or attempt had already paid for."""
     failed: int = 0
-
-
-class JobError(Response):
-    """Why a job failed, for a program (`code`) and for a person (`message`)."""
-
-    code: str
-    message: str
-    stage: str | None = None
-    sample_ids: list[str] = []
-    """The samples whose shard could not be computed."""
 
 
 class Arm(Response):
@@ -190,10 +191,22 @@ class ArmIds(Response):
     comparison: Arm
 
 
+class TooLong(Response):
+    """Samples of the pool that were not scored, since their prompts are too long for the model."""
+
+    samples: int
+    sample_ids: list[str]
+    """The first 1,000 of them."""
+    reason: str
+    """Of the first of them."""
+
+
 class SelectionResult(Response):
     """What a finished selection says about its pool, in short."""
 
     pool_size: int
+    left_out: int = 0
+    """Samples of the pool without uploaded rewards, or too long for the model; they are not counted in `pool_size`."""
     selected: int
     gated: dict[str, int]
     """Samples per gate verdict other than `open`."""
@@ -209,29 +222,22 @@ class SelectionResult(Response):
     """Curriculum groups."""
     baselines: dict[str, Arm] = {}
     """What each arm would have chosen, in short."""
+    too_long: TooLong | None = None
+    """Prompts that were left out of the pool before it was scored, if any were; `left_out` counts them, too."""
     warnings: list[str] = []
 
 
-class Selection(Response):
-    """A selection job."""
+class Selection(Job):
+    """A selection job.
 
-    id: str
+    Its stages are preparing, checking, planning, training_proxy, embedding_catalogue, scoring and selecting.
+    """
+
     object: Literal["selection"] = "selection"
-    status: Status
-    stage: str | None = None
-    """Of a running job: preparing, training_proxy, embedding_catalogue, scoring or selecting."""
     counts: Counts = Counts()
-    dataset_id: str
-    request: Echo[SelectionCreate]
-    created_at: float
-    started_at: float | None = None
-    finished_at: float | None = None
     estimated_finish: float | None = None
-    error: JobError | None = None
+    request: Echo[SelectionCreate]
     result: SelectionResult | None = None
-    provenance: dict[str, Any] = {}
-    """Resolved model revision, dataset content hash, scoring fingerprint, versions."""
-    metadata: Metadata = {}
 
 
 class SampleScore(Response):
@@ -249,6 +255,9 @@ class SampleScore(Response):
     representativeness: float | None
     score: float
     gate: GateVerdict
+    gate_value: float | None = None
+    """The number that decided: of a sample that is too hard its highest reward (no rollout hits), of one that is too
+    easy its lowest, of one without spread the standard deviation; null for an open one."""
     signal: Signal
     picked_rank: int | None = None
     """0-based place in the greedy choice; null when not selected."""

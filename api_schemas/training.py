@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from api_schemas.common import Request
+from api_schemas.common import OPERATIONAL, Request
 
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -26,25 +26,22 @@ class GrpoSettings(Request):
     token_loss_weight: NonNegative = 1.0
     """Weight of the loss over the reasoning tokens."""
     item_loss_weight: NonNegative = 1.0
-    """Weight of the loss over the softmax of a target and its rivals."""
+    """Weight of the loss over the softmax of a target and its negatives."""
     item_negatives: PositiveInt | None = 16
-    """A target's rivals in the item loss: up to so many random items of the catalogue, drawn anew in every update for
-    all of its samples, without a sample's own history. Null: the targets of the batch's other samples, as published."""
+    """A target's negatives in the item loss: up to this many random items of the catalogue, drawn anew in every
+    update for all of its samples, without a sample's own history. Null: the targets of the batch's other samples, as
+    published."""
     lora_rank: PositiveInt = 4
     lora_alpha: PositiveInt = 128
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     catalogue_refresh: PositiveInt = 10
     """Updates between two embeddings of the catalogue under the changing policy."""
     seed: Annotated[int, Field(ge=0)] = 0
-    gradient_checkpointing: bool | None = None
+    gradient_checkpointing: Annotated[bool | None, OPERATIONAL] = None
     """Whether activations are computed again in the backward pass: less memory, more time. Null: on a GPU."""
-    micro_batch_tokens: PositiveInt | None = None
+    micro_batch_tokens: Annotated[PositiveInt | None, OPERATIONAL] = None
     """Most tokens that go through the model at once in the pass with gradients, whose sum over all of a batch's
     micro-batches is one step. A prompt with one rollout is never cut. Null: what memory allows."""
-
-    def identity(self) -> dict[str, Any]:
-        """What decides the adapter, as JSON: not how much memory is spent on the way."""
-        return self.model_dump(mode="json", exclude={"gradient_checkpointing", "micro_batch_tokens"})
 
 
 class ProxyGrpoSettings(GrpoSettings):
@@ -60,7 +57,3 @@ class ProxySettings(Request):
     samples: PositiveInt = 256
     updates: PositiveInt = 30
     grpo: ProxyGrpoSettings = ProxyGrpoSettings()
-
-    def identity(self) -> dict[str, Any]:
-        """What decides the proxy, as JSON."""
-        return self.model_dump(mode="json", exclude={"grpo"}) | {"grpo": self.grpo.identity()}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from api_schemas.common import Echo, Metadata, Request, Response
+from api_schemas.evaluations import Ranking, TextScore
+from api_schemas.jobs import Job, id_pattern
 from api_schemas.models import ModelReference
 from api_schemas.rewards import Rewards
 from api_schemas.rows import Identifier
-from api_schemas.selections import JobError, RolloutSettings, Status
+from api_schemas.selections import RolloutSettings
 from api_schemas.training import GrpoSettings, NonNegative, PositiveInt
 
 Trainer = Literal["rec_grpo", "text_grpo"]
@@ -22,10 +24,10 @@ class EarlyStopping(Request):
     patience: PositiveInt = 3
     """Evaluations without a new best after which training ends."""
     min_delta: NonNegative = 1e-4
-    """A rise that is not larger than this is none."""
+    """A rise that is not larger than this does not count."""
 
 
-class Evaluation(Request):
+class EvaluationSettings(Request):
     """What held-out samples are worth under the policy, one greedy rollout each; those trained on are left out.
 
     `rec_grpo` ranks the full catalogue, history masked (never the target); `text_grpo` takes the rewards.
@@ -46,7 +48,7 @@ class TrainingArgs(Request):
 
     epochs: PositiveInt = 10
     updates: PositiveInt | None = None
-    """Ends training after so many updates, whatever `epochs` says."""
+    """End training after this many updates, whatever `epochs` says."""
     grpo: GrpoSettings = GrpoSettings()
     rollouts: RolloutSettings | None = None
     """How to sample; null samples as the selection did."""
@@ -65,16 +67,17 @@ class TrainingArgs(Request):
 class TrainingJobCreate(Request):
     """Body of `POST /v1/training_jobs`: train on a selection's subset in its order, or on given samples in theirs."""
 
-    selection_id: Annotated[str, Field(pattern=r"^sel_[0-9a-z]{1,40}$")] | None = None
-    dataset_id: Annotated[str, Field(pattern=r"^ds_[0-9a-z]{1,40}$")] | None = None
+    selection_id: Annotated[str, Field(pattern=id_pattern("sel"))] | None = None
+    dataset_id: Annotated[str, Field(pattern=id_pattern("ds"))] | None = None
     ids: Annotated[list[Identifier], Field(min_length=1, max_length=100_000)] | None = None
-    """Sample ids in training order, with `dataset_id`."""
+    """Sample ids in training order, with `dataset_id`; up to 100,000 in a body of up to 8 MiB. For more, upload
+    them as a dataset of their own."""
     model: ModelReference | None = None
     """The model to train an adapter for; null takes the selection's model, without its proxy."""
     trainer: Trainer = "rec_grpo"
     """`rec_grpo` for interactions: reasoning and the recommendation head. `text_grpo` for prompts."""
     args: TrainingArgs = TrainingArgs()
-    evaluation: Evaluation = Evaluation()
+    evaluation: EvaluationSettings = EvaluationSettings()
     metadata: Metadata = {}
 
     @model_validator(mode="after")
@@ -109,25 +112,6 @@ class TrainingJobCreate(Request):
             raise ValueError("training samples with transformers: leave out args.rollouts.engine")
 
 
-class Ranking(Response):
-    """How well a policy ranks held-out targets: means over samples."""
-
-    samples: int
-    hr: dict[str, float]
-    """HR@k by k (5, 10, 20, 50)."""
-    ndcg: dict[str, float]
-    """NDCG@k by k."""
-
-
-class TextScore(Response):
-    """What answers to held-out prompts earn: means over prompts."""
-
-    samples: int
-    reward_mean: float
-    pass_rate: float
-    """Share of the answers that earn something."""
-
-
 class TrainingResult(Response):
     """A finished training job in a few numbers."""
 
@@ -151,22 +135,12 @@ class Artifact(Response):
     bytes: int
 
 
-class TrainingJob(Response):
-    """A training job."""
+class TrainingJob(Job):
+    """A training job. Its stages are preparing, evaluating_before, training, evaluating_after and finishing."""
 
-    id: str
     object: Literal["training_job"] = "training_job"
-    status: Status
-    stage: str | None = None
-    """Of a running job: preparing, evaluating_before, training, evaluating_after or finishing."""
-    dataset_id: str
     updates_done: int = 0
     updates_total: int | None = None
+    """Known once the job is prepared."""
     request: Echo[TrainingJobCreate]
-    created_at: float
-    started_at: float | None = None
-    finished_at: float | None = None
-    error: JobError | None = None
     result: TrainingResult | None = None
-    provenance: dict[str, Any] = {}
-    metadata: Metadata = {}

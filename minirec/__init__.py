@@ -1,3 +1,3 @@
 """MiniRec: which samples an LLM recommender should be trained on, and in which order."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from minirec import redis_url
+
 
 def data_home() -> Path:
-    """Where the embedded stack keeps everything unless told otherwise."""
+    """Return the folder in which the embedded stack keeps everything by default."""
     return Path.home() / ".local" / "share" / "minirec"
 
 
 class Settings(BaseSettings):
     """Settings shared by the service, the workers and the janitor; every field is `MINIREC_<FIELD>`."""
 
-    model_config = SettingsConfigDict(env_prefix="MINIREC_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="MINIREC_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
     redis_url: str = "redis://127.0.0.1:6379/0"
-    """State, scores and events. Run it with an append-only file and `noeviction`."""
+    """State, scores and events. Run it with an append-only file and `noeviction`. See minirec/redis_url.py for TLS."""
     broker_url: str | None = None
     """Celery's broker; the state's Redis unless given. It may lose everything: the janitor rings again."""
     blob_url: str = Field(default_factory=lambda: (data_home() / "blobs").as_uri())
@@ -30,6 +32,9 @@ class Settings(BaseSettings):
     """The only folder that `local` model references may point into."""
     allowed_models: Annotated[tuple[str, ...], NoDecode] = ("*",)
     """Patterns of hub ids that may be loaded, comma-separated, e.g. `Qwen/*,google/gemma-2-*`."""
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """What a model's dtype `auto` means; unset, what the workers of the gpu queue report: bfloat16 on CUDA (float32
+    where the GPU has none), float32 on CPU."""
     api_keys: Annotated[tuple[str, ...], NoDecode] = ()
     """Bearer keys that the service accepts, comma-separated; none means no authentication."""
     max_upload_bytes: int = 4 * 1024**3
@@ -37,6 +42,11 @@ class Settings(BaseSettings):
     """How long a worker may be silent before its shard is given to another."""
     janitor_seconds: float = 5.0
     """Pause between two sweeps of the janitor."""
+    retention_days: Annotated[float, Field(gt=0)] | None = None
+    """Days after which a finished job is deleted, with all that only it needs; null keeps jobs until a client deletes
+    them."""
+    blob_cache_bytes: Annotated[int, Field(gt=0)] = 20 * 1024**3
+    """How much of a remote blob store is copied to this machine; the longest unused copies go first."""
     max_attempts: int = 3
     """How often a shard may be lost or fail before its job fails."""
     shard_size: Annotated[int, Field(ge=8, multiple_of=8)] = 64
@@ -55,6 +65,17 @@ class Settings(BaseSettings):
     """Touched every few seconds by workers and the janitor while they are alive, for health checks."""
     log_level: str = "INFO"
 
+    @field_validator("redis_url", "broker_url")
+    @classmethod
+    def _redis(cls, value: str | None) -> str | None:
+        return None if value is None else redis_url.checked(value)
+
+    @field_validator("dtype", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        # Compose passes a variable that is not set as an empty one.
+        return None if value in ("", "auto") else value
+
     @field_validator("allowed_models", "api_keys", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -65,5 +86,5 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """The process's settings, read at the first call."""
+    """Return the process's settings, read at the first call."""
     return Settings()

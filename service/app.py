@@ -16,40 +16,37 @@ from minirec.store.doorbell import CeleryRing, celery_app
 from service import (
     baselines,
     datasets,
-    events,
     exports,
     openapi,
     operations,
     problems,
     scores,
-    selections,
     signals,
     subset,
     training_artifacts,
-    training_jobs,
 )
 from service.auth import require_key
 from service.dependencies import only_known_parameters
-from service.limits import BodyLimit
+from service.job_kinds import KINDS
+from service.job_routes import job_router
+from service.limits import BodyLimit, LargeBodies, uploads
 from service.metrics import HttpMetrics, StoreMetrics
+from service.probes import Throttled
 from service.requests import RequestLog
 
 DESCRIPTION = """
 Which samples of a pool are worth training a recommender on, and in which order.
 
 Upload a **dataset** (samples and their catalogue), start a **selection** with a model, follow it by its events, and
-take back the **subset** in training order, or let a **training job** train on it. Lists are pages: pass `next_after` as
+take back the **subset** in training order, or let a **training job** train on it. An **evaluation** tells how good a
+model is on held-out samples. Lists are pages: pass `next_after` as
 `after` to get the next. Every error is a problem document (RFC 9457) with a stable `code`.
 """
 
-UPLOADS = re.compile(r"/v1/datasets(/[^/]+/signals)?")
-"""Where bodies may be as large as files."""
-
 TAGS = [
     {"name": "datasets", "description": "Samples and the catalogue that they refer to."},
-    {"name": "selections", "description": "Jobs that score a pool and choose from it."},
+    *({"name": f"{served.kind.title}s", "description": served.summary} for served in KINDS),
     {"name": "results", "description": "What a finished selection measured and chose."},
-    {"name": "training jobs", "description": "Jobs that train a model's adapter on a subset, in its order."},
     {"name": "operations", "description": "For those who run the service."},
 ]
 
@@ -64,26 +61,19 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     )
     app.state.settings = settings
     app.state.store = store or connect(settings, ring=ring)
+    app.state.blob_check = Throttled(app.state.store.blobs.check, seconds=operations.BLOB_CHECK_SECONDS)
     app.state.registry = CollectorRegistry()
     app.state.registry.register(StoreMetrics(app.state.store, ring.waiting))
-    routed = (
-        datasets,
-        signals,
-        selections,
-        events,
-        scores,
-        subset,
-        baselines,
-        exports,
-        training_jobs,
-        training_artifacts,
-    )
-    for module in routed:
-        app.include_router(module.router, dependencies=[Depends(require_key), Depends(only_known_parameters)])
+    modules = (datasets, signals, scores, subset, baselines, exports, training_artifacts)
+    routers = [*(module.router for module in modules), *(job_router(served) for served in KINDS)]
+    for router in routers:
+        app.include_router(router, dependencies=[Depends(require_key), Depends(only_known_parameters)])
     app.include_router(operations.router)
     problems.install(app)
     openapi.install(app)
-    app.add_middleware(BodyLimit, upload_paths=UPLOADS, upload_bytes=settings.max_upload_bytes)
+    larger = uploads(routers, max_bytes=settings.max_upload_bytes)
+    larger += [LargeBodies(re.compile(served.kind.path), served.max_body_bytes) for served in KINDS]
+    app.add_middleware(BodyLimit, larger=larger)
     # Added last: the outermost.
     app.add_middleware(RequestLog, metrics=HttpMetrics(app.state.registry))
     return app

@@ -22,7 +22,7 @@ def get_baseline(
     selection_id: SelectionId,
     baseline: Annotated[Baseline, Path(description="An arm that the selection's request named in `baselines`")],
 ) -> ArmIds:
-    """The ids that a baseline chose, as many as the selection, and how they compare with it."""
+    """Return the ids that a baseline chose, as many as the selection, and how they compare with it."""
     result = result_of(store, selection_id)
     asked = job_or_404(store, selection_id).json("result")["baselines"]
     if baseline not in asked:

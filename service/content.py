@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from redis.exceptions import LockError
 
@@ -17,7 +19,7 @@ PATIENCE_SECONDS = 60.0
 
 
 def open_content(store: Store, content_hash: str) -> Dataset | PromptDataset:
-    """The rows of a dataset, whose kind is told by the blobs that are there. Raises BlobMissingError."""
+    """Return the rows of a dataset; its kind follows from the blobs that are there. Raises BlobMissingError."""
     prompts = prompts_blob(content_hash)
     if store.blobs.exists(prompts):
         return PromptDataset.open(store.blobs.local_path(prompts))
@@ -26,9 +28,24 @@ def open_content(store: Store, content_hash: str) -> Dataset | PromptDataset:
     )
 
 
+def samples_path(store: Store, content_hash: str) -> Path:
+    """Return the table of a dataset's samples, or of its prompts. Raises BlobMissingError."""
+    prompts = prompts_blob(content_hash)
+    return store.blobs.local_path(prompts if store.blobs.exists(prompts) else samples_blob(content_hash))
+
+
+def until_kept(keep: Callable[[], bool]) -> None:
+    """Wait while the same content is being deleted. Raises ProblemError 409 when that takes too long."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not keep():
+        if time.monotonic() > deadline:
+            raise ProblemError(409, "dataset_busy", "the same rows are being deleted; try again in a minute")
+        time.sleep(0.2)
+
+
 @contextmanager
 def content_lock(store: Store, content_hash: str) -> Iterator[None]:
-    """Keeps deletion apart from whoever takes a content into use: another upload of it, or a new selection."""
+    """Keep the deletion of a content apart from what takes it into use: another upload of it, or a new job."""
     lock = store.redis.lock(
         f"{store.prefix}lock:content:{content_hash}", timeout=LOCK_SECONDS, blocking_timeout=PATIENCE_SECONDS
     )

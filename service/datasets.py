@@ -14,10 +14,12 @@ from starlette.responses import Response
 from api_schemas import Dataset, DatasetDeleted, Page
 from minirec.data.ingest import DatasetError, ingest, ingest_prompts
 from minirec.store import Store
-from minirec.store.errors import NotFoundError
+from minirec.store.errors import InUseError, NotFoundError
 from minirec.store.ids import new_id
 from minirec.store.names import items_blob, prompts_blob, samples_blob
-from service.content import content_lock
+from minirec.store.retention import discard_signals, drop_dataset, empty_jobs_of, keep_dataset
+from service.apart import run_apart
+from service.content import content_lock, until_kept
 from service.dependencies import DATASET_ID, DatasetId, Limit, StoreOf
 from service.idempotency import OnceOf
 from service.lookup import dataset_or_404
@@ -25,7 +27,9 @@ from service.problems import ProblemError, invalid, problems
 from service.uploads import DATASET, Upload, check_form, copy_files, read_form, scratch
 
 CHECK_SECONDS = 900
-"""How long checking and storing an upload may take."""
+"""How long an idempotency key stays reserved while an upload is checked and stored."""
+
+_FACTS = ("n_samples", "n_items", "n_users", "splits", "content_hash", "warnings")
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], responses=problems(401, 422, 503))
 
@@ -79,20 +83,23 @@ def _check(upload: Upload, paths: dict[str, Path], folder: Path) -> _Checked:
 
 
 def _interactions(upload: Upload, paths: dict[str, Path], folder: Path) -> _Checked:
-    found = ingest(
+    found = run_apart(
+        paths.values(),
+        ingest,
         paths["samples"],
         paths["items"],
         folder,
         samples_name=upload.title("samples"),
         items_name=upload.title("items"),
+        timestamp_unit=upload.timestamp_unit,
     )
-    facts = {name: getattr(found, name) for name in ("n_samples", "n_items", "n_users", "splits", "content_hash")}
+    facts = {name: getattr(found, name) for name in _FACTS}
     content = found.content_hash
     return _Checked(facts, {items_blob(content): found.items_path, samples_blob(content): found.samples_path})
 
 
 def _prompts(upload: Upload, paths: dict[str, Path], folder: Path) -> _Checked:
-    found = ingest_prompts(paths["prompts"], folder, name=upload.title("prompts"))
+    found = run_apart(paths.values(), ingest_prompts, paths["prompts"], folder, name=upload.title("prompts"))
     facts = {
         "kind": "prompts",
         "n_samples": found.n_prompts,
@@ -100,6 +107,7 @@ def _prompts(upload: Upload, paths: dict[str, Path], folder: Path) -> _Checked:
         "n_users": 0,
         "splits": found.splits,
         "content_hash": found.content_hash,
+        "warnings": found.warnings,
     }
     return _Checked(facts, {prompts_blob(found.content_hash): found.path})
 
@@ -110,10 +118,15 @@ def _keep(store: Store, upload: Upload, checked: _Checked) -> Dataset:
         id=new_id("ds"), name=upload.name, created_at=time.time(), metadata=upload.metadata, **checked.facts
     )
     with content_lock(store, dataset.content_hash):
-        for name, path in checked.blobs.items():
-            if not store.blobs.exists(name):
-                store.blobs.put_file(name, path)
-        store.datasets.put(dataset)
+        until_kept(lambda: keep_dataset(store, dataset.id, dataset.content_hash))
+        try:
+            for name, path in checked.blobs.items():
+                if not store.blobs.exists(name):
+                    store.blobs.put_file(name, path)
+            store.datasets.put(dataset)
+        except BaseException:
+            drop_dataset(store, dataset.id, dataset.content_hash)
+            raise
     return dataset
 
 
@@ -121,7 +134,7 @@ def _keep(store: Store, upload: Upload, checked: _Checked) -> Dataset:
 def list_datasets(
     store: StoreOf, limit: Limit = 20, after: Annotated[str | None, Query(pattern=DATASET_ID)] = None
 ) -> Page[Dataset]:
-    """Datasets, newest first."""
+    """List datasets, newest first."""
     try:
         data, has_more = store.datasets.page(limit=limit, after=after)
     except NotFoundError as error:
@@ -131,22 +144,36 @@ def list_datasets(
 
 @router.get("/{dataset_id}", responses=problems(404))
 def get_dataset(store: StoreOf, dataset_id: DatasetId) -> Dataset:
-    """One dataset."""
+    """Return one dataset."""
     return dataset_or_404(store, dataset_id)
 
 
 @router.delete("/{dataset_id}", responses=problems(404, 409))
 def delete_dataset(store: StoreOf, dataset_id: DatasetId) -> DatasetDeleted:
-    """Delete a dataset; refused while a selection runs on it. Scores and subsets of finished ones go with it."""
+    """Delete a dataset, its signals, and all that its jobs computed; refused while one of them runs.
+
+    The records of the jobs stay; delete them one by one, before or after. Files and scores are gone from the store
+    within seconds, and copies of them on other machines within a minute.
+    """
     content = dataset_or_404(store, dataset_id).content_hash
     with content_lock(store, content):
         users = [job.id for job in store.jobs.active() if job.fields.get("dataset_id") == dataset_id]
         if users:
-            raise ProblemError(
-                409, "dataset_in_use", f"{users[0]} still works on {dataset_id}; cancel it or wait for its end"
-            )
+            raise in_use(users[0], dataset_id)
         dataset_or_404(store, dataset_id)  # It may have been deleted since.
-        store.signals.delete(dataset_id)
-        if store.datasets.delete(dataset_id):
-            store.blobs.delete_tree(f"datasets/{content}")
+        try:
+            empty_jobs_of(store, dataset_id)
+        except InUseError as error:
+            raise in_use(error.by, dataset_id) from error
+        if (signals := store.signals.get(dataset_id)) is not None:
+            discard_signals(store, dataset_id, signals.content_hash)
+            store.signals.delete(dataset_id)
+        # The record goes last: who was interrupted can delete the dataset again.
+        drop_dataset(store, dataset_id, content)
+        store.datasets.delete(dataset_id)
     return DatasetDeleted(id=dataset_id)
+
+
+def in_use(job_id: str, dataset_id: str) -> ProblemError:
+    """Return the answer to deleting what a job needs."""
+    return ProblemError(409, "dataset_in_use", f"{job_id} still works on {dataset_id}; cancel it or wait for its end")

@@ -7,6 +7,8 @@ from typing import Annotated, cast
 from fastapi import Depends, Path, Query, Request
 from fastapi.routing import APIRoute
 
+from api_schemas import SELECTION, TRAINING_JOB
+from api_schemas.jobs import id_pattern
 from minirec.settings import Settings
 from minirec.store import Store
 from service.problems import invalid
@@ -33,11 +35,10 @@ def only_known_parameters(request: Request) -> None:
             raise invalid("invalid_request", ("query", name), f"is not known here; the parameters are: {names}")
 
 
-DATASET_ID = r"^ds_[0-9a-z]{1,40}$"
-SELECTION_ID = r"^sel_[0-9a-z]{1,40}$"
-TRAINING_JOB_ID = r"^trn_[0-9a-z]{1,40}$"
+EXAMPLE_ID = "01kb3q8x2m5v7n9p4r6t"
+DATASET_ID = id_pattern("ds")
 
-DatasetId = Annotated[str, Path(pattern=DATASET_ID, examples=["ds_01kb3q8x2m5v7n9p4r6t"])]
-SelectionId = Annotated[str, Path(pattern=SELECTION_ID, examples=["sel_01kb3q8x2m5v7n9p4r6t"])]
-TrainingJobId = Annotated[str, Path(pattern=TRAINING_JOB_ID, examples=["trn_01kb3q8x2m5v7n9p4r6t"])]
+DatasetId = Annotated[str, Path(pattern=DATASET_ID, examples=[f"ds_{EXAMPLE_ID}"])]
+SelectionId = Annotated[str, Path(pattern=SELECTION.id_pattern, examples=[f"{SELECTION.prefix}_{EXAMPLE_ID}"])]
+TrainingJobId = Annotated[str, Path(pattern=TRAINING_JOB.id_pattern, examples=[f"{TRAINING_JOB.prefix}_{EXAMPLE_ID}"])]
 Limit = Annotated[int, Query(ge=1, le=100, description="Rows per page")]

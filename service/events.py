@@ -1,14 +1,13 @@
-"""Routes of the events of jobs: a page of them, or all of them live as server-sent events."""
+"""The events of a job: a page of them, or all of them live as server-sent events."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Any
 
 import redis.asyncio
 import structlog
-from fastapi import APIRouter, Header, Query
 from redis.exceptions import RedisError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
@@ -18,9 +17,8 @@ from api_schemas import TERMINAL, Event, Page
 from minirec.settings import Settings
 from minirec.store import Store
 from minirec.store.events import follow
-from service.dependencies import SelectionId, SettingsOf, StoreOf, TrainingJobId
 from service.lookup import job_or_404
-from service.problems import problems
+from service.problems import ProblemError
 
 PING_SECONDS = 15
 SSE = "text/event-stream"
@@ -28,73 +26,22 @@ EVENT_ID = r"^[0-9]{1,19}(-[0-9]{1,19})?$"
 
 log = structlog.get_logger(__name__)
 
-router = APIRouter(responses=problems(401, 404, 422, 503))
-
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": {SSE: {"schema": {"type": "string"}}}, "description": "Events, oldest first"},
     204: {"description": "To a client of server-sent events: the job is over and there is nothing left"},
 }
 
-EventLimit = Annotated[int, Query(ge=1, le=1000, description="Rows per page")]
-After = Annotated[str | None, Query(pattern=EVENT_ID, description="Only events behind this one")]
-LastEventId = Annotated[str | None, Header(pattern=EVENT_ID, description="Where a broken stream goes on")]
-Accept = Annotated[str, Header(include_in_schema=False)]
 
-
-@router.get(
-    "/v1/selections/{selection_id}/events", response_model=Page[Event], responses=RESPONSES, tags=["selections"]
-)
-async def get_events(
-    store: StoreOf,
-    settings: SettingsOf,
-    selection_id: SelectionId,
-    limit: EventLimit = 100,
-    after: After = None,
-    last_event_id: LastEventId = None,
-    accept: Accept = "",
-) -> Page[Event] | Response:
-    """Events of a selection, oldest first.
-
-    With `Accept: text/event-stream` they come live: first what has happened, then what happens, until the selection
-    is over.
-    """
-    if SSE in accept:
-        return await _answer_live(settings, store, selection_id, last_event_id or after)
-    return await run_in_threadpool(_page, store, selection_id, after, limit)
-
-
-@router.get(
-    "/v1/training_jobs/{training_job_id}/events",
-    response_model=Page[Event],
-    responses=RESPONSES,
-    tags=["training jobs"],
-)
-async def get_training_events(
-    store: StoreOf,
-    settings: SettingsOf,
-    training_job_id: TrainingJobId,
-    limit: EventLimit = 100,
-    after: After = None,
-    last_event_id: LastEventId = None,
-    accept: Accept = "",
-) -> Page[Event] | Response:
-    """Events of a training job, oldest first: among others `metrics` of every update, and `evaluation`.
-
-    With `Accept: text/event-stream` they come live, as those of a selection.
-    """
-    if SSE in accept:
-        return await _answer_live(settings, store, training_job_id, last_event_id or after)
-    return await run_in_threadpool(_page, store, training_job_id, after, limit)
-
-
-async def _answer_live(settings: Settings, store: Store, job_id: str, after: str | None) -> Response:
+async def answer_live(settings: Settings, store: Store, job_id: str, after: str | None) -> Response:
+    """Return the stream of a job's events behind `after`, until the job is over. Raises ProblemError 404."""
     if await run_in_threadpool(_is_over, store, job_id, after):
         # Browsers reconnect to a stream that ends, but not after a 204.
         return Response(status_code=204, media_type=SSE)
     return EventSourceResponse(_stream(settings, store, job_id, after), ping=PING_SECONDS)
 
 
-def _page(store: Store, job_id: str, after: str | None, limit: int) -> Page[Event]:
+def page(store: Store, job_id: str, after: str | None, limit: int) -> Page[Event]:
+    """Return events of a job behind `after`, oldest first. Raises ProblemError 404."""
     job_or_404(store, job_id)
     events = store.events.read(job_id, after=after, limit=limit + 1)
     has_more = len(events) > limit
@@ -102,7 +49,7 @@ def _page(store: Store, job_id: str, after: str | None, limit: int) -> Page[Even
 
 
 def _is_over(store: Store, job_id: str, after: str | None) -> bool:
-    """Whether the job has ended and no event is left."""
+    """Return whether the job has ended and no event is left. Raises ProblemError 404."""
     # The status first: a retry adds an event, which then is found.
     ended = job_or_404(store, job_id).status in TERMINAL
     return ended and not store.events.read(job_id, after=after, limit=1)
@@ -117,6 +64,8 @@ async def _stream(settings: Settings, store: Store, job_id: str, after: str | No
                 yield ServerSentEvent(event.model_dump_json(), id=event.id, event=event.type)
                 if event.type == "status" and await run_in_threadpool(_is_over, store, job_id, event.id):
                     return
+    except ProblemError as error:
+        log.info("event_stream_ended", job_id=job_id, reason=str(error.detail))  # The job was deleted meanwhile.
     except RedisError as error:
         # The client comes back with its last event's id and misses nothing.
         log.warning("event_stream_broken", job_id=job_id, error=str(error))
@@ -125,7 +74,7 @@ async def _stream(settings: Settings, store: Store, job_id: str, after: str | No
 async def changes(
     settings: Settings, store: Store, job_id: str, *, after: str | None = None, every: float = 10.0
 ) -> AsyncGenerator[Event | None]:
-    """Events as they come, and None after `every` seconds without any; over a connection of their own."""
+    """Yield events as they come, and None after `every` seconds without any; over a connection of their own."""
     async with redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=every + 20) as connection:
         async for event in follow(connection, store.prefix, job_id, after=after, block_seconds=every):
             yield event

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
 
-from minirec.data.exports import Format, Pick, Row, Scores, SourceMissingError, build_rows, write_export
+from api_schemas.exports import ExportFormat
+from minirec.data.exports import Pick, Row, Scores, SourceMissingError, build_rows, write_export
 from minirec.store import Store
 from service.content import open_content
 from service.dependencies import SelectionId, StoreOf
@@ -38,7 +39,7 @@ router = APIRouter(prefix="/v1/selections", tags=["results"], responses=problems
 def export_selection(
     store: StoreOf,
     selection_id: SelectionId,
-    format: Annotated[Format, Query(description="Whose files: a trainer's, or plain ones")],
+    format: Annotated[ExportFormat, Query(description="Whose files: a trainer's, or plain ones")],
     batch_size: Annotated[
         int | None,
         Query(ge=1, le=1_000_000, description="Prompts in a batch of the trainer, to warn about rows that fill none"),
@@ -53,7 +54,7 @@ def export_selection(
         ),
     ] = None,
 ) -> StreamingResponse:
-    """The selected samples in training order, with prompts and answers, as a trainer reads them."""
+    """Return the selected samples in training order, with prompts and answers, as a trainer reads them."""
     result = result_of(store, selection_id)
     selection = selection_view(job_or_404(store, selection_id))
     dataset = dataset_or_404(store, selection.dataset_id)
@@ -95,8 +96,8 @@ def _pick(result: Result, position: int) -> Pick:
         rank=int(columns["picked_rank"][position]),
         stage=int(columns["group"][position]),
         scores=Scores(
-            pass_rate=float(result.pass_rate[position]),
-            reward_mean=float(result.reward_mean[position]),
+            pass_rate=result.pass_rate(position),
+            reward_mean=result.reward_mean(position),
             reward_std=float(rewards.std()),
             n_rollouts=len(rewards),
             learnability=float(columns["learnability"][position]),

@@ -40,20 +40,20 @@ class Once:
             return answer()
         fingerprint = hashlib.sha256(body.encode()).hexdigest()
         try:
-            replay = self._records.begin(self._key, fingerprint, seconds=seconds)
+            found = self._records.begin(self._key, fingerprint, seconds=seconds)
         except IdempotencyConflictError as error:
             if error.in_progress:
                 raise ProblemError(409, "idempotency_in_progress", f"{error}; ask again in a moment") from error
             raise ProblemError(422, "idempotency_key_reused", f"{error}; send a new key with a new request") from error
-        if replay is not None:
-            return Response(replay.body, replay.status, headers=replay.headers, media_type="application/json")
+        if isinstance(found, Replay):
+            return Response(found.body, found.status, headers=found.headers, media_type="application/json")
         try:
             response = answer()
         except BaseException:
-            self._records.abandon(self._key)
+            self._records.abandon(found)
             raise
         headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
-        self._records.finish(self._key, fingerprint, Replay(response.status_code, bytes(response.body), headers))
+        self._records.finish(found, Replay(response.status_code, bytes(response.body), headers))
         return response
 
 

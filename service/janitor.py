@@ -1,4 +1,4 @@
-"""`python -m service.janitor`: gives back what lost workers held, and rings forgotten doorbells again.
+"""`python -m service.janitor`: gives back what lost workers held, rings forgotten doorbells again, and cleans up.
 
 Several may run: one of them is the leader, and another takes over when it stops.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from contextlib import suppress
 
 import structlog
@@ -18,6 +19,9 @@ from minirec.logs import configure_logging
 from minirec.settings import Settings, settings
 from minirec.store import Store, connect
 from minirec.store.doorbell import QUEUES, CeleryRing, celery_app
+from minirec.store.garbage import collect_garbage
+from minirec.store.retention import adopt_jobs, expire_jobs
+from minirec.store.upgrade import rename_kinds
 from service.metrics import LEASES_EXPIRED, Waiting, counters_key
 from service.uploads import remove_stale
 
@@ -27,6 +31,38 @@ RING_EMPTY_SECONDS = 10.0
 """A doorbell this old that is not in its queue was lost, or its worker is about to answer."""
 RING_BUSY_SECONDS = 600.0
 """While messages wait, an unanswered doorbell is most likely among them."""
+EXPIRE_SECONDS = 3600.0
+"""How often finished jobs are looked through for those that are older than `retention_days`."""
+
+
+class Cleaner:
+    """Deletes what nobody needs any more. Object stores take their time, so the janitor gives it a thread."""
+
+    def __init__(self, store: Store, config: Settings) -> None:
+        self._store = store
+        self._settings = config
+        self._expire_at = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Clean up every `janitor_seconds` until told to stop."""
+        while not stop.is_set():
+            try:
+                self.clean()
+            except (RedisError, OSError) as error:
+                log.warning("cleaning_failed", error=str(error))
+            except Exception:
+                log.exception("cleaning_failed")
+            stop.wait(self._settings.janitor_seconds)
+
+    def clean(self) -> None:
+        """One round: jobs that have expired, then the blobs that nobody keeps."""
+        adopt_jobs(self._store)
+        if self._settings.retention_days is not None and time.monotonic() >= self._expire_at:
+            if expired := expire_jobs(self._store, days=self._settings.retention_days):
+                log.info("jobs_expired", jobs=expired)
+            self._expire_at = time.monotonic() + EXPIRE_SECONDS
+        if deleted := collect_garbage(self._store):
+            log.info("garbage_deleted", names=deleted)
 
 
 class Janitor:
@@ -41,6 +77,8 @@ class Janitor:
     def run(self, stop: threading.Event) -> None:
         """Sweep every `janitor_seconds` until told to stop, whatever happens to Redis meanwhile."""
         log.info("janitor_started", every=self._settings.janitor_seconds)
+        cleaner = threading.Thread(target=Cleaner(self._store, self._settings).run, args=(stop,), daemon=True)
+        cleaner.start()
         while not stop.is_set():
             try:
                 self.sweep()
@@ -54,6 +92,8 @@ class Janitor:
             if self._settings.heartbeat_file is not None:
                 self._settings.heartbeat_file.touch()
             stop.wait(self._settings.janitor_seconds)
+        # A deletion under way is not waited for: another janitor goes on with it.
+        cleaner.join(self._settings.janitor_seconds)
         self._resign()
         log.info("janitor_stopped")
 
@@ -61,6 +101,8 @@ class Janitor:
         """One round; False if another janitor leads."""
         if not self._leads():
             return False
+        if renamed := rename_kinds(self._store):
+            log.info("jobs_of_an_earlier_release_renamed", jobs=renamed)
         expired = self._store.machine.sweep(max_attempts=self._settings.max_attempts, ring_after=self._ring_after())
         if expired:
             self._store.redis.hincrby(counters_key(self._store), LEASES_EXPIRED, expired)

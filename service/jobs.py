@@ -1,115 +1,135 @@
-"""What the routes of all kinds of jobs share: pages, waiting for a change, cancelling, retrying."""
+"""What the routes of all kinds of jobs do: create, list, wait for a change, cancel, retry, delete."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from contextlib import aclosing
-from fnmatch import fnmatchcase
-from typing import Annotated, TypeVar
+from contextlib import AbstractContextManager, aclosing, nullcontext
+from typing import Any
 
-from fastapi import Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api_schemas import TERMINAL, AdapterReference, ModelReference, Page, Selection, TrainingJob
+from api_schemas import TERMINAL, Page
+from api_schemas.job_kinds import JobT, RequestT
 from minirec.settings import Settings
 from minirec.store import Store
-from minirec.store.errors import NotFoundError
-from minirec.store.jobs import JobRecord
+from minirec.store.errors import InUseError, NotFoundError
+from minirec.store.ids import new_id
+from minirec.store.retention import delete_job
 from service.content import content_lock
 from service.events import changes
 from service.lookup import dataset_or_404, job_or_404
 from service.problems import ProblemError, invalid
+from service.served_kind import ServedKind
 
-J = TypeVar("J", Selection, TrainingJob)
-View = Callable[[JobRecord], J]
 
-PATHS = {"selection": "/v1/selections", "training": "/v1/training_jobs"}
-MAX_WAIT_SECONDS = 60
-PROGRESS = {"status", "stage", "counts", "updates_done", "updates_total"}
-
-Wait = Annotated[
-    float,
-    Query(ge=0, le=MAX_WAIT_SECONDS, description="Seconds to hold the answer until status, stage or progress change"),
-]
+def create(served: ServedKind[RequestT, JobT], store: Store, settings: Settings, body: RequestT) -> Response:
+    """Start a job. Raises ProblemError for a request that cannot be met."""
+    new = served.start(store, settings, body)
+    job_id = new_id(served.kind.prefix)
+    prepare = served.prepare(job_id=job_id).stage("preparing")
+    fields = {"request": new.request.model_dump_json(), "dataset_id": new.dataset.id, **new.fields}
+    with content_lock(store, new.dataset.content_hash):
+        dataset_or_404(store, new.dataset.id)  # It may have been deleted since.
+        for needed in new.needs:
+            job_or_404(store, needed)
+        # A fresh id can only be taken by this same call, re-sent by the Redis client after a broken connection.
+        store.machine.create(job_id, served.kind.name, fields, [prepare], needs=new.needs)
+    return accepted(served, store, job_id)
 
 
 def page_of(
-    store: Store, kind: str, view: View[J], *, limit: int, after: str | None, status: str | None, dataset_id: str | None
-) -> Page[J]:
-    """Jobs of a kind, newest first. Raises ProblemError 422 for an `after` that is none."""
+    served: ServedKind[Any, JobT],
+    store: Store,
+    *,
+    limit: int,
+    after: str | None,
+    status: str | None,
+    dataset_id: str | None,
+) -> Page[JobT]:
+    """Return jobs of a kind, newest first. Raises ProblemError 422 for an `after` that no longer exists."""
     try:
-        records, has_more = store.jobs.page(kind, limit=limit, after=after, status=status, dataset_id=dataset_id)
+        records, has_more = store.jobs.page(
+            served.kind.name, limit=limit, after=after, status=status, dataset_id=dataset_id
+        )
     except NotFoundError as error:
         raise invalid("invalid_cursor", ("query", "after"), str(error)) from error
-    data = [view(record) for record in records]
+    data = [served.view(record) for record in records]
     return Page(data=data, has_more=has_more, next_after=data[-1].id if has_more else None)
 
 
-async def wait_for(settings: Settings, store: Store, job_id: str, view: View[J], wait: float) -> J:
-    """A job as it is, or with `wait` as soon as it is no longer as it was. Raises ProblemError 404."""
+async def wait_for(
+    served: ServedKind[Any, JobT], settings: Settings, store: Store, job_id: str, seconds: float
+) -> JobT:
+    """Return a job as it is, or with `seconds` as soon as it has changed. Raises ProblemError 404."""
 
-    def look() -> J:
-        return view(job_or_404(store, job_id))
+    def look() -> JobT:
+        return served.view(job_or_404(store, job_id))
 
     first = await run_in_threadpool(look)
-    if wait == 0 or first.status in TERMINAL:
+    if seconds == 0 or first.status in TERMINAL:
         return first
-    deadline = time.monotonic() + wait
+    deadline = time.monotonic() + seconds
+    before = served.kind.progress_of(first)
     newest = first
-    async with aclosing(changes(settings, store, job_id, after="$", every=min(wait, 1.0))) as events:
+    async with aclosing(changes(settings, store, job_id, after="$", every=min(seconds, 1.0))) as events:
         async for _ in events:
             newest = await run_in_threadpool(look)
-            if _progress(newest) != _progress(first) or time.monotonic() >= deadline:
+            if served.kind.progress_of(newest) != before or time.monotonic() >= deadline:
                 break
     return newest
 
 
-def _progress(job: Selection | TrainingJob) -> object:
-    return job.model_dump(include=PROGRESS)
-
-
-def cancel(store: Store, job_id: str, view: View[J]) -> Response:
+def cancel(served: ServedKind[Any, JobT], store: Store, job_id: str) -> Response:
     """Stop a job. Raises ProblemError 404 or 409."""
     job_or_404(store, job_id)
     if store.machine.cancel(job_id) == "finished":
         raise ProblemError(409, "job_finished", f"{job_id} is over already; there is nothing to cancel")
-    return accepted(store, job_id, view)
+    return accepted(served, store, job_id)
 
 
-def retry(store: Store, job_id: str, view: View[J]) -> Response:
-    """Go on with a failed or cancelled job. Raises ProblemError 404 or 409."""
+def retry(served: ServedKind[Any, JobT], store: Store, job_id: str) -> Response:
+    """Resume a failed or cancelled job. Raises ProblemError 404 or 409."""
     record = job_or_404(store, job_id)
     dataset = dataset_or_404(store, record.fields["dataset_id"])
     with content_lock(store, dataset.content_hash):
         dataset_or_404(store, dataset.id)
         if store.machine.retry(job_id) == "unfinished":
             raise ProblemError(
-                409, "not_retryable", f"{job_id} is {record.status}; only failed and cancelled ones go on"
+                409, "not_retryable", f"{job_id} is {record.status}; only failed and cancelled jobs can be retried"
             )
-    return accepted(store, job_id, view)
+    return accepted(served, store, job_id)
 
 
-def accepted(store: Store, job_id: str, view: View[J]) -> Response:
-    """The answer for a job that is on its way."""
-    record = job_or_404(store, job_id)
+def accepted(served: ServedKind[Any, JobT], store: Store, job_id: str) -> Response:
+    """Return the answer for a job that is on its way."""
     return Response(
-        view(record).model_dump_json(),
+        served.view(job_or_404(store, job_id)).model_dump_json(),
         202,
-        headers={"Location": f"{PATHS[record.kind]}/{job_id}"},
+        headers={"Location": f"{served.kind.path}/{job_id}"},
         media_type="application/json",
     )
 
 
-def check_models_allowed(references: Iterable[object], settings: Settings) -> None:
-    """Refuse hub ids that the operator did not allow; the worker checks again. Raises ProblemError 403."""
-    for reference in references:
-        if not isinstance(reference, ModelReference | AdapterReference) or reference.source != "hub":
-            continue
-        if not any(fnmatchcase(reference.id, pattern) for pattern in settings.allowed_models):
-            raise ProblemError(
-                403,
-                "model_not_allowed",
-                f"{reference.id} is not among the models allowed here: {', '.join(settings.allowed_models)}",
-            )
+def delete(store: Store, job_id: str) -> None:
+    """Delete a job with what only it holds. Raises ProblemError 404, or 409 while it runs or is needed."""
+    record = job_or_404(store, job_id)
+    with _unused(store, record.fields["dataset_id"]):
+        try:
+            delete_job(store, job_id)
+        except NotFoundError:
+            job_or_404(store, job_id)  # Another request was faster: there is nothing left to delete.
+        except InUseError as error:
+            if error.by == job_id:
+                detail = f"{job_id} is {record.status}; cancel it, or wait for its end, and delete it then"
+                raise ProblemError(409, "job_not_finished", detail, context={"job_id": job_id}) from error
+            detail = f"{error.by} has not ended and needs {job_id}; cancel it, or wait for its end"
+            raise ProblemError(409, "job_in_use", detail, context={"job_id": error.by}) from error
+
+
+def _unused(store: Store, dataset_id: str) -> AbstractContextManager[None]:
+    """Keep new jobs on a dataset from starting; where it was deleted there are none."""
+    try:
+        return content_lock(store, store.datasets.get(dataset_id).content_hash)
+    except NotFoundError:
+        return nullcontext()

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,22 +15,31 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.problems import ProblemError, problem_response
 
 JSON_BYTES = 1 << 20
-"""Enough for any body but an upload's."""
+"""Enough for any body but an upload's, and a list of many ids."""
+
+
+class LargeBodies(NamedTuple):
+    """A path whose bodies may be larger than `JSON_BYTES`."""
+
+    path: re.Pattern[str]
+    max_bytes: int
 
 
 class BodyLimit:
-    """Answers 413 to bodies that are too big, before anything of an announced one is read."""
+    """Answers 413 to bodies that are too big, before anything of an announced one is read or done.
 
-    def __init__(self, app: ASGIApp, *, upload_paths: re.Pattern[str], upload_bytes: int) -> None:
+    (Starlette's own `max_body_size` lets a route that reads no body do its work, and then answers 413.)
+    """
+
+    def __init__(self, app: ASGIApp, *, larger: Sequence[LargeBodies]) -> None:
         self.app = app
-        self.upload_paths = upload_paths
-        self.upload_bytes = upload_bytes
+        self.larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self.upload_bytes if self.upload_paths.fullmatch(scope["path"]) else JSON_BYTES
+        limit = self._limit(scope["path"])
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isascii() and announced.isdigit() and (len(announced) > 19 or int(announced) > limit):
             await problem_response(Request(scope), _too_large(limit))(scope, receive, send)
@@ -42,6 +55,20 @@ class BodyLimit:
             return message
 
         await self.app(scope, counted, send)
+
+    def _limit(self, path: str) -> int:
+        return next((rule.max_bytes for rule in self.larger if rule.path.fullmatch(path)), JSON_BYTES)
+
+
+def uploads(routers: Iterable[APIRouter], *, max_bytes: int) -> list[LargeBodies]:
+    """Return the paths of the routes that take files."""
+    routes = (route for router in routers for route in router.routes if isinstance(route, APIRoute))
+    return [LargeBodies(route.path_regex, max_bytes) for route in routes if _takes_files(route)]
+
+
+def _takes_files(route: APIRoute) -> bool:
+    body = (route.openapi_extra or {}).get("requestBody", {})
+    return "multipart/form-data" in body.get("content", {})
 
 
 def _too_large(limit: int) -> ProblemError:

@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
+from api_schemas import JOB_KINDS
 from minirec.store import Store
 
 log = structlog.get_logger(__name__)
@@ -23,12 +24,12 @@ METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"}
 
 
 def counters_key(store: Store) -> str:
-    """The Redis hash where processes without a port of their own count: the janitor, for one."""
+    """Return the Redis hash where processes without a port of their own count: the janitor, for one."""
     return f"{store.prefix}counters"
 
 
 class HttpMetrics:
-    """How long requests took, per route."""
+    """Durations of requests, per route."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._seconds = Histogram(
@@ -45,7 +46,7 @@ class HttpMetrics:
 
 
 class StoreMetrics(Collector):
-    """What the store knows, read whenever Prometheus asks."""
+    """Jobs, memory, leases and queues as the store has them, read whenever Prometheus asks."""
 
     def __init__(self, store: Store, waiting: Waiting) -> None:
         self._store = store
@@ -67,10 +68,11 @@ class StoreMetrics(Collector):
             log.warning("metrics_without_broker", error=str(error))
 
     def _jobs(self) -> Metric:
-        gauge = GaugeMetricFamily("minirec_jobs", "Jobs that have not ended.", labels=("status",))
-        statuses = Counter(record.status for record in self._store.jobs.active())
-        for status in ("queued", "running", "cancelling"):
-            gauge.add_metric((status,), statuses[status])
+        gauge = GaugeMetricFamily("minirec_jobs", "Jobs that have not ended.", labels=("kind", "status"))
+        states = Counter(self._store.jobs.active_states())
+        for kind in JOB_KINDS:
+            for status in ("queued", "running", "cancelling"):
+                gauge.add_metric((kind.name, status), states[kind.name, status])
         return gauge
 
     def _memory(self) -> Metric:
@@ -87,7 +89,7 @@ class StoreMetrics(Collector):
         return counter
 
     def _queues(self) -> Metric:
-        gauge = GaugeMetricFamily("minirec_queue_shards", "Doorbells that no worker has heard yet.", labels=("queue",))
+        gauge = GaugeMetricFamily("minirec_queue_shards", "Messages that no worker has taken yet.", labels=("queue",))
         for queue, size in self._waiting().items():
             gauge.add_metric((queue,), size)
         return gauge

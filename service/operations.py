@@ -19,28 +19,33 @@ from service.problems import problems
 log = structlog.get_logger(__name__)
 
 CHECK_SECONDS = 5.0
+BLOB_CHECK_SECONDS = 10.0
+"""Pause between two checks of the blob store, which write to it; the answer is kept meanwhile."""
 
 router = APIRouter(tags=["operations"])
 
 
 @router.get("/version")
 def version() -> Version:
-    """What runs here."""
+    """Return the version that runs here."""
     return Version(version=__version__)
 
 
 @router.get("/health/live")
 async def live() -> Health:
-    """Whether the process runs; asks nothing else."""
+    """Tell whether the process runs; nothing else is asked."""
     return Health(status="ok")
 
 
 @router.get("/health/ready", response_model=Health, responses={503: {"model": Health}})
-async def ready(store: StoreOf) -> Response:
-    """Whether Redis and the blob store answer; 503 with what does not."""
+async def ready(request: Request, store: StoreOf) -> Response:
+    """Tell whether Redis and the blob store answer; 503 with what does not.
+
+    The blob store is asked at most every ten seconds.
+    """
     checks = {
         "redis": await _check("redis", store.redis.ping),
-        "blobs": await _check("blobs", store.blobs.check),
+        "blobs": await _check("blobs", request.app.state.blob_check),
     }
     healthy = all(answer == "ok" for answer in checks.values())
     health = Health(status="ok" if healthy else "unavailable", checks=checks)
@@ -65,5 +70,5 @@ async def _check(name: str, probe: Callable[[], object]) -> str:
     responses={200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}, **problems(401)},
 )
 def metrics(request: Request) -> Response:
-    """Prometheus' text format."""
+    """Return metrics in Prometheus' text format."""
     return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_LATEST)

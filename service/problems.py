@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -15,9 +16,14 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from api_schemas import FieldError, Problem, RowError
+from api_schemas.messages import located
+from minirec.store.errors import LostError
+
+log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER_SECONDS = 2
+RETRY_AFTER = {"store_unavailable": 2, "dataset_busy": 2, "idempotency_in_progress": 1}
+"""Seconds after which the same request may succeed, for codes of problems that pass by themselves."""
 
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}
@@ -35,22 +41,25 @@ class ProblemError(HTTPException):
         *,
         errors: Sequence[FieldError | RowError] = (),
         total_errors: int | None = None,
+        context: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(status, detail, headers)
+        passing = {"Retry-After": str(RETRY_AFTER[code])} if code in RETRY_AFTER else {}
+        super().__init__(status, detail, passing | dict(headers or {}) or None)
         self.code = code
         self.errors = list(errors)
         self.total_errors = total_errors
+        self.context = dict(context or {})
 
 
 def invalid(code: str, loc: Sequence[str | int], msg: str) -> ProblemError:
-    """A 422 that names the one field at fault."""
+    """Return a 422 that names the one field at fault."""
     where = ".".join(str(part) for part in loc)
     return ProblemError(422, code, f"{where}: {msg}", errors=[FieldError(loc=list(loc), msg=msg)])
 
 
 def problem_response(request: Request, error: ProblemError) -> Response:
-    """The answer for an error."""
+    """Return the answer for an error."""
     problem = Problem(
         title=HTTPStatus(error.status_code).phrase,
         status=error.status_code,
@@ -59,6 +68,7 @@ def problem_response(request: Request, error: ProblemError) -> Response:
         code=error.code,
         errors=error.errors,
         total_errors=error.total_errors,
+        context=error.context,
         request_id=request.state.request_id,
     )
     # Unknown bytes in a path arrive as lone surrogates, which are no JSON: they go out as question marks.
@@ -67,7 +77,7 @@ def problem_response(request: Request, error: ProblemError) -> Response:
 
 
 def internal_error() -> ProblemError:
-    """What is said of a fault of our own: nothing but where the operator finds it."""
+    """Return the answer to a fault of our own: it says nothing but where the operator finds the reason."""
     return ProblemError(
         500, "internal_error", "the service failed at this request; its log has the reason under the request id"
     )
@@ -79,6 +89,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(RedisConnectionError, _store_unavailable)
     app.add_exception_handler(RedisTimeoutError, _store_unavailable)
+    app.add_exception_handler(LostError, _lost)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -91,7 +102,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> str:
-    """Every method of a path; the framework names those of the first route that has it."""
+    """Return every method of a path; the framework names those of the first route that has it."""
     routes = request.app.routes
     return ", ".join(
         method
@@ -112,25 +123,29 @@ def _detail(request: Request, error: HTTPException) -> str:
 
 async def _invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    faults = [FieldError(loc=list(e["loc"]), msg=e["msg"], type=e["type"]) for e in error.errors()]
+    faults = [
+        FieldError(loc=list(loc), msg=words, type=kind) for loc, words, kind in located(error.errors(), error.body)
+    ]
     first = faults[0]
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     detail = f"{'.'.join(str(part) for part in first.loc)}: {first.msg}{more}"
     return problem_response(request, ProblemError(422, "invalid_request", detail, errors=faults))
 
 
+async def _lost(request: Request, error: Exception) -> Response:
+    log.error("stored data is lost: %s", error)
+    detail = f"{error}. Scores and results come back with a new job of the same kind; datasets must be uploaded again"
+    return problem_response(request, ProblemError(410, "data_lost", detail))
+
+
 async def _store_unavailable(request: Request, error: Exception) -> Response:
+    log.warning("Redis does not answer: %s", error)
     return problem_response(
         request,
-        ProblemError(
-            503,
-            "store_unavailable",
-            "Redis does not answer; nothing was lost, send the request again",
-            headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
-        ),
+        ProblemError(503, "store_unavailable", "Redis does not answer; nothing was lost, send the request again"),
     )
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's `responses` for a route that can answer with these statuses (see service/openapi.py)."""
+    """Return OpenAPI's `responses` for a route that can answer with these statuses (see service/openapi.py)."""
     return {status: {"model": Problem, "description": HTTPStatus(status).phrase} for status in statuses}

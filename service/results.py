@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from minirec.store import Store
 from minirec.store.columns import Columns
 from minirec.store.errors import NotFoundError
-from minirec.store.names import result_columns
+from minirec.store.jobs import JobRecord
+from minirec.store.results import read_result
 from service.content import open_content
 from service.lookup import job_or_404
 from service.problems import ProblemError
+from service.recent import Recent
+
+KEPT_BYTES = 256 << 20
+"""Most bytes of results, and of sample ids, that a process keeps in memory."""
 
 
 @dataclass(frozen=True)
@@ -23,28 +30,29 @@ class Result:
 
     content_hash: str
     columns: Columns
-    dataset_ids: list[str]
+    dataset_ids: pa.StringArray
+
+    @property
+    def size(self) -> int:
+        """Samples in the pool."""
+        return len(self.columns["row"])
 
     def sample_id(self, position: int) -> str:
-        """Id of the sample at a position of the pool."""
-        return self.dataset_ids[int(self.columns["row"][position])]
+        """Return the id of the sample at a position of the pool."""
+        return str(self.dataset_ids[int(self.columns["row"][position])].as_py())
 
     def position_of(self, sample_id: str) -> int:
-        """Position of a sample in the pool. Raises KeyError."""
+        """Return the position of a sample in the pool. Raises KeyError."""
         rows = self.columns["row"]  # sorted
-        try:
-            row = self.dataset_ids.index(sample_id)
-        except ValueError as error:
-            raise KeyError(sample_id) from error
+        row = pc.index(self.dataset_ids, sample_id).as_py()
         position = int(np.searchsorted(rows, row))
-        if position == len(rows) or rows[position] != row:
+        if row < 0 or position == len(rows) or rows[position] != row:
             raise KeyError(sample_id)
         return position
 
-    @cached_property
-    def pool_order(self) -> npt.NDArray[np.int64]:
-        """All positions as they are."""
-        return np.arange(len(self.columns["row"]))
+    def rank_of(self, position: int) -> int:
+        """Return the place of a position in `rank_order`."""
+        return int(self._ranks[position])
 
     @cached_property
     def rank_order(self) -> npt.NDArray[np.int64]:
@@ -53,28 +61,34 @@ class Result:
         return np.lexsort((-self.columns["score"], np.where(rank < 0, len(rank), rank)))
 
     @cached_property
+    def _ranks(self) -> npt.NDArray[np.int32]:
+        ranks = np.empty(self.size, dtype=np.int32)
+        ranks[self.rank_order] = np.arange(self.size, dtype=np.int32)
+        return ranks
+
+    @cached_property
     def training_order(self) -> npt.NDArray[np.int64]:
-        """Positions of the selected samples, as training shall see them."""
+        """Positions of the selected samples, as training should see them."""
         place = self.columns["training_position"]
         chosen = np.flatnonzero(place >= 0)
         return chosen[np.argsort(place[chosen])]
 
-    @cached_property
-    def pass_rate(self) -> npt.NDArray[np.float64]:
-        return np.asarray(self.columns["hit"].mean(axis=1, dtype=np.float64))
+    def pass_rate(self, position: int) -> float:
+        """Return the part of a sample's rollouts that hit."""
+        return float(self.columns["hit"][position].mean(dtype=np.float64))
 
-    @cached_property
-    def reward_mean(self) -> npt.NDArray[np.float64]:
-        return np.asarray(self.columns["rewards"].mean(axis=1))
+    def reward_mean(self, position: int) -> float:
+        """Return the mean reward of a sample's rollouts."""
+        return float(self.columns["rewards"][position].mean(dtype=np.float64))
 
     def representativeness(self, position: int) -> float | None:
-        """R of a sample; None where no vectors were measured."""
+        """Return R of a sample; None where no vectors were measured."""
         column = self.columns.get("representativeness")
         return None if column is None else float(column[position])
 
 
 def result_of(store: Store, selection_id: str) -> Result:
-    """The result of a selection that has succeeded. Raises ProblemError 404, 409 or 410."""
+    """Return the result of a selection that has succeeded. Raises ProblemError 404, 409 or 410."""
     record = job_or_404(store, selection_id)
     if record.status != "succeeded":
         raise ProblemError(
@@ -86,15 +100,19 @@ def result_of(store: Store, selection_id: str) -> Result:
         raise ProblemError(
             410, "dataset_deleted", f"the dataset of {selection_id} was deleted, and the ids of its samples with it"
         ) from error
-    return _read(store, selection_id, dataset.content_hash)
+    return _results.get((store, selection_id), lambda: _read(store, record, dataset.content_hash))
+
+
+def _read(store: Store, record: JobRecord, content_hash: str) -> Result:
+    ids = _ids.get((store, content_hash), lambda: pa.array(open_content(store, content_hash).ids, pa.string()))
+    return Result(content_hash, read_result(store, record), ids)
+
+
+def _result_bytes(result: Result) -> int:
+    # The orders that are worked out later take about as much as three columns of 8 bytes.
+    return sum(values.nbytes for values in result.columns.values()) + 24 * result.size
 
 
 # Pages of one result are asked for one after the other, and results never change.
-@lru_cache(maxsize=4)
-def _read(store: Store, selection_id: str, content_hash: str) -> Result:
-    return Result(content_hash, store.columns.read(result_columns(selection_id)), _ids(store, content_hash))
-
-
-@lru_cache(maxsize=4)
-def _ids(store: Store, content_hash: str) -> list[str]:
-    return open_content(store, content_hash).ids
+_results: Recent[tuple[Store, str], Result] = Recent(_result_bytes, limit=KEPT_BYTES)
+_ids: Recent[tuple[Store, str], pa.StringArray] = Recent(lambda ids: int(ids.nbytes), limit=KEPT_BYTES)

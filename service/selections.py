@@ -1,29 +1,19 @@
-"""Routes of selections: start, look up, list, cancel, retry."""
+"""Selections: what a request is checked for before one is started."""
 
 from __future__ import annotations
 
-import json
-from typing import Annotated
-
-from fastapi import APIRouter, Body, Query
 from fastapi.openapi.models import Example
-from starlette.responses import Response
 
-from api_schemas import Dataset, Page, Selection, SelectionCreate, Status
+from api_schemas import SELECTION, Dataset, SelectionCreate
+from minirec.data.pool import empty_pool, pool_size
 from minirec.settings import Settings
+from minirec.specs import PrepareSelection
 from minirec.store import Store
-from minirec.store.ids import new_id
-from minirec.store.machine import Stage
-from service.content import content_lock
-from service.dependencies import DATASET_ID, SELECTION_ID, Limit, SelectionId, SettingsOf, StoreOf
-from service.idempotency import OnceOf
-from service.jobs import Wait, accepted, cancel, check_models_allowed, page_of, retry, wait_for
-from service.kinds import check_selection
+from service.checks import check_models_allowed, check_selection, check_strata
 from service.lookup import dataset_or_404
-from service.problems import invalid, problems
+from service.problems import invalid
+from service.served_kind import Descriptions, NewJob, ServedKind, deletion
 from service.views import selection_view
-
-KIND = "selection"
 
 EXAMPLES: dict[str, Example] = {
     "hub": {
@@ -56,57 +46,34 @@ EXAMPLES: dict[str, Example] = {
     },
 }
 
-NewSelection = Annotated[SelectionCreate, Body(openapi_examples=EXAMPLES)]
+DESCRIPTIONS = Descriptions(
+    create="Start selecting. The answer comes at once; follow the job by its events, or by asking for it with `wait`.",
+    events="""Events of a selection, oldest first.
 
-router = APIRouter(prefix="/v1/selections", tags=["selections"], responses=problems(401, 422, 503))
+With `Accept: text/event-stream` they come live: first what has happened, then what happens, until the selection is
+over.""",
+    cancel="Stop a selection. Its finished shards stay: a retry, or another selection, starts from them.",
+    retry="Resume a failed or cancelled selection, from what is finished.",
+    delete=deletion("a selection", "its scores, its subset and its events"),
+)
 
 
-@router.post("", status_code=202, response_model=Selection, responses=problems(400, 403, 404, 409, 413))
-def create_selection(body: NewSelection, store: StoreOf, settings: SettingsOf, once: OnceOf) -> Response:
-    """Start selecting. The answer comes at once; follow the job by its events, or by asking for it with `wait`."""
-    return once(body.model_dump_json(), lambda: _start(store, settings, body))
-
-
-def _start(store: Store, settings: Settings, body: SelectionCreate) -> Response:
+def start(store: Store, settings: Settings, body: SelectionCreate) -> NewJob[SelectionCreate]:
+    """Check a request for a selection. Raises ProblemError."""
     dataset = dataset_or_404(store, body.dataset_id)
-    check_selection(dataset, body)
-    pool = pool_size(dataset, body)
-    if body.signals is not None and store.signals.get(dataset.id) is None:
-        raise invalid("no_signals", ("body", "signals"), f"no signals were uploaded for {dataset.id}")
+    check_selection(dataset, body, store.signals.get(dataset.id) if body.signals is not None else None)
+    check_strata(store, dataset, body.stratify_by)
+    pool = check_pool(dataset, body)
     check_models_allowed((body.model, body.model and body.model.adapter, body.proxy), settings)
-    selection_id = new_id("sel")
-    prepare = Stage(
-        name="preparing",
-        group=f"prepare:{selection_id}",
-        queue="cpu",
-        handler="prepare",
-        units=1,
-        total=1,
-        spec=json.dumps({"selection_id": selection_id}),
-    )
-    fields = {
-        "request": body.model_dump_json(),
-        "dataset_id": dataset.id,
-        "pool_size": str(pool),
-    }
-    with content_lock(store, dataset.content_hash):
-        dataset_or_404(store, dataset.id)  # It may have been deleted since.
-        # A fresh id can only be taken by this same call, re-sent by the Redis client after a broken connection.
-        store.machine.create(selection_id, KIND, fields, [prepare])
-    return accepted(store, selection_id, selection_view)
+    return NewJob(dataset, body, {"pool_size": str(pool)})
 
 
-def pool_size(dataset: Dataset, body: SelectionCreate) -> int:
-    """How many samples may be selected, as the worker will draw them. Raises ProblemError 422."""
-    if body.pool.split is not None:
-        pool = dataset.splits.get(body.pool.split, 0)
-    else:
-        pool = dataset.splits.get("train") or dataset.n_samples
+def check_pool(dataset: Dataset, body: SelectionCreate) -> int:
+    """Return how many samples may be selected, as the worker will draw them. Raise ProblemError 422."""
+    pool = pool_size(dataset.splits, body.pool.split)
     if pool == 0:
-        there = ", ".join(f"{name}: {count}" for name, count in sorted(dataset.splits.items()))
-        raise invalid(
-            "empty_pool", ("body", "pool", "split"), f"{dataset.id} has no samples in {body.pool.split!r} ({there})"
-        )
+        detail = f"{dataset.id} {empty_pool(dataset.splits, body.pool.split)}"
+        raise invalid("empty_pool", ("body", "pool", "split"), detail)
     if body.pool.max_samples is not None:
         pool = min(pool, body.pool.max_samples)
     if isinstance(body.size, int) and body.size > pool:
@@ -118,31 +85,12 @@ def pool_size(dataset: Dataset, body: SelectionCreate) -> int:
     return pool
 
 
-@router.get("")
-def list_selections(
-    store: StoreOf,
-    limit: Limit = 20,
-    after: Annotated[str | None, Query(pattern=SELECTION_ID)] = None,
-    status: Status | None = None,
-    dataset_id: Annotated[str | None, Query(pattern=DATASET_ID)] = None,
-) -> Page[Selection]:
-    """Selections, newest first."""
-    return page_of(store, KIND, selection_view, limit=limit, after=after, status=status, dataset_id=dataset_id)
-
-
-@router.get("/{selection_id}", responses=problems(404))
-async def get_selection(store: StoreOf, settings: SettingsOf, selection_id: SelectionId, wait: Wait = 0) -> Selection:
-    """One selection; with `wait`, as soon as it is no longer as it was when the request came."""
-    return await wait_for(settings, store, selection_id, selection_view, wait)
-
-
-@router.post("/{selection_id}/cancel", status_code=202, response_model=Selection, responses=problems(404, 409))
-def cancel_selection(store: StoreOf, selection_id: SelectionId, once: OnceOf) -> Response:
-    """Stop a selection. Its finished shards stay: a retry, or another selection, goes on from them."""
-    return once("", lambda: cancel(store, selection_id, selection_view))
-
-
-@router.post("/{selection_id}/retry", status_code=202, response_model=Selection, responses=problems(404, 409))
-def retry_selection(store: StoreOf, selection_id: SelectionId, once: OnceOf) -> Response:
-    """Go on with a failed or cancelled selection, from what is finished."""
-    return once("", lambda: retry(store, selection_id, selection_view))
+SELECTIONS = ServedKind(
+    kind=SELECTION,
+    summary="Jobs that score a pool and choose from it.",
+    prepare=PrepareSelection,
+    start=start,
+    view=selection_view,
+    examples=EXAMPLES,
+    descriptions=DESCRIPTIONS,
+)

@@ -1,42 +1,36 @@
-"""Routes of training jobs: start, look up, list, cancel, retry."""
+"""Training jobs: what a request is checked for before one is started, and what it takes from its selection."""
 
 from __future__ import annotations
 
-import json
-from typing import Annotated
-
-from fastapi import APIRouter, Body, Query
+import numpy as np
+import numpy.typing as npt
 from fastapi.openapi.models import Example
-from starlette.responses import Response
 
 from api_schemas import (
+    TRAINING_JOB,
     Dataset,
     FieldError,
     ModelReference,
-    Page,
     RolloutSettings,
     SelectionCreate,
-    Status,
     TextReward,
-    TrainingJob,
     TrainingJobCreate,
 )
+from minirec.data.dataset import SampleTable
 from minirec.settings import Settings
+from minirec.specs import PrepareTraining
 from minirec.store import Store
-from minirec.store.ids import new_id
-from minirec.store.machine import Stage
-from service.content import content_lock, open_content
-from service.dependencies import DATASET_ID, TRAINING_JOB_ID, Limit, SettingsOf, StoreOf, TrainingJobId
-from service.idempotency import OnceOf
-from service.jobs import Wait, accepted, cancel, check_models_allowed, page_of, retry, wait_for
-from service.kinds import check_rewards, check_trainer
+from service.checks import check_models_allowed, check_rewards, check_trainer, check_training_rows
+from service.content import open_content
 from service.lookup import dataset_or_404, job_or_404
-from service.problems import ProblemError, invalid, problems
+from service.problems import ProblemError, invalid
 from service.results import result_of
+from service.served_kind import Descriptions, NewJob, ServedKind, deletion
 from service.views import training_job_view
 
-KIND = "training"
 SHOWN_ERRORS = 100
+MAX_BODY_BYTES = 8 << 20
+"""Room for 100,000 ids of about 80 characters, the most that a request may name."""
 
 EXAMPLES: dict[str, Example] = {
     "selection": {
@@ -44,7 +38,7 @@ EXAMPLES: dict[str, Example] = {
         "value": {"selection_id": "sel_01kb3q8x2m5v7n9p4r6t"},
     },
     "ids": {
-        "summary": "100 updates on samples in an order of one's own",
+        "summary": "100 updates on samples in the order of their ids",
         "value": {
             "dataset_id": "ds_01kb3q8x2m5v7n9p4r6t",
             "ids": ["u7-3", "u1-1", "u9-4"],
@@ -58,38 +52,37 @@ EXAMPLES: dict[str, Example] = {
     },
 }
 
-NewTrainingJob = Annotated[TrainingJobCreate, Body(openapi_examples=EXAMPLES)]
+DESCRIPTIONS = Descriptions(
+    create="""Start training. The answer comes at once; its `request` names the model and the rollouts that were filled
+in.""",
+    events="""Events of a training job, oldest first: among others `metrics` of every update, and `evaluation`.
 
-router = APIRouter(prefix="/v1/training_jobs", tags=["training jobs"], responses=problems(401, 422, 503))
+With `Accept: text/event-stream` they come live: first what has happened, then what happens, until the job is over.""",
+    cancel="Stop a training job. Its checkpoint stays: a retry resumes from there.",
+    retry="Resume a failed or cancelled training job, from its last checkpoint.",
+    delete=deletion("a training job", "its adapter, its metrics and its events"),
+)
 
 
-@router.post("", status_code=202, response_model=TrainingJob, responses=problems(400, 403, 404, 409, 410, 413))
-def create_training_job(body: NewTrainingJob, store: StoreOf, settings: SettingsOf, once: OnceOf) -> Response:
-    """Start training. The answer comes at once; its `request` names the model and the rollouts that were filled in."""
-    return once(body.model_dump_json(), lambda: _start(store, settings, body))
-
-
-def _start(store: Store, settings: Settings, body: TrainingJobCreate) -> Response:
+def start(store: Store, settings: Settings, body: TrainingJobCreate) -> NewJob[TrainingJobCreate]:
+    """Check a request for a training job, and fill in what it leaves to its selection. Raises ProblemError."""
     check_models_allowed((body.model,), settings)
     dataset, completed = _of_selection(store, body) if body.selection_id else _of_ids(store, body)
     check_models_allowed((completed.model,), settings)
     if completed.args.rewards is not None:
         check_rewards(completed.args.rewards, ("body", "args", "rewards"))
-    job_id = new_id("trn")
-    prepare = Stage(
-        name="preparing",
-        group=f"prepare:{job_id}",
-        queue="cpu",
-        handler="prepare_training",
-        units=1,
-        total=1,
-        spec=json.dumps({"job_id": job_id}),
-    )
-    with content_lock(store, dataset.content_hash):
-        dataset_or_404(store, dataset.id)  # It may have been deleted since.
-        fields = {"request": completed.model_dump_json(), "dataset_id": dataset.id}
-        store.machine.create(job_id, KIND, fields, [prepare])
-    return accepted(store, job_id, training_job_view)
+    content = open_content(store, dataset.content_hash)
+    check_training_rows(content, _rows_to_train_on(store, completed, content), completed.evaluation)
+    return NewJob(dataset, completed, needs=(body.selection_id,) if body.selection_id else ())
+
+
+def _rows_to_train_on(store: Store, body: TrainingJobCreate, content: SampleTable) -> npt.NDArray[np.int64]:
+    """Return the dataset's row numbers of the samples that a job trains on."""
+    if body.selection_id is not None:
+        result = result_of(store, body.selection_id)
+        return np.asarray(result.columns["row"][result.training_order], dtype=np.int64)
+    row_of = {sample_id: row for row, sample_id in enumerate(content.ids)}
+    return np.array([row_of[sample_id] for sample_id in body.ids or ()], dtype=np.int64)
 
 
 def _of_selection(store: Store, body: TrainingJobCreate) -> tuple[Dataset, TrainingJobCreate]:
@@ -147,33 +140,14 @@ def _completed(
     return body.model_copy(update={"model": model, "args": args})
 
 
-@router.get("")
-def list_training_jobs(
-    store: StoreOf,
-    limit: Limit = 20,
-    after: Annotated[str | None, Query(pattern=TRAINING_JOB_ID)] = None,
-    status: Status | None = None,
-    dataset_id: Annotated[str | None, Query(pattern=DATASET_ID)] = None,
-) -> Page[TrainingJob]:
-    """Training jobs, newest first."""
-    return page_of(store, KIND, training_job_view, limit=limit, after=after, status=status, dataset_id=dataset_id)
-
-
-@router.get("/{training_job_id}", responses=problems(404))
-async def get_training_job(
-    store: StoreOf, settings: SettingsOf, training_job_id: TrainingJobId, wait: Wait = 0
-) -> TrainingJob:
-    """One training job; with `wait`, as soon as it is no longer as it was when the request came."""
-    return await wait_for(settings, store, training_job_id, training_job_view, wait)
-
-
-@router.post("/{training_job_id}/cancel", status_code=202, response_model=TrainingJob, responses=problems(404, 409))
-def cancel_training_job(store: StoreOf, training_job_id: TrainingJobId, once: OnceOf) -> Response:
-    """Stop a training job. Its checkpoint stays: a retry goes on from there."""
-    return once("", lambda: cancel(store, training_job_id, training_job_view))
-
-
-@router.post("/{training_job_id}/retry", status_code=202, response_model=TrainingJob, responses=problems(404, 409))
-def retry_training_job(store: StoreOf, training_job_id: TrainingJobId, once: OnceOf) -> Response:
-    """Go on with a failed or cancelled training job, from its last checkpoint."""
-    return once("", lambda: retry(store, training_job_id, training_job_view))
+TRAINING_JOBS = ServedKind(
+    kind=TRAINING_JOB,
+    summary="Jobs that train a model's adapter on a subset, in its order.",
+    prepare=PrepareTraining,
+    start=start,
+    view=training_job_view,
+    examples=EXAMPLES,
+    descriptions=DESCRIPTIONS,
+    max_body_bytes=MAX_BODY_BYTES,
+    problems=(400, 403, 404, 409, 410, 413),
+)

@@ -11,13 +11,14 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from fastapi import Request
 from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import FormData, UploadFile
 
-from api_schemas import FieldError, Metadata
+from api_schemas import FieldError, Metadata, TimestampUnit
+from api_schemas.messages import explained
 from service.problems import ProblemError, invalid
 
 MAX_NAME = 200
@@ -48,7 +49,7 @@ class Form:
 
     @property
     def wanted(self) -> str:
-        """What must be sent, in words."""
+        """Return what must be sent, in words."""
         return ", or ".join(_files(names) for names in self.required)
 
     def _schema(self, required: tuple[str, ...]) -> dict[str, Any]:
@@ -66,13 +67,13 @@ class Form:
         }
 
     def chosen(self, given: Collection[str]) -> tuple[str, ...]:
-        """The set of files that a body with these parts has begun, or may have. Raises ProblemError for several."""
+        """Return the set of files that a body with these parts has, or may have. Raises ProblemError for several."""
         begun = [names for names in self.required if not set(names).isdisjoint(given)]
         if len(begun) == 1 or len(self.required) == 1:
             return (begun or list(self.required))[0]
         what = " and ".join(f"`{name}`" for names in begun for name in names if name in given)
-        told = f"{what} do not go together; send" if begun else "no file was sent; send"
-        raise invalid("invalid_request", ("body",), f"{told} {self.wanted}")
+        problem = f"{what} do not go together" if begun else "no file was sent"
+        raise invalid("invalid_request", ("body",), f"{problem}; send {self.wanted}")
 
 
 DATASET = Form(
@@ -85,6 +86,11 @@ DATASET = Form(
     fields={
         "name": {"type": "string", "maxLength": MAX_NAME},
         "metadata": {"type": "string", "description": 'A JSON object of strings, e.g. `{"source": "ml-100k"}`'},
+        "timestamp_unit": {
+            "type": "string",
+            "enum": list(get_args(TimestampUnit)),
+            "description": "Unit of `timestamp` and `history_timestamps` in `samples`; seconds unless given",
+        },
     },
 )
 SIGNALS = Form(
@@ -105,15 +111,17 @@ class Upload:
     files: dict[str, UploadFile]
     name: str | None
     metadata: dict[str, str]
+    timestamp_unit: TimestampUnit | None = None
+    """Unit of the samples' times; None: seconds, unless a column of datetimes has its own."""
 
     def title(self, part: str) -> str:
-        """What messages call a file: the client's name for it, made harmless, or the part's."""
+        """Return what messages call a file: the client's name for it, made harmless, or the part's."""
         given = (self.files[part].filename or "").replace("\\", "/").rsplit("/", 1)[-1]
         return "".join(char for char in given if char.isprintable())[:100] or part
 
 
 async def read_form(request: Request, spec: Form) -> FormData:
-    """The parsed body; files are spooled to disk as they arrive. Raises ProblemError."""
+    """Return the parsed body; files are spooled to disk as they arrive. Raises ProblemError."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "multipart/form-data":
         raise invalid(
@@ -125,7 +133,7 @@ async def read_form(request: Request, spec: Form) -> FormData:
 
 
 def check_form(form: FormData, spec: Form) -> Upload:
-    """The files and fields of a body. Raises ProblemError 422 that lists everything wrong with it."""
+    """Return the files and fields of a body. Raises ProblemError 422 that lists everything wrong with it."""
     errors: list[FieldError] = []
 
     def fault(name: str, msg: str) -> None:
@@ -157,17 +165,23 @@ def check_form(form: FormData, spec: Form) -> Upload:
     try:
         metadata = _metadata.validate_json(fields.get("metadata", "{}"), strict=True)
     except ValidationError as error:
-        fault("metadata", f"must be a JSON object of strings: {error.errors()[0]['msg']}")
+        fault("metadata", f"must be a JSON object of strings: {explained(error.errors()[0])}")
+    unit = fields.get("timestamp_unit")
+    if unit is not None and unit not in get_args(TimestampUnit):
+        fault("timestamp_unit", f"must be one of {', '.join(get_args(TimestampUnit))}")
+    elif unit is not None and "samples" not in files:
+        fault("timestamp_unit", "is the unit of the samples' times, and no samples were sent")
     if errors:
         first = errors[0]
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         raise ProblemError(422, "invalid_request", f"{first.loc[-1]}: {first.msg}{more}", errors=errors)
-    return Upload(files, fields.get("name"), metadata)
+    return Upload(files, fields.get("name"), metadata, cast(TimestampUnit | None, unit))
 
 
 def copy_files(upload: Upload, folder: Path) -> tuple[dict[str, Path], str]:
-    """Write the files under names of our own; returns their paths and a hash over all that was sent."""
-    digest = hashlib.sha256(repr((upload.name, sorted(upload.metadata.items()))).encode())
+    """Write the files under names of our own; return their paths and a hash over all that was sent."""
+    fields = (upload.name, sorted(upload.metadata.items()), *([upload.timestamp_unit] if upload.timestamp_unit else []))
+    digest = hashlib.sha256(repr(fields).encode())
     paths = {}
     for part in upload.files:
         paths[part] = folder / part
@@ -186,13 +200,13 @@ def _files(names: tuple[str, ...]) -> str:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A private folder for one upload, gone afterwards."""
+    """Yield a private folder for one upload, and remove it afterwards."""
     with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
         yield Path(folder)
 
 
 def remove_stale(*, older_than: float = STALE_SECONDS) -> int:
-    """Remove what killed processes of this user left behind; returns how many uploads that were."""
+    """Remove what killed processes of this user left behind; return how many uploads that were."""
     removed = 0
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(FileNotFoundError):  # Another janitor was faster.

@@ -3,54 +3,59 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
-from api_schemas import Counts, JobError, Selection, SelectionCreate, TrainingJob, TrainingJobCreate
+from api_schemas import (
+    Counts,
+    JobError,
+    Selection,
+    SelectionCreate,
+    TrainingJob,
+    TrainingJobCreate,
+)
 from minirec.store.jobs import JobRecord
 
 
 def selection_view(record: JobRecord) -> Selection:
-    """A selection's state, from its record."""
+    """Return a selection's state, from its record."""
     request = SelectionCreate.model_validate_json(record.fields["request"])
-    error = record.json("error")
     counts = _counts(record)
     return Selection(
-        id=record.id,
-        status=record.status,
-        stage=record.stage if record.status in ("running", "cancelling") else None,
         counts=counts,
-        dataset_id=request.dataset_id,
-        request=request,
-        created_at=float(record.fields["created_at"]),
-        started_at=record.time("started_at"),
-        finished_at=record.time("finished_at"),
         estimated_finish=_estimated_finish(record, counts),
-        error=None if error is None else JobError.model_validate(error),
-        result=record.json("result") if record.status == "succeeded" else None,
-        provenance=record.json("provenance") or {},
-        metadata=request.metadata,
+        request=request,
+        **common_fields(record, request.metadata),
     )
 
 
 def training_job_view(record: JobRecord) -> TrainingJob:
-    """A training job's state, from its record."""
+    """Return a training job's state, from its record."""
     request = TrainingJobCreate.model_validate_json(record.fields["request"])
-    error = record.json("error")
     return TrainingJob(
-        id=record.id,
-        status=record.status,
-        stage=record.stage if record.status in ("running", "cancelling") else None,
-        dataset_id=record.fields["dataset_id"],
         updates_done=_updates_done(record),
         updates_total=record.json("updates_total"),
         request=request,
-        created_at=float(record.fields["created_at"]),
-        started_at=record.time("started_at"),
-        finished_at=record.time("finished_at"),
-        error=None if error is None else JobError.model_validate(error),
-        result=record.json("result") if record.status == "succeeded" else None,
-        provenance=record.json("provenance") or {},
-        metadata=request.metadata,
+        **common_fields(record, request.metadata),
     )
+
+
+def common_fields(record: JobRecord, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return what jobs of all kinds show."""
+    error = record.json("error")
+    return {
+        "id": record.id,
+        "status": record.status,
+        "stage": record.stage if record.status in ("running", "cancelling") else None,
+        "dataset_id": record.fields["dataset_id"],
+        "created_at": float(record.fields["created_at"]),
+        "started_at": record.time("started_at"),
+        "finished_at": record.time("finished_at"),
+        "error": None if error is None else JobError.model_validate(error),
+        "result": record.json("result") if record.status == "succeeded" else None,
+        "provenance": record.json("provenance") or {},
+        "metadata": metadata,
+    }
 
 
 def _updates_done(record: JobRecord) -> int:
@@ -68,7 +73,7 @@ def _counts(record: JobRecord) -> Counts:
         size = record.json("result")["pool_size"]
         return Counts(total=size, scored=size, cached=min(size, cached))
     pool = int(record.fields["pool_size"])
-    if record.group is None or record.stage == "preparing":
+    if record.group is None or record.stage in ("preparing", "planning"):
         return Counts(total=pool, failed=failed)
     if record.stage == "selecting":
         return Counts(total=pool, scored=pool, cached=min(pool, cached), failed=failed)
@@ -78,7 +83,7 @@ def _counts(record: JobRecord) -> Counts:
 
 
 def _estimated_finish(record: JobRecord, counts: Counts) -> float | None:
-    """When scoring will be through at its pace so far; what was cached says nothing about the pace."""
+    """Return when scoring will be through at its pace so far; what was cached says nothing about the pace."""
     since, computed = record.time("stage_at"), counts.scored - counts.cached
     if record.status != "running" or record.stage != "scoring" or since is None or computed <= 0:
         return None

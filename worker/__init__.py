@@ -1,1 +1,1 @@
-"""Celery workers: they hear doorbells, claim units, do them and commit."""
+"""Celery workers: on a doorbell they claim a unit, do it and commit."""

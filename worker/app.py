@@ -9,14 +9,17 @@ import multiprocessing
 import os
 from typing import Any
 
+import structlog
 from celery import signals
+from redis.exceptions import RedisError
 
 from minirec.logs import configure_logging
 from minirec.settings import settings
 from minirec.store.doorbell import TASK, celery_app
 
 app = celery_app(settings())
-app.conf.update(worker_proc_alive_timeout=60.0)
+# A child of the gpu queue imports torch before it says that it is alive.
+app.conf.update(worker_proc_alive_timeout=180.0)
 
 # Shared with the children: set in the parent when it is told to stop, so that a child gives its unit back at the
 # next checkpoint instead of being waited for or killed in the middle.
@@ -43,11 +46,24 @@ def _alive(**_: Any) -> None:
 def _child(**_: Any) -> None:
     if settings().torch_threads:
         os.environ["OMP_NUM_THREADS"] = str(settings().torch_threads)
+    if "gpu" in app.amqp.queues.consume_from:
+        _report_device()
+
+
+def _report_device() -> None:
+    """Say what models run on here, so that the cpu queue can settle what `auto` dtypes become."""
+    from minirec.store import connect
+    from worker.devices import this_device
+
+    try:
+        connect(settings()).devices.report(this_device())
+    except RedisError as error:
+        structlog.get_logger(__name__).warning("device_not_reported", error=str(error))
 
 
 @app.task(name=TASK)
 def run_unit(group: str, unit: int) -> str:
-    """Do one unit of a group, if it still wants doing; says what came of it."""
+    """Do one unit of a group, if it is still to be done, and return what came of it."""
     from worker.runner import Runner
 
     return Runner.of_this_process(stopping).run(group, unit)

@@ -7,48 +7,56 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from minirec.policy.catalogue import embed_items
+from minirec.policy.catalogue import embed_items, first_with_same_prompt
+from minirec.specs import CatalogueSpec
 from minirec.store import Store
 from minirec.store.blobs import BlobStore
-from minirec.store.errors import BlobMissingError, NotFoundError
+from minirec.store.errors import LostError, NotFoundError
 from minirec.store.machine import Outcome
-from worker import plan
 from worker.datasets import open_dataset
-from worker.policies import policy_of
+from worker.groups import spec_of_group
+from worker.policies import scoring_policy
 from worker.work import Work
 
 
-def run(work: Work) -> Outcome:
+def run(work: Work, spec: CatalogueSpec) -> Outcome:
     """Store the unit vectors `(items, d)` of one shard of the catalogue."""
-    spec = work.claim.spec
-    dataset = open_dataset(work.store.blobs, spec["content_hash"])
-    start = work.claim.unit * spec["shard_size"]
-    items = dataset.items[start : start + spec["shard_size"]]
-    blob = plan.catalogue_blob(spec, work.claim.unit)
-    if work.store.blobs.exists(blob):
-        work.progress(len(items), cached=len(items))
+    blobs, start = work.store.blobs, work.claim.unit * spec.shard_size
+    items = open_dataset(blobs, spec.content_hash).items
+    part = slice(start, start + spec.shard_size)
+    blob = spec.shard_blob(work.claim.unit)
+    if blobs.exists(blob):
+        work.progress(len(items[part]), cached=len(items[part]))
         return Outcome()
-    policy = policy_of(work)
-    embeddings = embed_items(policy, items, on_batch=work.progress)
-    work.store.blobs.put_arrays(blob, {"embeddings": embeddings})
-    work.done = len(items)
+    policy = scoring_policy(spec.model, spec.proxy, work.settings, blobs)
+    first = first_with_same_prompt(items)[part]
+    own = np.flatnonzero(first == np.arange(start, start + len(first)))
+    embeddings = np.zeros((len(first), policy.hidden_size), dtype=np.float32)
+    embeddings[own] = embed_items(policy, [items[start + row] for row in own], on_batch=work.progress)
+    # Those that read like an item of an earlier shard stay zero here, and get that one's vector when they are read.
+    blobs.put_arrays(blob, {"embeddings": embeddings, "same_as": first})
+    work.done = len(first)
     return Outcome()
 
 
 def load_catalogue(store: Store, name: str) -> npt.NDArray[np.float32]:
-    """The whole catalogue's unit vectors `(M, d)`."""
-    units, spec = store.jobs.group(plan.catalogue_group(name))
-    return _load(store.blobs, tuple(plan.catalogue_blob(spec, shard) for shard in range(units)))
+    """Return the whole catalogue's unit vectors `(M, d)`. Raises StoreError."""
+    units, spec = spec_of_group(store, CatalogueSpec, name)
+    return _load(store.blobs, tuple(spec.shard_blob(shard) for shard in range(units)))
 
 
 def find_catalogue(store: Store, name: str) -> npt.NDArray[np.float32] | None:
-    """The same where it was embedded for somebody and is still there."""
+    """Return the same where it was embedded for somebody and is still there."""
     try:
         return load_catalogue(store, name)
-    except (NotFoundError, BlobMissingError):
+    except (NotFoundError, LostError):
         return None
 
 
 @lru_cache(maxsize=2)
 def _load(blobs: BlobStore, names: tuple[str, ...]) -> npt.NDArray[np.float32]:
-    return np.concatenate([blobs.get_arrays(name)["embeddings"] for name in names])
+    shards = list(blobs.get_all_arrays(names))
+    embeddings = np.concatenate([shard["embeddings"] for shard in shards])
+    same_as = np.concatenate([shard["same_as"] for shard in shards])
+    found: npt.NDArray[np.float32] = embeddings[same_as]
+    return found

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
+import structlog
+
 from minirec.store.blobs import BlobStore
+from minirec.store.errors import LostError
 from minirec.training.checkpoint import latest_checkpoint
 
 COMPLETE = "complete"
+
+log = structlog.get_logger(__name__)
 
 
 class Checkpoints:
@@ -23,17 +29,21 @@ class Checkpoints:
 
     def fetch(self) -> None:
         """Put the newest complete checkpoint, if there is one, into the run's folder."""
-        complete = [name for name in self._blobs.folders(self._name) if self._has(name)]
-        if not complete:
+        for name in sorted(filter(self._has, self._blobs.folders(self._name)), reverse=True):
+            folder = self._out / name
+            folder.mkdir(parents=True)
+            try:
+                for file in self._blobs.files(f"{self._name}/{name}"):
+                    if file != COMPLETE:
+                        shutil.copyfile(self._blobs.local_path(f"{self._name}/{name}/{file}"), folder / file)
+            except LostError as error:
+                # Training goes on from an older one, or from the start.
+                log.warning("checkpoint_lost", error=str(error))
+                shutil.rmtree(folder)
+                self._blobs.delete_tree(f"{self._name}/{name}")
+                continue
+            self._stored = name
             return
-        newest = max(complete)
-        folder = self._out / newest
-        folder.mkdir(parents=True)
-        for file in self._blobs.files(f"{self._name}/{newest}"):
-            if file != COMPLETE:
-                content = self._blobs.local_path(f"{self._name}/{newest}/{file}").read_bytes()
-                (folder / file).write_bytes(content)
-        self._stored = newest
 
     def store(self) -> None:
         """Copy the run's latest checkpoint, unless that was done, and forget the one before."""

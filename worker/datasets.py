@@ -12,27 +12,27 @@ from minirec.store.names import items_blob, prompts_blob, samples_blob
 
 
 def open_dataset(blobs: BlobStore, content_hash: str) -> Dataset:
-    """The dataset with this content. Raises BlobMissingError."""
+    """Return the dataset with this content. Raises BlobMissingError."""
     return _open(*dataset_files(blobs, content_hash))
 
 
 def dataset_files(blobs: BlobStore, content_hash: str) -> tuple[Path, Path]:
-    """Samples and items of the dataset with this content, on this machine. Raises BlobMissingError."""
+    """Return samples and items of the dataset with this content, on this machine. Raises BlobMissingError."""
     return blobs.local_path(samples_blob(content_hash)), blobs.local_path(items_blob(content_hash))
 
 
 def open_samples(blobs: BlobStore, content_hash: str, kind: Kind) -> Dataset | PromptDataset:
-    """The dataset of this kind with this content. Raises BlobMissingError."""
+    """Return the dataset of this kind with this content. Raises BlobMissingError."""
     return open_prompts(blobs, content_hash) if kind == "prompts" else open_dataset(blobs, content_hash)
 
 
 def open_prompts(blobs: BlobStore, content_hash: str) -> PromptDataset:
-    """The prompt dataset with this content. Raises BlobMissingError."""
+    """Return the prompt dataset with this content. Raises BlobMissingError."""
     return _open_prompts(prompts_file(blobs, content_hash))
 
 
 def prompts_file(blobs: BlobStore, content_hash: str) -> Path:
-    """The prompts of the dataset with this content, on this machine. Raises BlobMissingError."""
+    """Return the prompts of the dataset with this content, on this machine. Raises BlobMissingError."""
     return blobs.local_path(prompts_blob(content_hash))
 
 

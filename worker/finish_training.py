@@ -6,34 +6,51 @@ import json
 from typing import Any
 
 from api_schemas import TrainingResult
+from minirec.specs import FinishTraining
+from minirec.specs.outputs import (
+    ADAPTER_FILES,
+    EVALUATION,
+    METRICS,
+    SUMMARY,
+    evaluation_blob,
+    job_file,
+    training_file,
+)
+from minirec.store.blobs import BlobStore
 from minirec.store.machine import Outcome
-from worker import plan
-from worker.training_plan import SUMMARY
 from worker.work import Work
 
 
-def run(work: Work) -> Outcome:
+def run(work: Work, spec: FinishTraining) -> Outcome:
     """Sum up the training run and its evaluations."""
-    spec = work.claim.spec
-    summary = _read(work, plan.training_file(spec["training"], SUMMARY))
-    rankings = {when: _read(work, plan.ranking_blob(name)) for when, name in spec["rankings"].items()}
+    blobs = work.store.blobs
+    summary = _read(blobs, training_file(spec.training, SUMMARY))
+    names = {"before": spec.before, "after": spec.after}
+    for file in (*ADAPTER_FILES, METRICS):
+        blobs.local_path(training_file(spec.training, file))  # Raises LostError: clients may download it.
+    test = {when: _read(blobs, evaluation_blob(name)) for when, name in names.items() if name is not None}
+    result = summarise(summary, test)
+    evaluation = {"best_update": result.best_update, "valid": summary["evaluations"], "test": test}
+    blobs.put_bytes(job_file(spec.job_id, EVALUATION), json.dumps(evaluation, indent=2).encode())
+    work.done = 1
+    return Outcome(job={"result": result.model_dump_json()})
+
+
+def summarise(summary: dict[str, Any], test: dict[str, Any]) -> TrainingResult:
+    """Return the job's result, from the run's summary and its evaluations on test samples."""
     valid = {entry["update"]: entry for entry in summary["evaluations"]}
     best = valid.get(summary["best_update"])
-    result = TrainingResult(
+    return TrainingResult(
         updates=summary["updates"],
         samples_seen=summary["samples_seen"],
         stopped_early=summary["stopped_early"],
         best_update=summary["best_update"],
         valid_ndcg10=best["ndcg"]["10"] if best and "ndcg" in best else None,
         valid_reward=best["reward_mean"] if best and "reward_mean" in best else None,
-        test_before=rankings.get("before"),
-        test_after=rankings.get("after"),
+        test_before=test.get("before"),
+        test_after=test.get("after"),
     )
-    evaluation = {"best_update": result.best_update, "valid": summary["evaluations"], "test": rankings}
-    work.store.blobs.put_bytes(plan.evaluation_blob(spec["job_id"]), json.dumps(evaluation, indent=2).encode())
-    work.done = 1
-    return Outcome(job={"result": result.model_dump_json()})
 
 
-def _read(work: Work, blob: str) -> Any:
-    return json.loads(work.store.blobs.local_path(blob).read_bytes())
+def _read(blobs: BlobStore, blob: str) -> Any:
+    return json.loads(blobs.local_path(blob).read_bytes())

@@ -1,4 +1,4 @@
-"""Training in several processes: started for a unit, listened to, and ended with it whatever happens.
+"""Training in several processes: started for a unit, followed, and ended with it whatever happens.
 
 A Celery child is daemonic: it may not have children of `multiprocessing`, but a subprocess. torch's launcher starts
 one process per GPU (`minirec.training.process`) and ends all of them when one fails. This side holds their standard
@@ -33,7 +33,7 @@ Event = dict[str, Any]
 
 
 def run_in_processes(
-    work: Work, trainer: str, told: Mapping[str, Any], scratch: Path, on_event: Callable[[Event], None]
+    work: Work, trainer: str, run: Mapping[str, Any], scratch: Path, on_event: Callable[[Event], None]
 ) -> None:
     """Run a trainer in `settings.train_processes` processes to its end, and pass on the events that it reports.
 
@@ -42,7 +42,7 @@ def run_in_processes(
     """
     path = scratch / "specification.json"
     context = structlog.contextvars.get_contextvars()
-    path.write_text(specification(trainer, told, log_level=work.settings.log_level, log_context=context))
+    path.write_text(specification(trainer, run, log_level=work.settings.log_level, log_context=context))
     with _launched(path, work.settings.train_processes) as launcher:
         for event in _events(launcher, work):
             if event["event"] == ERROR:
@@ -55,14 +55,14 @@ def run_in_processes(
 
 
 def command(specification: Path, processes: int) -> list[str]:
-    """torch's launcher, told to start so many processes on this machine and to let them meet on a free port of it."""
+    """Return torch's launcher for this many processes on this machine, which meet on a free port of it."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
     return [*launcher, "--nproc-per-node", str(processes), "--module", "minirec.training.process", str(specification)]
 
 
 @contextmanager
 def _launched(specification: Path, processes: int) -> Iterator[subprocess.Popen[bytes]]:
-    """The launcher and its processes, for as long as the block lasts."""
+    """Start the launcher and its processes, and end them with the block."""
     launcher = subprocess.Popen(
         command(specification, processes),
         stdin=subprocess.PIPE,
@@ -83,7 +83,7 @@ def _launched(specification: Path, processes: int) -> Iterator[subprocess.Popen[
 
 
 def _events(launcher: subprocess.Popen[bytes], work: Work) -> Iterator[Event]:
-    """What the processes report, until all of them have ended; raises Interrupted when the unit is to be left."""
+    """Yield what the processes report until all of them have ended. Raises Interrupted when the unit is to be left."""
     lines: SimpleQueue[bytes] = SimpleQueue()
 
     def read() -> None:

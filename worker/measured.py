@@ -9,12 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from api_schemas import SelectionCreate
-from api_schemas.selections import SIGNALS
+from api_schemas.selections import SIGNALS, Signal
+from minirec.selection import Vector
+from minirec.specs import ScoreSpec
 from minirec.store import Store
 from minirec.store.names import signals_blob
-from worker import plan
+from worker.groups import spec_of_group
+from worker.pools import Rows
 
 Array = npt.NDArray[Any]
+
+MEASURED = ("reward", "hit", "ndcg", "signal", "target_probability")
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Measured:
     rewards: npt.NDArray[np.float64]
     """(N, G)."""
     hits: npt.NDArray[np.bool_] | None
-    """(N, G); None where the upload does not tell."""
+    """(N, G); None where the upload does not say."""
     signal: npt.NDArray[np.int8]
     """(N,) where the vectors come from: `SIGNALS`."""
     vectors: Array | None
@@ -37,19 +42,21 @@ class Measured:
     """(N, G) of the target under the softmax over the catalogue; None for prompts."""
 
 
-def load_scored(store: Store, request: SelectionCreate, scoring: str) -> Measured:
-    """What the scoring stage measured. Raises StoreError when parts of it are gone."""
-    scores = store.columns.read(plan.scores_columns(scoring))
-    units, spec = store.jobs.group(plan.scoring_group(scoring))
+def load_scored(store: Store, request: SelectionCreate, scoring: str, rows: Rows) -> Measured:
+    """Return what the scoring stage measured of the pool's rows. Raises StoreError when parts of it are gone."""
+    units, spec = spec_of_group(store, ScoreSpec, scoring)
+    # Results show them from there: what is lost of them is noticed now.
+    store.columns.read(spec.columns, shards=units)
     name = vector_name(request)
-    shards = (store.blobs.get_arrays(plan.shard_blob(spec, shard)) for shard in range(units))
-    of_shards = [(arrays[name], arrays["embedding"]) for arrays in shards]
-    vectors, embeddings = (np.concatenate(parts) for parts in zip(*of_shards, strict=True))
-    signal = scores["signal"]
+    wanted = {name, "embedding", *MEASURED}
+    shards = store.blobs.get_all_arrays(spec.shard_blob(shard) for shard in range(units))
+    parts = [{key: values for key, values in arrays.items() if key in wanted} for arrays in shards]
+    scores = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    vectors, embeddings, signal = scores[name], scores["embedding"], scores["signal"]
     if name == "teacher":
         signal = np.where(vectors.any(axis=1), SIGNALS.index("teacher"), SIGNALS.index("none")).astype(signal.dtype)
     return Measured(
-        rows=store.blobs.get_arrays(plan.pool_blob(scoring))["rows"],
+        rows=rows,
         rewards=scores["reward"],
         hits=scores["hit"].astype(bool) if "hit" in scores else scores["ndcg"] > 0,
         signal=signal,
@@ -59,15 +66,15 @@ def load_scored(store: Store, request: SelectionCreate, scoring: str) -> Measure
     )
 
 
-def load_uploaded(store: Store, signals: str, pool: str) -> Measured:
-    """What was uploaded, for the pool's samples. Raises StoreError when it is gone."""
+def load_uploaded(store: Store, request: SelectionCreate, signals: str, rows: Rows) -> Measured:
+    """Return what was uploaded for the pool's rows. Raises StoreError when it is gone."""
     arrays = store.blobs.get_arrays(signals_blob(signals))
-    rows = store.blobs.get_arrays(plan.pool_blob(pool))["rows"]
     at = np.searchsorted(arrays["rows"], rows)
     hits, vectors, embeddings = (
         arrays[name][at] if name in arrays else None for name in ("hits", "vectors", "embeddings")
     )
-    signal = SIGNALS.index("none" if vectors is None else "policy")
+    kind: Signal = "teacher" if vector_name(request) == "teacher" else "policy"
+    signal = SIGNALS.index("none" if vectors is None else kind)
     return Measured(
         rows=rows,
         rewards=arrays["rewards"][at],
@@ -78,8 +85,11 @@ def load_uploaded(store: Store, signals: str, pool: str) -> Measured:
     )
 
 
-def vector_name(request: SelectionCreate) -> str:
-    """The vector behind representativeness: as asked, else the profile's own. Prompts have no teacher-forced ones."""
+def vector_name(request: SelectionCreate) -> Vector:
+    """Return the vector behind R: as asked, else the profile's own. Prompts have no teacher-forced ones.
+
+    Of uploaded vectors it says what they are.
+    """
     if request.weights.vector is not None:
         return request.weights.vector
     if request.profile == "paper":

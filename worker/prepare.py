@@ -1,112 +1,89 @@
-"""First stage: check the model, draw the pool, and plan what has to be done."""
+"""First stage of a selection: check the model, draw the pool, and plan what has to be done."""
 
 from __future__ import annotations
 
 import json
-import platform
-from collections.abc import Sequence
-from importlib.metadata import version
 
-import numpy as np
-import numpy.typing as npt
-
-from api_schemas import AdapterReference, ModelReference, SelectionCreate, TextReward
+from api_schemas import AdapterReference, ModelReference, SelectionCreate
 from api_schemas import Dataset as DatasetRecord
-from minirec import __version__
 from minirec.data.dataset import PromptDataset
-from minirec.data.prompts import PROMPT_VERSION
-from minirec.policy.reference import ResolvedModel
-from minirec.rewards import Scorer, UnknownRewardError
+from minirec.specs import CheckSpec, PlanSelection, PrepareSelection, SelectSpec, rows_fingerprint
+from minirec.specs.selection import PoolOfRows
 from minirec.store.machine import Outcome
 from minirec.store.names import signals_blob
-from worker import plan
+from worker.check_pool import shards_of
+from worker.checks import check_rewards, subset_size
+from worker.computing import computing_for
 from worker.datasets import open_samples
-from worker.policies import resolve_model
+from worker.planning import plan_checked
+from worker.policies import pin, resolve_model
+from worker.pools import Rows, draw_pool, with_signals
+from worker.provenance import model_facts, prompted_by, provenance
 from worker.work import UnitError, Work
 
-Rows = npt.NDArray[np.int64]
 
-
-def run(work: Work) -> Outcome:
+def run(work: Work, spec: PrepareSelection) -> Outcome:
     """Draw the pool, pin what it is judged by, and append the stages that follow."""
-    selection_id = work.claim.spec["selection_id"]
-    request = SelectionCreate.model_validate_json(work.store.jobs.get(selection_id).fields["request"])
+    request = SelectionCreate.model_validate_json(work.store.jobs.get(spec.job_id).fields["request"])
     record = work.store.datasets.get(request.dataset_id)
     dataset = open_samples(work.store.blobs, record.content_hash, record.kind)
-    rows = dataset.pool(split=request.pool.split, max_samples=request.pool.max_samples, seed=request.pool.seed)
+    rows = draw_pool(dataset, request.pool)
     if len(rows) == 0:
         raise UnitError("empty_pool", f"the dataset has no samples in split {request.pool.split!r}")
-    if request.signals == "uploaded":
-        outcome = _by_signals(work, selection_id, request, rows)
-    else:
-        subset_size(request.size, len(rows))
-        if isinstance(dataset, PromptDataset):
-            check_rewards(dataset, request.rewards, rows)
-        outcome = _by_model(work, selection_id, request, record, rows)
     work.done = 1
+    if request.signals == "uploaded":
+        return _by_signals(work, spec.job_id, request, record, rows)
+    subset_size(request.size, len(rows))
+    if isinstance(dataset, PromptDataset):
+        check_rewards(dataset, request.rewards, rows)
+    reference = _policy_reference(request)
+    resolved = resolve_model(reference, work.settings)
+    computing = computing_for(reference, work.settings, work.store.devices, on_gpu_queue=spec.on_gpu_queue)
+    if computing is None:
+        return Outcome(stages=[PrepareSelection(job_id=spec.job_id, on_gpu_queue=True).stage("preparing")])
+    model = pin(reference, resolved, computing.dtype, computing.only_on)
+    check = CheckSpec(
+        **_pool(record, request, rows).model_dump(),
+        model=model,
+        window=request.rollouts.window,
+        max_new_tokens=request.rollouts.max_new_tokens,
+    )
+    facts = provenance(record.content_hash) | model_facts(model, computing) | prompted_by(resolved)
+    blobs = shards_of(check, len(rows))
+    stage = check.stage("checking", units=len(blobs), total=len(rows))
+    if all(map(work.store.blobs.exists, blobs)):
+        # Somebody has checked this pool: whoever asks for another size should not have to wait.
+        outcome = plan_checked(work, spec.job_id, request, check, facts)
+        outcome.stages.insert(0, stage)
+    else:
+        plan = PlanSelection(job_id=spec.job_id, check=check.name)
+        outcome = Outcome(job={"provenance": json.dumps(facts)}, stages=[stage, plan.stage("planning")])
+    outcome.warnings = [*resolved.warnings, *outcome.warnings]
     return outcome
 
 
-def _by_model(work: Work, selection_id: str, request: SelectionCreate, record: DatasetRecord, rows: Rows) -> Outcome:
-    """Plan to score the pool with a model, after training a proxy where one is asked for."""
-    reference = _policy_reference(request)
-    model = resolve_model(reference, work.settings)
-    basis = plan.Basis(
-        content_hash=record.content_hash,
-        rows=plan.rows_fingerprint(rows),
-        model=pin(reference, model).model_dump(mode="json"),
-        model_fingerprint=model.fingerprint(),
-        prompt=PROMPT_VERSION,
-    )
-    names = plan.names(request, basis)
-    work.store.blobs.put_arrays(plan.pool_blob(names.scoring), {"rows": rows})
-    if names.proxy is not None:
-        work.store.blobs.put_arrays(plan.pool_blob(names.proxy), {"rows": rows})
-    return Outcome(
-        job={"provenance": json.dumps(provenance(record.content_hash) | _model_provenance(model, names))},
-        stages=plan.stages(
-            request,
-            basis,
-            names,
-            selection_id=selection_id,
-            items=record.n_items,
-            samples=len(rows),
-            settings=work.settings,
-        ),
+def _pool(record: DatasetRecord, request: SelectionCreate, rows: Rows) -> PoolOfRows:
+    return PoolOfRows(
+        content_hash=record.content_hash, kind=record.kind, rows=rows_fingerprint(rows), pool=request.pool
     )
 
 
-def check_rewards(prompts: PromptDataset, rewards: Sequence[TextReward] | None, rows: Rows) -> None:
-    """Raises UnitError for rewards that are not known here, or that compare with answers that some rows lack."""
-    try:
-        scorer = Scorer(rewards or [])
-    except UnknownRewardError as error:
-        raise UnitError("unknown_reward", str(error)) from error
-    if not rewards:
-        raise UnitError("rewards_missing", "the dataset has prompts, and no rewards say what an answer earns")
-    if scorer.needs_answer and (missing := prompts.without_answer(rows)):
-        raise UnitError(
-            "answer_missing",
-            f"{len(missing)} of {len(rows)} samples have no answer for {scorer.needs_answer[0]!r} to compare with, "
-            f"the first is {missing[0]!r}",
-        )
-
-
-def _by_signals(work: Work, selection_id: str, request: SelectionCreate, rows: Rows) -> Outcome:
+def _by_signals(work: Work, selection_id: str, request: SelectionCreate, record: DatasetRecord, rows: Rows) -> Outcome:
     """Plan to select by the signals that were uploaded for the dataset."""
     signals = work.store.signals.get(request.dataset_id)
     if signals is None:
         raise UnitError(
             "no_signals", f"no signals were uploaded for {request.dataset_id}; POST them to /v1/datasets/.../signals"
         )
-    known = work.store.blobs.get_arrays(signals_blob(signals.content_hash))["rows"]
-    pool = rows[np.isin(rows, known)]
-    subset_size(request.size, len(pool))
-    work.store.blobs.put_arrays(plan.pool_blob(selection_id), {"rows": pool})
-    missing = len(rows) - len(pool)
+    known = with_signals(work.store.blobs, rows, signals.content_hash)
+    subset_size(request.size, len(known))
+    pool = _pool(record, request, known)
+    select = SelectSpec(**pool.model_dump(), job_id=selection_id, signals=signals.content_hash)
+    missing = len(rows) - len(known)
     return Outcome(
         job={"provenance": json.dumps(provenance(signals.dataset_content_hash) | {"signals": signals.content_hash})},
-        stages=[plan.selecting(selection_id, signals=signals.content_hash, pool=selection_id)],
+        stages=[select.stage("selecting")],
+        outputs=[signals_blob(signals.content_hash)],  # Kept as long as the job, whatever is uploaded next.
         warnings=[f"{missing} of the pool's {len(rows)} samples have no uploaded rewards and were left out"]
         if missing
         else [],
@@ -120,51 +97,3 @@ def _policy_reference(request: SelectionCreate) -> ModelReference:
     if isinstance(request.proxy, AdapterReference):
         return request.model.model_copy(update={"adapter": request.proxy})
     return request.model
-
-
-def subset_size(size: int | float, pool: int) -> int:
-    """How many samples to select. Raises UnitError when the pool is too small."""
-    if isinstance(size, float):
-        return max(1, round(size * pool))
-    if size > pool:
-        raise UnitError(
-            "size_too_large", f"size is {size} and the pool has {pool} samples; ask for fewer, or for a part like 0.1"
-        )
-    return size
-
-
-def pin(reference: ModelReference, model: ResolvedModel) -> ModelReference:
-    """The reference with every revision resolved: all workers load the same weights, or say that they cannot."""
-    adapter = reference.adapter
-    if adapter is not None:
-        adapter = adapter.model_copy(update={"revision": model.adapter_revision})
-    return reference.model_copy(update={"revision": model.revision, "adapter": adapter})
-
-
-def _model_provenance(model: ResolvedModel, names: plan.Names) -> dict[str, object]:
-    return {
-        "model": model_facts(model),
-        "adapter_revision": model.adapter_revision,
-        "proxy_fingerprint": names.proxy,
-        "catalogue_fingerprint": names.catalogue,
-        "scoring_fingerprint": names.scoring,
-        "prompt_version": PROMPT_VERSION,
-        "scoring_version": plan.SCORING_VERSION,
-    }
-
-
-def model_facts(model: ResolvedModel) -> dict[str, str]:
-    """The model without its adapter, for the record."""
-    return {"source": model.source, "id": model.id, "revision": model.revision, "dtype": model.dtype}
-
-
-def provenance(content_hash: str) -> dict[str, object]:
-    """What a result was computed from and with."""
-    return {
-        "dataset_content_hash": content_hash,
-        "versions": {
-            "python": platform.python_version(),
-            "minirec": __version__,
-            **{name: version(name) for name in ("torch", "transformers", "numpy")},
-        },
-    }

@@ -1,4 +1,4 @@
-"""Train a proxy: a short GRPO run, checkpointed to the blob store so that any worker can go on with it."""
+"""Train a proxy: a short GRPO run, checkpointed to the blob store so that any worker can resume it."""
 
 from __future__ import annotations
 
@@ -6,51 +6,57 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from api_schemas import ProxySettings, RolloutSettings
+from minirec.policy.reference import ResolvedModel
+from minirec.specs import ProxySpec
+from minirec.specs.outputs import ADAPTER_FILES, proxy_checkpoints, proxy_file
+from minirec.store.blobs import BlobStore
 from minirec.store.machine import Outcome
 from minirec.training.proxy import draw_proxy_rows
 from minirec.training.runs import RecGrpoRun
-from worker import plan, training
+from minirec.training.settings import RunSettings
+from worker import training
 from worker.checkpoints import Checkpoints
 from worker.datasets import dataset_files
-from worker.policies import ADAPTER_FILES, resolved_with
+from worker.policies import resolve_pinned
+from worker.pools import pool_of
 from worker.work import Work
 
 SHOWN = ("update", "loss", "reward_mean", "hit_rate", "ndcg10", "tokens_per_second", "seconds")
 
 
-def run(work: Work) -> Outcome:
-    """Train, going on from the last checkpoint, and store the adapter."""
-    spec, blobs = work.claim.spec, work.store.blobs
-    settings = ProxySettings.model_validate(spec["settings"])
-    if all(blobs.exists(plan.proxy_file(spec["name"], name)) for name in ADAPTER_FILES):
+def run(work: Work, spec: ProxySpec) -> Outcome:
+    """Train, resuming from the last checkpoint, and store the adapter."""
+    blobs, name, settings = work.store.blobs, spec.name, spec.settings
+    if all(blobs.exists(proxy_file(name, file)) for file in ADAPTER_FILES):
         work.progress(settings.updates, cached=settings.updates)
         return Outcome()
     with tempfile.TemporaryDirectory(prefix="minirec-proxy-") as scratch:
-        out = Path(scratch)
-        checkpoints = Checkpoints(blobs, f"proxies/{spec['name']}/checkpoints", out)
+        checkpoints = Checkpoints(blobs, proxy_checkpoints(name), Path(scratch))
         checkpoints.fetch()
 
         def on_update(metrics: dict[str, Any]) -> None:
             checkpoints.store()
-            work.tell("metrics", {"stage": "training_proxy"} | {name: metrics[name] for name in SHOWN})
+            work.report_event("metrics", {"stage": "training_proxy"} | {name: metrics[name] for name in SHOWN})
             work.progress(metrics["update"])
 
-        samples, items = dataset_files(blobs, spec["content_hash"])
-        pool = blobs.get_arrays(plan.pool_blob(spec["name"]))["rows"]
-        proxy = RecGrpoRun(
-            model=resolved_with(work, []),
-            samples=samples,
-            items=items,
-            rows=draw_proxy_rows(pool, settings.samples, settings.grpo.seed).tolist(),
-            rollouts=RolloutSettings.model_validate(spec["rollouts"]),
-            grpo=settings.grpo,
-            updates=settings.updates,
-            out=out,
-        )
-        result = training.train(work, proxy, on_update=on_update)
-        for name in ADAPTER_FILES:
-            blobs.put_file(plan.proxy_file(spec["name"], name), result.adapter / name)
+        run_of_proxy = _run_of(spec, blobs, resolve_pinned(spec.model, work.settings), Path(scratch))
+        result = training.train(work, run_of_proxy, on_update=on_update)
+        for file in ADAPTER_FILES:
+            blobs.put_file(proxy_file(name, file), result.adapter / file)
         checkpoints.clear()
     work.done = settings.updates
     return Outcome()
+
+
+def _run_of(spec: ProxySpec, blobs: BlobStore, model: ResolvedModel, out: Path) -> RecGrpoRun:
+    """Return the run that the spec asks for, in a folder of this machine."""
+    samples, items = dataset_files(blobs, spec.content_hash)
+    proxy = spec.settings
+    settings = RunSettings(
+        rows=draw_proxy_rows(pool_of(blobs, spec), proxy.samples, proxy.grpo.seed).tolist(),
+        rollouts=spec.rollouts,
+        grpo=proxy.grpo,
+        out=out,
+        updates=proxy.updates,
+    )
+    return RecGrpoRun(model=model, settings=settings, samples=samples, items=items)

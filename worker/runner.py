@@ -12,36 +12,62 @@ from typing import Any
 
 import structlog
 
+from minirec import __version__
 from minirec.policy.errors import InvalidSampleError
 from minirec.policy.reference import ModelRefused
 from minirec.rewards import RewardError, UnknownRewardError
 from minirec.selection import EmptySelectionError
 from minirec.settings import Settings, settings
+from minirec.specs import (
+    CatalogueSpec,
+    CheckSpec,
+    EvaluateSpec,
+    FinishEvaluation,
+    FinishTraining,
+    PlanSelection,
+    PrepareEvaluation,
+    PrepareSelection,
+    PrepareTraining,
+    ProxySpec,
+    ScoreSpec,
+    SelectSpec,
+    SpecRefused,
+    TrainSpec,
+    UnitSpec,
+)
 from minirec.store import Store, connect
-from minirec.store.errors import StoreError
+from minirec.store.errors import LostError, StoreError
 from minirec.store.machine import Claim, Outcome
+from minirec.store.recovery import reopen_lost
 from worker.work import Interrupted, UnitError, Work
 
 log = structlog.get_logger(__name__)
 
-HANDLERS = {
-    "prepare": "worker.prepare",
-    "proxy": "worker.proxy",
-    "catalogue": "worker.catalogue",
-    "score": "worker.score",
-    "score_prompts": "worker.score_prompts",
-    "select": "worker.select",
-    "prepare_training": "worker.training_plan",
-    "train": "worker.train",
-    "evaluate": "worker.evaluate",
-    "finish_training": "worker.finish_training",
+HANDLERS: dict[str, tuple[str, type[UnitSpec]]] = {
+    spec.HANDLER: (module, spec)
+    for module, spec in (
+        ("worker.prepare", PrepareSelection),
+        ("worker.check_pool", CheckSpec),
+        ("worker.planning", PlanSelection),
+        ("worker.proxy", ProxySpec),
+        ("worker.catalogue", CatalogueSpec),
+        ("worker.score", ScoreSpec),
+        ("worker.select", SelectSpec),
+        ("worker.training_plan", PrepareTraining),
+        ("worker.train", TrainSpec),
+        ("worker.evaluate", EvaluateSpec),
+        ("worker.finish_training", FinishTraining),
+        ("worker.evaluation_plan", PrepareEvaluation),
+        ("worker.finish_evaluation", FinishEvaluation),
+    )
 }
-"""Module of each handler; its `run(work)` does a unit. Imported when first needed: they bring torch."""
+"""Module and spec of each handler; its `run(work, spec)` does a unit. Imported when first needed: they bring torch."""
 
 FINAL: dict[type[Exception], str] = {
     EmptySelectionError: "empty_selection",
     InvalidSampleError: "invalid_sample",
     RewardError: "reward_failed",
+    SpecRefused: "unknown_spec_version",
     UnknownRewardError: "unknown_reward",
 }
 """Code of each error that another attempt would end with, too."""
@@ -63,7 +89,8 @@ class Runner:
         return Runner(connect(settings()), settings(), stopping)
 
     def run(self, group: str, unit: int) -> str:
-        """Claim and do a unit; returns `committed`, `skipped`, `failed`, `retried` or why it was left."""
+        """Claim and do a unit; return `committed`, `skipped`, `failed`, `reopened` (what it needs was lost, and is made
+        again), or why it was left: `stale`, `abandoned`, `stopping`."""
         claim = self._store.machine.claim(group, unit, worker=self._name, lease=self._settings.lease_seconds)
         if claim is None:
             return "skipped"
@@ -76,38 +103,60 @@ class Runner:
         work = Work(claim, self._store, self._settings, self._stopping)
         try:
             with work:
-                outcome = _handler(claim.handler)(work)
+                outcome = _handle(work)
         except Interrupted as interruption:
             if interruption.reason != "stale":
                 self._store.machine.release(claim)
             log.info("unit_left", reason=interruption.reason)
             return interruption.reason
+        except LostError as error:
+            if (answer := reopen_lost(self._store, claim, error)) in ("ok", "stale"):
+                log.warning("outputs_lost", lost=error.lost, answer=answer)
+                return "reopened" if answer == "ok" else "stale"
+            return self._fail(claim, work, error, final=answer == "again")
         except Exception as error:
-            detail, retryable = describe(error)
-            if work.sample_ids:
-                detail["sample_ids"] = work.sample_ids
-            log.exception("unit_failed", code=detail["code"], retryable=retryable)
-            self._store.machine.fail(claim, detail, retryable=retryable, max_attempts=self._settings.max_attempts)
-            return "failed"
+            return self._fail(claim, work, error)
         committed = self._store.machine.commit(claim, progress=work.done, outcome=outcome)
         log.info("unit_committed" if committed else "unit_stale", done=work.done)
         return "committed" if committed else "stale"
 
+    def _fail(self, claim: Claim, work: Work, error: Exception, *, final: bool = False) -> str:
+        detail, retryable = describe(error)
+        retryable = retryable and not final
+        if work.sample_ids and "sample_ids" not in detail:
+            detail["sample_ids"] = work.sample_ids
+        log.error("unit_failed", code=detail["code"], retryable=retryable, exc_info=error)
+        self._store.machine.fail(claim, detail, retryable=retryable, max_attempts=self._settings.max_attempts)
+        return "failed"
 
-def _handler(name: str) -> Callable[[Work], Outcome]:
-    run: Callable[[Work], Outcome] = import_module(HANDLERS[name]).run
-    return run
+
+def _handle(work: Work) -> Outcome:
+    """Read the unit's spec and do the unit. Raises what its handler raises, and SpecRefused."""
+    if work.claim.handler not in HANDLERS:
+        release = work.claim.spec.get("release")
+        planner = f"MiniRec {release}" if release else "another release"
+        raise SpecRefused(
+            f"there is no handler {work.claim.handler!r} in MiniRec {__version__}; the job was planned by {planner}: "
+            "start it anew"
+        )
+    module, kind = HANDLERS[work.claim.handler]
+    run: Callable[[Work, UnitSpec], Outcome] = import_module(module).run
+    return run(work, kind.read(work.claim.spec))
 
 
 def describe(error: Exception) -> tuple[dict[str, Any], bool]:
     """An error for the job's record, and whether another attempt may help."""
     if isinstance(error, UnitError):
-        return {"code": error.code, "message": str(error)}, error.retryable
+        about = {"sample_ids": error.sample_ids, "samples": error.samples} if error.sample_ids else {}
+        return {"code": error.code, "message": str(error)} | about, error.retryable
     if isinstance(error, ModelRefused):
         return {"code": error.code, "message": str(error)}, False
     for kind, code in FINAL.items():
         if isinstance(error, kind):
-            return {"code": code, "message": str(error)}, False
+            about = (
+                {"sample_ids": error.sample_ids} if isinstance(error, InvalidSampleError) and error.sample_ids else {}
+            )
+            return {"code": code, "message": str(error)} | about, False
     if isinstance(error, StoreError):
         return {"code": "storage_error", "message": str(error)}, True
     return {"code": "internal_error", "message": f"{type(error).__name__}: {error}"}, True

@@ -2,33 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 
-from api_schemas import RolloutSettings
+from api_schemas.datasets import Kind
+from minirec.policy.policy import Policy
 from minirec.policy.scoring import score_samples
+from minirec.policy.text_scoring import score_prompts
+from minirec.rewards import Scorer
+from minirec.specs import ScoreSpec
+from minirec.store import Store
 from minirec.store.blobs import Arrays
 from minirec.store.machine import Outcome
 from worker.catalogue import load_catalogue
-from worker.datasets import open_dataset
-from worker.policies import policy_of
-from worker.shards import score_shard
+from worker.datasets import open_dataset, open_prompts, open_samples
+from worker.policies import scoring_policy
+from worker.pools import pool_of
+from worker.shards import Measure, score_shard
 from worker.work import Work
 
 
-def run(work: Work) -> Outcome:
-    """Roll out the samples, and rank their targets in the catalogue."""
-    spec = work.claim.spec
-    dataset = open_dataset(work.store.blobs, spec["content_hash"])
+def run(work: Work, spec: ScoreSpec) -> Outcome:
+    """Measure the unit's samples, with the measure for their kind of dataset."""
+    blobs = work.store.blobs
+    start = work.claim.unit * spec.shard_size
+    rows = pool_of(blobs, spec)[start : start + spec.shard_size].tolist()
+    ids = open_samples(blobs, spec.content_hash, spec.kind).ids
+
+    def start_measuring() -> Measure:
+        policy = scoring_policy(spec.model, spec.proxy, work.settings, blobs)
+        return MEASURES[spec.kind](work.store, spec, policy)
+
+    return score_shard(work, spec, rows, [ids[row] for row in rows], start_measuring)
+
+
+def _of_samples(store: Store, spec: ScoreSpec, policy: Policy) -> Measure:
+    """Roll out samples, and rank their targets in the catalogue."""
+    assert spec.catalogue is not None
+    dataset, catalogue = open_dataset(store.blobs, spec.content_hash), load_catalogue(store, spec.catalogue)
 
     def measure(rows: list[int]) -> Arrays:
-        scored = score_samples(
-            policy_of(work),
-            load_catalogue(work.store, spec["catalogue"]),
-            dataset.items,
-            [dataset.sample(row) for row in rows],
-            rollouts=RolloutSettings.model_validate(spec["rollouts"]),
-            profile=spec["profile"],
-        )
+        samples = [dataset.sample(row) for row in rows]
+        scored = score_samples(policy, catalogue, dataset.items, samples, rollouts=spec.rollouts, profile=spec.profile)
         return asdict(scored)
 
-    return score_shard(work, dataset.ids, measure)
+    return measure
+
+
+def _of_prompts(store: Store, spec: ScoreSpec, policy: Policy) -> Measure:
+    """Answer prompts, and add up what the answers earn."""
+    dataset, scorer = open_prompts(store.blobs, spec.content_hash), Scorer(spec.rewards or ())
+
+    def measure(rows: list[int]) -> Arrays:
+        return asdict(score_prompts(policy, [dataset.prompt(row) for row in rows], scorer, rollouts=spec.rollouts))
+
+    return measure
+
+
+MEASURES: dict[Kind, Callable[[Store, ScoreSpec, Policy], Measure]] = {
+    "interactions": _of_samples,
+    "prompts": _of_prompts,
+}
+"""What is measured of which kind of dataset."""

@@ -2,128 +2,204 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from api_schemas import Arm, SelectionCreate, SelectionResult
-from api_schemas.selections import GATE_VERDICTS, SIGNALS
-from minirec.selection import Selection, select
-from minirec.selection.baselines import baseline
+from api_schemas.selections import GATE_VERDICTS, SIGNALS, TooLong
+from minirec.policy.report import PoolReport
+from minirec.selection import EmptySelectionError, RowError, Selection, baseline, select, tie_order
 from minirec.selection.gate import HIT_REWARD
-from minirec.store import names
-from minirec.store.columns import Columns
+from minirec.specs import SelectSpec, outputs
+from minirec.store.columns import Columns, as_shown
 from minirec.store.machine import Outcome
+from minirec.store.results import MEASURED
+from worker.check_pool import MAX_IDS
+from worker.checks import subset_size
+from worker.datasets import open_samples
 from worker.measured import Measured, load_scored, load_uploaded, vector_name
-from worker.prepare import subset_size
+from worker.planning import too_long_warning
+from worker.pools import draw_pool, pool_of, read_report
+from worker.select_warnings import request_warnings
 from worker.work import UnitError, Work
 
+IndexArray = npt.NDArray[np.int64]
 
-def run(work: Work) -> Outcome:
+
+@dataclass(frozen=True)
+class Baselines:
+    """What the baselines of a request chose."""
+
+    picks: dict[str, IndexArray]
+    """(k,) pool positions of each baseline that could be computed."""
+    warnings: list[str]
+    """Why others could not."""
+
+
+def run(work: Work, spec: SelectSpec) -> Outcome:
     """Choose, order, and store one row per pool sample."""
-    spec = work.claim.spec
-    request = SelectionCreate.model_validate_json(work.store.jobs.get(spec["selection_id"]).fields["request"])
-    if request.signals == "uploaded":
-        measured = load_uploaded(work.store, spec["signals"], spec["pool"])
+    store = work.store
+    request = SelectionCreate.model_validate_json(store.jobs.get(spec.job_id).fields["request"])
+    rows = pool_of(store.blobs, spec, signals=spec.signals)
+    if spec.signals is not None:
+        measured = load_uploaded(store, request, spec.signals, rows)
     else:
-        measured = load_scored(work.store, request, spec["scoring"])
-    chosen = choose(request, measured)
-    arms = choose_arms(request, measured, len(chosen.indices))
-    result = summarise(measured, chosen, arms)
+        assert spec.scoring is not None
+        measured = load_scored(store, request, spec.scoring, rows)
+    dataset = open_samples(store.blobs, spec.content_hash, spec.kind)
+    ids = [dataset.ids[row] for row in rows]
+    strata = None if request.stratify_by is None else dataset.strata(request.stratify_by, rows)
+
+    chosen = choose(request, measured, ids, strata)
+    baselines = choose_baselines(request, measured, len(chosen.indices), ids)
+    left_out = len(draw_pool(dataset, spec.pool)) - len(rows)
+    too_long = None if spec.left_out is None else read_report(store.blobs, spec.left_out)
+    asked = request_warnings(
+        request,
+        spec.kind,
+        whole_pool=len(draw_pool(dataset, spec.pool.model_copy(update={"max_samples": None}))),
+        left_out=left_out if spec.signals is not None else 0,
+        has_vectors=measured.vectors is not None,
+    )
+    if strata is not None and (unknown := strata.count(None)):
+        asked.append(f"{unknown} samples have no {request.stratify_by}; they share one stratum")
+    warnings = [*chosen.warnings, *baselines.warnings, *asked]
+    result = summarise(measured, chosen, baselines.picks).model_copy(
+        update={"warnings": warnings, "left_out": left_out}
+    )
+    if too_long is not None:
+        # Whoever follows the job was warned of it when it was planned.
+        about = {
+            "too_long": describe_too_long(too_long, dataset.ids),
+            "warnings": [too_long_warning(too_long), *warnings],
+        }
+        result = result.model_copy(update=about)
     work.done = 1
+    # Rewards and hits are stored once, with the scores, however many selections are made from them.
+    shared = {} if spec.scoring is None else {MEASURED: outputs.scores_columns(spec.scoring)}
     return Outcome(
-        job={"result": result.model_dump_json()},
-        warnings=result.warnings,
-        writes=work.store.columns.shards_of(
-            names.result_columns(spec["selection_id"]), result_columns(measured, chosen, arms)
+        job={"result": result.model_dump_json()} | shared,
+        warnings=warnings,
+        writes=store.columns.shards_of(
+            outputs.result_columns(spec.job_id),
+            result_columns(measured, chosen, baselines.picks, with_measured=not shared),
         ),
     )
 
 
-def choose(request: SelectionCreate, measured: Measured) -> Selection:
-    """The method on arrays, as the request configures it (docs/method.md, sections 3 to 6)."""
-    weights, gate = request.weights, request.weights.gate
-    return select(
-        rewards=measured.rewards,
-        hits=measured.hits,
-        vectors=measured.vectors,
-        embeddings=measured.embeddings,
-        k=subset_size(request.size, len(measured.rows)),
-        profile=request.profile,
-        alpha=alpha_of(request),
-        mu=weights.mu,
-        sigma=weights.sigma,
-        gated=gate.enabled,
-        too_easy_reward=gate.too_easy_reward,
-        min_spread=gate.min_spread,
-        group_size=request.curriculum.group_size,
-        seed=request.curriculum.seed,
+def describe_too_long(report: PoolReport, ids: Sequence[str]) -> TooLong:
+    """Return which prompts of a pool were left out; `ids` are those of all samples of the dataset."""
+    return TooLong(
+        samples=len(report.too_long),
+        sample_ids=[ids[row] for row in report.too_long[:MAX_IDS]],
+        reason=report.too_long_reason or "",
     )
 
 
-def alpha_of(request: SelectionCreate) -> float:
-    """Weight of L beside R: as asked, else 0 beside teacher-forced gradients and 1 beside any other R, or none.
+def choose(
+    request: SelectionCreate,
+    measured: Measured,
+    ids: Sequence[str] | None = None,
+    strata: Sequence[str | None] | None = None,
+) -> Selection:
+    """Return the choice that the request configures (docs/method.md, sections 3 to 6).
 
-    Why: docs/results.md, "What came out".
+    Raises EmptySelectionError where the gate leaves nothing, and UnitError for measurements that the method refuses:
+    they would be the same in another attempt.
     """
-    if request.weights.alpha is not None:
-        return request.weights.alpha
-    scored_here = request.signals is None and request.profile == "minirec"
-    return 0.0 if scored_here and vector_name(request) == "teacher" else 1.0
-
-
-def choose_arms(request: SelectionCreate, measured: Measured, size: int) -> dict[str, Any]:
-    """Pool positions `(size,)` that each baseline takes. Raises UnitError for one that lacks what it needs."""
+    weights, gate = request.weights, request.weights.gate
     try:
-        return {
-            arm: baseline(
-                arm,
+        return select(
+            rewards=measured.rewards,
+            hits=measured.hits,
+            vectors=measured.vectors,
+            embeddings=measured.embeddings,
+            ids=ids,
+            strata=None if strata is None else [f"={value}" if value is not None else "" for value in strata],
+            k=subset_size(request.size, len(measured.rows)),
+            profile=request.profile,
+            vector=vector_name(request),
+            alpha=weights.alpha,
+            mu=weights.mu,
+            sigma=weights.sigma,
+            gated=gate.enabled,
+            too_easy_reward=gate.too_easy_reward,
+            min_spread=gate.min_spread,
+            group_size=request.curriculum.group_size,
+            seed=request.curriculum.seed,
+        )
+    except EmptySelectionError:
+        raise
+    except RowError as error:
+        name = f"sample {ids[error.row]!r}" if ids is not None else f"row {error.row}"
+        raise UnitError("invalid_signals", f"{error.name}: {name} {error.fault}") from error
+    except ValueError as error:
+        raise UnitError("invalid_signals", str(error)) from error
+
+
+def choose_baselines(
+    request: SelectionCreate, measured: Measured, size: int, ids: Sequence[str] | None = None
+) -> Baselines:
+    """Return the samples that each baseline takes. One that cannot be computed is a warning: it is a comparison."""
+    seed = request.curriculum.seed
+    order = tie_order(len(measured.rows) if ids is None else ids, seed)
+    found = Baselines({}, [])
+    for name in request.baselines:
+        try:
+            found.picks[name] = baseline(
+                name,
                 size,
                 rewards=measured.rewards,
                 vectors=measured.vectors,
                 embeddings=measured.embeddings,
                 target_probabilities=measured.target_probability,
-                seed=request.curriculum.seed,
+                seed=seed,
+                tie_order=order,
             )
-            for arm in request.baselines
-        }
-    except ValueError as error:
-        raise UnitError("baseline_unavailable", str(error)) from error
+        except ValueError as error:
+            found.warnings.append(f"the selection is not compared with the baseline {name!r}: {error}")
+    return found
 
 
-def result_columns(measured: Measured, chosen: Selection, arms: dict[str, Any]) -> Columns:
-    """One row per pool sample: what was measured, how it was judged, and its place, if any."""
+def result_columns(
+    measured: Measured, chosen: Selection, baselines: dict[str, IndexArray], *, with_measured: bool = True
+) -> Columns:
+    """Return one row per pool sample: what was measured, unless it is stored already, how it was judged, its place."""
     size = len(measured.rows)
     group = np.full(size, -1, dtype=np.int32)
     group[chosen.order] = np.repeat(np.arange(len(chosen.groups), dtype=np.int32), chosen.groups)
     columns = {
         "row": measured.rows,
-        "rewards": measured.rewards,
-        "hit": hits_of(measured).astype(np.uint8),
-        "learnability": chosen.learnability,
-        "learnability_raw": chosen.learnability_raw,
-        "score": chosen.scores,
+        "learnability": as_shown(chosen.learnability),
+        "learnability_raw": as_shown(chosen.learnability_raw),
+        "score": as_shown(chosen.scores),
         "gate": chosen.gate,
         "signal": measured.signal,
         "picked_rank": _places(chosen.indices, size),
         "training_position": _places(chosen.order, size),
         "group": group,
     }
-    columns |= {f"arm:{name}": _places(indices, size) for name, indices in arms.items()}
+    columns |= {f"arm:{name}": _places(indices, size) for name, indices in baselines.items()}
     if chosen.representativeness is not None:
-        columns["representativeness"] = chosen.representativeness
+        columns["representativeness"] = as_shown(chosen.representativeness)
+    if with_measured:
+        columns |= {"rewards": as_shown(measured.rewards), "hit": hits_of(measured).astype(np.uint8)}
     return columns
 
 
 def _places(indices: Any, size: int) -> Any:
-    """(size,) each sample's place among `indices`; -1 for those that are not among them."""
+    """Return (size,) each sample's place among `indices`; -1 for those that are not among them."""
     places = np.full(size, -1, dtype=np.int32)
     places[indices] = np.arange(len(indices), dtype=np.int32)
     return places
 
 
-def summarise(measured: Measured, chosen: Selection, arms: dict[str, Any]) -> SelectionResult:
-    """The selection in a few numbers."""
+def summarise(measured: Measured, chosen: Selection, baselines: dict[str, IndexArray]) -> SelectionResult:
+    """Return the selection in a few numbers."""
     means = measured.rewards.mean(axis=1)
     return SelectionResult(
         pool_size=len(means),
@@ -135,7 +211,7 @@ def summarise(measured: Measured, chosen: Selection, arms: dict[str, Any]) -> Se
         reward_std=float(means.std()),
         selected_reward_mean=float(means[chosen.indices].mean()),
         groups=len(chosen.groups),
-        baselines={name: _compare(measured, chosen, indices) for name, indices in arms.items()},
+        baselines={name: _compare(measured, chosen, indices) for name, indices in baselines.items()},
         warnings=list(chosen.warnings),
     )
 
@@ -152,7 +228,7 @@ def _compare(measured: Measured, chosen: Selection, indices: Any) -> Arm:
 
 
 def hits_of(measured: Measured) -> Any:
-    """(N, G) outcomes; where none were uploaded, derived from the rewards as the gate does."""
+    """Return (N, G) outcomes; where none were uploaded, derived from the rewards as the gate does."""
     return measured.hits if measured.hits is not None else measured.rewards >= HIT_REWARD
 
 

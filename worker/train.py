@@ -1,4 +1,4 @@
-"""Train on samples in their order, checkpointed to the blob store so that any worker can go on with it."""
+"""Train on samples in their order, checkpointed to the blob store so that any worker can resume it."""
 
 from __future__ import annotations
 
@@ -9,81 +9,76 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from api_schemas import EarlyStopping, GrpoSettings, RolloutSettings, TextReward
+from minirec.policy.reference import ResolvedModel
+from minirec.specs import TrainSpec
+from minirec.specs.outputs import ADAPTER_FILES, METRICS, SUMMARY, training_checkpoints, training_file
+from minirec.store import Store
+from minirec.store.blobs import BlobStore
 from minirec.store.machine import Outcome
 from minirec.training.grpo import TrainResult
 from minirec.training.runs import RecGrpoRun, TextGrpoRun, TrainingRun
+from minirec.training.settings import RunSettings
 from minirec.training.validation import Validation
-from worker import plan, training
+from worker import training
 from worker.checkpoints import Checkpoints
 from worker.datasets import dataset_files, prompts_file
-from worker.policies import ADAPTER_FILES, resolved_with
-from worker.training_plan import METRICS, SUMMARY
+from worker.policies import resolve_pinned
+from worker.stored_rows import stored_rows
 from worker.work import Work
 
 SHOWN = ("update", "epoch", "loss", "reward_mean", "hit_rate", "ndcg10", "tokens_per_second", "seconds")
 
 
-def run(work: Work) -> Outcome:
-    """Train, going on from the last checkpoint, and store adapter, metrics and summary."""
-    spec, blobs = work.claim.spec, work.store.blobs
-    summary = plan.training_file(spec["name"], SUMMARY)
+def run(work: Work, spec: TrainSpec) -> Outcome:
+    """Train, resuming from the last checkpoint, and store adapter, metrics and summary."""
+    blobs, name = work.store.blobs, spec.name
+    summary = training_file(name, SUMMARY)
     if not blobs.exists(summary):
         with tempfile.TemporaryDirectory(prefix="minirec-training-") as scratch:
-            checkpoints = Checkpoints(blobs, plan.training_file(spec["name"], "checkpoints"), Path(scratch))
+            checkpoints = Checkpoints(blobs, training_checkpoints(name), Path(scratch))
             checkpoints.fetch()
-            _store(work, _train(work, checkpoints, Path(scratch)))
+            training_run = _run_of(spec, work.store, resolve_pinned(spec.model, work.settings), Path(scratch))
+            _store_result(blobs, name, _train(work, training_run, checkpoints))
             checkpoints.clear()
     work.done = json.loads(blobs.local_path(summary).read_bytes())["updates"]
     return Outcome(job={"updates_done": str(work.done)})
 
 
-def _train(work: Work, checkpoints: Checkpoints, out: Path) -> TrainResult[Any]:
+def _train(work: Work, training_run: TrainingRun, checkpoints: Checkpoints) -> TrainResult[Any]:
     def on_update(metrics: dict[str, Any]) -> None:
         checkpoints.store()
         shown = {name: metrics[name] for name in SHOWN if name in metrics}
-        work.tell("metrics", {"stage": "training"} | shown)
+        work.report_event("metrics", {"stage": "training"} | shown)
         work.progress(metrics["update"])
 
     def on_evaluation(update: int, summary: dict[str, Any]) -> None:
         checkpoints.store()
-        work.tell("evaluation", evaluation_event("valid", update, summary))
+        work.report_event("evaluation", evaluation_event("valid", update, summary))
         work.check()
 
-    return training.train(work, _run_of(work, out), on_update=on_update, on_evaluation=on_evaluation)
+    return training.train(work, training_run, on_update=on_update, on_evaluation=on_evaluation)
 
 
-def _run_of(work: Work, out: Path) -> TrainingRun:
-    """The run that the unit asks for."""
-    spec, blobs = work.claim.spec, work.store.blobs
-    rows = blobs.get_arrays(plan.pool_blob(spec["name"]))
-    common: dict[str, Any] = {
-        "model": resolved_with(work, []),
-        "rows": rows["train"].tolist(),
-        "rollouts": RolloutSettings.model_validate(spec["rollouts"]),
-        "grpo": GrpoSettings.model_validate(spec["grpo"]),
-        "updates": spec["updates"],
-        "validation": _validation(rows["valid"], spec["every"], spec["early_stopping"]),
-        "out": out,
-    }
-    if spec.get("rewards") is not None:
-        rewards = [TextReward.model_validate(reward) for reward in spec["rewards"]]
-        return TextGrpoRun(prompts=prompts_file(blobs, spec["content_hash"]), rewards=rewards, **common)
-    samples, items = dataset_files(blobs, spec["content_hash"])
-    return RecGrpoRun(samples=samples, items=items, **common)
-
-
-def _validation(rows: npt.NDArray[np.int64], every: int, stopping: dict[str, float] | None) -> Validation | None:
-    if not len(rows):
-        return None
-    return Validation(rows.tolist(), every, None if stopping is None else EarlyStopping.model_validate(stopping))
+def _run_of(spec: TrainSpec, store: Store, model: ResolvedModel, out: Path) -> TrainingRun:
+    """Return the run that the spec asks for, in a folder of this machine."""
+    rows, valid = (stored_rows(store, spec, use) for use in ("train", "valid"))
+    settings = RunSettings(
+        rows=rows,
+        rollouts=spec.rollouts,
+        grpo=spec.grpo,
+        out=out,
+        updates=spec.updates,
+        validation=Validation(valid, spec.every, spec.early_stopping) if valid else None,
+    )
+    if spec.rewards is not None:
+        prompts = prompts_file(store.blobs, spec.content_hash)
+        return TextGrpoRun(model=model, settings=settings, prompts=prompts, rewards=list(spec.rewards))
+    samples, items = dataset_files(store.blobs, spec.content_hash)
+    return RecGrpoRun(model=model, settings=settings, samples=samples, items=items)
 
 
 def evaluation_event(split: str, update: int, summary: Mapping[str, Any]) -> dict[str, object]:
-    """The event's data: a ranking, or the rewards of text, in two numbers."""
+    """Return the event's data: a ranking, or the rewards of text, in two numbers."""
     if "ndcg" in summary:
         found = {"ndcg10": summary["ndcg"]["10"], "hr10": summary["hr"]["10"]}
     else:
@@ -91,13 +86,12 @@ def evaluation_event(split: str, update: int, summary: Mapping[str, Any]) -> dic
     return {"split": split, "update": update, **found}
 
 
-def _store(work: Work, result: TrainResult[Any]) -> None:
+def _store_result(blobs: BlobStore, name: str, result: TrainResult[Any]) -> None:
     """Store what the run left, its summary last: where that is, the rest is."""
-    name, blobs = work.claim.spec["name"], work.store.blobs
     for file in ADAPTER_FILES:
-        blobs.put_file(plan.training_file(name, file), result.adapter / file)
+        blobs.put_file(training_file(name, file), result.adapter / file)
     lines = "".join(json.dumps(asdict(metrics)) + "\n" for metrics in result.metrics)
-    blobs.put_bytes(plan.training_file(name, METRICS), lines.encode())
+    blobs.put_bytes(training_file(name, METRICS), lines.encode())
     summary = {
         "updates": result.updates,
         "samples_seen": result.samples_seen,
@@ -105,4 +99,4 @@ def _store(work: Work, result: TrainResult[Any]) -> None:
         "best_update": result.best_update,
         "evaluations": result.evaluations,
     }
-    blobs.put_bytes(plan.training_file(name, SUMMARY), json.dumps(summary).encode())
+    blobs.put_bytes(training_file(name, SUMMARY), json.dumps(summary).encode())

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from minirec.policy.load import release_policy
 from minirec.policy.reference import ModelRefused
 from minirec.training.grpo import TrainResult
-from minirec.training.runs import OnEvaluation, OnUpdate, TrainingRun
+from minirec.training.runs import TrainingRun
+from minirec.training.settings import Callbacks
 from worker.launch import Event, run_in_processes
 from worker.work import UnitError, Work
+
+OnUpdate = Callable[[dict[str, Any]], None]
+"""Hears the metrics of an update."""
+OnEvaluation = Callable[[int, dict[str, Any]], None]
+"""Hears how many updates there were, and the summary of an evaluation on validation samples."""
 
 
 def train(
     work: Work, run: TrainingRun, *, on_update: OnUpdate, on_evaluation: OnEvaluation | None = None
 ) -> TrainResult[Any]:
     """Train. Raises UnitError for what cannot be trained with, ModelRefused, and Interrupted."""
-    if work.settings.train_processes == 1 and not run.apart:
+    if work.settings.train_processes == 1 and not run.own_process:
         return _train_here(work, run, on_update, on_evaluation)
 
     def on_event(event: Event) -> None:
@@ -27,7 +34,7 @@ def train(
 
     # What was loaded here for other units would take memory from the first of the processes.
     release_policy()
-    run_in_processes(work, run.trainer, run.model_dump(mode="json"), run.out, on_event)
+    run_in_processes(work, run.trainer, run.model_dump(mode="json"), run.settings.out, on_event)
     return run.result()
 
 
@@ -35,7 +42,7 @@ def _train_here(
     work: Work, run: TrainingRun, on_update: OnUpdate, on_evaluation: OnEvaluation | None
 ) -> TrainResult[Any]:
     try:
-        return run.train(on_update=on_update, on_evaluation=on_evaluation, on_progress=lambda _: work.check())
+        return run.train(Callbacks(on_update, on_evaluation, lambda _: work.check()))
     except ModelRefused:
         raise
     except ValueError as error:

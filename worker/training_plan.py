@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from api_schemas import TrainingJobCreate
-from minirec.data.dataset import SampleTable
-from minirec.data.prompts import PROMPT_VERSION
-from minirec.store.machine import Outcome, Stage
+from api_schemas import Dataset as DatasetRecord
+from api_schemas import TextReward, TrainingJobCreate
+from minirec.data.dataset import Dataset, PromptDataset, SampleTable
+from minirec.policy.reference import ResolvedModel
+from minirec.settings import Settings
+from minirec.specs import (
+    CatalogueSpec,
+    EvaluateSpec,
+    FinishTraining,
+    PinnedModel,
+    PrepareTraining,
+    TrainSpec,
+    rows_fingerprint,
+)
+from minirec.specs.outputs import ADAPTER_FILES, EVALUATION, METRICS, job_file, training_file
+from minirec.store.columns import Columns
+from minirec.store.machine import Outcome
 from minirec.store.names import result_columns
 from minirec.training.batches import Schedule
-from worker import plan
-from worker.datasets import open_dataset, open_prompts
-from worker.policies import ADAPTER_FILES, resolve_model
-from worker.prepare import check_rewards, model_facts, pin, provenance
+from worker.check_pool import check_rows, pool_data, refuse_unusable, sample_error
+from worker.checks import check_rewards
+from worker.computing import computing_for
+from worker.datasets import open_samples
+from worker.policies import pin, resolve_model
+from worker.pools import Rows
+from worker.provenance import model_facts, prompted_by, provenance
+from worker.stored_rows import writes_of_rows
 from worker.work import UnitError, Work
-
-Rows = npt.NDArray[np.int64]
-Spec = dict[str, Any]
-
-METRICS, EVALUATION, SUMMARY = "metrics.jsonl", "evaluation.json", "summary.json"
 
 
 @dataclass(frozen=True)
@@ -37,67 +48,163 @@ class Samples:
     test: Rows
 
 
-def run(work: Work) -> Outcome:
+@dataclass(frozen=True)
+class Plan:
+    """The specs of a training job; without test samples there are no evaluations."""
+
+    train: TrainSpec
+    before: EvaluateSpec | None = None
+    after: EvaluateSpec | None = None
+
+
+def run(work: Work, spec: PrepareTraining) -> Outcome:
     """Pin model, samples and order, and append the stages that follow."""
-    job = work.store.jobs.get(work.claim.spec["job_id"])
+    store = work.store
+    job = store.jobs.get(spec.job_id)
     request = TrainingJobCreate.model_validate_json(job.fields["request"])
     if request.model is None or request.args.rollouts is None:
         raise UnitError("invalid_request", "the job names neither a model nor a selection to take one from")
-    content_hash = work.store.datasets.get(job.fields["dataset_id"]).content_hash
-    samples, rewards = _samples_of(work, request, content_hash)
-    model = resolve_model(request.model, work.settings)
-    common = {
-        "content_hash": content_hash,
-        "model": pin(request.model, model).model_dump(mode="json"),
-        "rollouts": request.args.rollouts.model_dump(mode="json"),
-        **rewards,
-    }
-    basis = common | {"model": model.fingerprint(), "prompt": PROMPT_VERSION, "version": plan.TRAINING_VERSION}
-    training = _training(work, request, samples, common, basis)
-    name = json.loads(training.spec)["name"]
-    stages, rankings = [training], {}
-    if len(samples.test):
-        before = _evaluation(work, "evaluating_before", samples.test, common, basis, training=None)
-        after = _evaluation(work, "evaluating_after", samples.test, common, basis, training=name)
-        stages = [before, training, after]
-        rankings = {"before": json.loads(before.spec)["name"], "after": json.loads(after.spec)["name"]}
-    finish = {"job_id": job.id, "training": name, "rankings": rankings}
-    stages.append(Stage("finishing", f"finish:{job.id}", "cpu", "finish_training", 1, 1, json.dumps(finish)))
+    record = store.datasets.get(job.fields["dataset_id"])
+    dataset = open_samples(store.blobs, record.content_hash, record.kind)
+    selected = None if request.selection_id is None else store.columns.read(result_columns(request.selection_id))
+    samples = choose_samples(request, dataset, selected)
+    if isinstance(dataset, PromptDataset):
+        check_rewards(dataset, request.args.rewards, np.concatenate([samples.train, samples.valid, samples.test]))
+    resolved = resolve_model(request.model, work.settings)
+    computing = computing_for(request.model, work.settings, store.devices, on_gpu_queue=spec.on_gpu_queue)
     work.done = 1
-    facts = provenance(content_hash) | {"model": model_facts(model), "training_fingerprint": name}
+    if computing is None:
+        return Outcome(stages=[PrepareTraining(job_id=job.id, on_gpu_queue=True).stage("preparing")])
+    check_samples(work, request, record, resolved, samples)
+    model = pin(request.model, resolved, computing.dtype, computing.only_on)
+    plan = plan_training(request, record.content_hash, model, samples, work.settings)
+    stages, writes = [plan.train.stage("training", total=plan.train.updates)], []
+    writes += writes_of_rows(store, plan.train, train=samples.train, valid=samples.valid)
+    if plan.before is not None and plan.after is not None:
+        total = len(samples.test)
+        stages.insert(0, plan.before.stage("evaluating_before", total=total))
+        stages.append(plan.after.stage("evaluating_after", total=total))
+        for evaluation in (plan.before, plan.after):
+            writes += writes_of_rows(store, evaluation, test=samples.test)
+    finish = FinishTraining(
+        job_id=job.id,
+        training=plan.train.name,
+        before=plan.before and plan.before.name,
+        after=plan.after and plan.after.name,
+    )
+    facts = model_facts(model, computing) | prompted_by(resolved) | {"training_fingerprint": plan.train.name}
     return Outcome(
         job={
-            "provenance": json.dumps(facts),
-            "updates_total": str(training.total),
-            "artifacts": json.dumps(_artifacts(job.id, name)),
+            "provenance": json.dumps(provenance(record.content_hash) | facts),
+            "updates_total": str(plan.train.updates),
+            "artifacts": json.dumps(artifacts(job.id, plan.train.name)),
         },
-        stages=stages,
-        warnings=_warnings(request, samples),
+        stages=[*stages, finish.stage("finishing")],
+        warnings=[*resolved.warnings, *warnings_for(request, samples)],
+        writes=writes,
+        outputs=sorted({key for key, _, _ in writes}),
     )
 
 
-def _samples_of(work: Work, request: TrainingJobCreate, content_hash: str) -> tuple[Samples, Spec]:
-    """The samples of the job, and for prompts the rewards of answers to them. Raises UnitError."""
-    if request.trainer == "rec_grpo":
-        return choose_samples(work, request, open_dataset(work.store.blobs, content_hash)), {}
-    prompts = open_prompts(work.store.blobs, content_hash)
-    samples = choose_samples(work, request, prompts)
-    check_rewards(prompts, request.args.rewards, np.concatenate([samples.train, samples.valid, samples.test]))
-    return samples, {"rewards": [reward.model_dump() for reward in request.args.rewards or ()]}
+def check_samples(
+    work: Work, request: TrainingJobCreate, record: DatasetRecord, model: ResolvedModel, samples: Samples
+) -> None:
+    """Try the model and the prompts of all samples out.
+
+    Args:
+        work: The claim on the unit that plans.
+        request: What was asked for, with its rollouts.
+        record: The dataset.
+        model: The model's files.
+        samples: Rows to train, validate and test on.
+
+    Raises:
+        ModelRefused: The model cannot be used.
+        UnitError: `invalid_sample` or `prompt_too_long`: nothing is left out of a training run.
+    """
+    assert request.args.rollouts is not None
+    blobs, rollouts = work.store.blobs, request.args.rollouts
+    dataset = open_samples(blobs, record.content_hash, record.kind)
+    report = check_rows(
+        lambda _: work.check(),
+        model,
+        pool_data(
+            blobs, record.content_hash, record.kind, np.concatenate([samples.train, samples.valid, samples.test])
+        ),
+        content_hash=record.content_hash,
+        window=rollouts.window,
+        max_new_tokens=rollouts.max_new_tokens,
+    )
+    items = [item["item_id"] for item in dataset.items] if isinstance(dataset, Dataset) else []
+    refuse_unusable(report, dataset.ids, items)
+    if report.too_long:
+        raise sample_error("prompt_too_long", report.too_long, report.too_long_reason, dataset.ids, of=report.prompts)
 
 
-def choose_samples(work: Work, request: TrainingJobCreate, dataset: SampleTable) -> Samples:
-    """The samples to train on, in order, and those to evaluate on, without the former. Raises UnitError."""
-    if request.selection_id is not None:
-        columns = work.store.columns.read(result_columns(request.selection_id))
-        chosen = np.flatnonzero(columns["training_position"] >= 0)
-        train = columns["row"][chosen[np.argsort(columns["training_position"][chosen])]].astype(np.int64)
+def plan_training(
+    request: TrainingJobCreate, content_hash: str, model: PinnedModel, samples: Samples, settings: Settings
+) -> Plan:
+    """Return what a training job needs done. Equal work has an equal name, and is done once.
+
+    Args:
+        request: What was asked for, with its rollouts and rewards filled in.
+        content_hash: The dataset's content.
+        model: The model, pinned.
+        samples: Rows to train, validate and test on.
+        settings: Size of catalogue shards.
+    """
+    args, evaluation = request.args, request.evaluation
+    assert args.rollouts is not None
+    rewards = None if request.trainer == "rec_grpo" else tuple(args.rewards or ())
+    train = TrainSpec(
+        content_hash=content_hash,
+        model=model,
+        rollouts=args.rollouts,
+        rewards=rewards,
+        train=rows_fingerprint(samples.train),
+        valid=rows_fingerprint(samples.valid),
+        updates=args.updates or args.epochs * Schedule(samples.train.tolist(), args.grpo.batch_size).per_epoch,
+        grpo=args.grpo,
+        every=evaluation.every,
+        early_stopping=args.early_stopping,
+    )
+    if not len(samples.test):
+        return Plan(train)
+    before = EvaluateSpec(
+        content_hash=content_hash,
+        model=model,
+        rollouts=args.rollouts,
+        rewards=rewards,
+        rows=rows_fingerprint(samples.test),
+        catalogue=catalogue_under(model, content_hash, rewards, settings),
+    )
+    return Plan(train, before, before.model_copy(update={"training": train.name, "catalogue": None}))
+
+
+def catalogue_under(
+    model: PinnedModel, content_hash: str, rewards: tuple[TextReward, ...] | None, settings: Settings
+) -> str | None:
+    """Return the name of a catalogue that a selection with the same model has perhaps embedded; None for prompts."""
+    if rewards is not None:
+        return None
+    return CatalogueSpec(content_hash=content_hash, model=model, shard_size=settings.catalogue_shard_size).name
+
+
+def choose_samples(request: TrainingJobCreate, dataset: SampleTable, selected: Columns | None) -> Samples:
+    """Return the samples to train on, in order, and those to evaluate on, without the former. Raises UnitError.
+
+    `selected` are the columns of the selection to train on; None takes the ids of the request.
+    """
+    if selected is not None:
+        chosen = np.flatnonzero(selected["training_position"] >= 0)
+        train = selected["row"][chosen[np.argsort(selected["training_position"][chosen])]].astype(np.int64)
     else:
         train = _rows_of(dataset, request.ids or [])
+    evaluation = request.evaluation
     return Samples(
         train=train,
-        valid=_held_out(dataset, "valid", request.evaluation.valid_samples, request.evaluation.seed, train),
-        test=_held_out(dataset, "test", request.evaluation.test_samples, request.evaluation.seed, train),
+        valid=held_out(dataset, "valid", evaluation.valid_samples, evaluation.seed, train),
+        test=held_out(dataset, "test", evaluation.test_samples, evaluation.seed, train),
     )
 
 
@@ -109,52 +216,21 @@ def _rows_of(dataset: SampleTable, ids: list[str]) -> Rows:
     return np.array([row_of[sample_id] for sample_id in ids], dtype=np.int64)
 
 
-def _held_out(dataset: SampleTable, split: str, samples: int, seed: int, train: Rows) -> Rows:
-    """Up to `samples` random rows of a split, sorted, without those that are trained on."""
+def held_out(dataset: SampleTable, split: str, samples: int, seed: int, train: Rows) -> Rows:
+    """Return up to `samples` random rows of a split, sorted, without those that are trained on."""
     if samples == 0:
         return np.array([], dtype=np.int64)
     return np.setdiff1d(dataset.pool(split=split, max_samples=samples, seed=seed), train)
 
 
-def _training(work: Work, request: TrainingJobCreate, samples: Samples, common: Spec, basis: Spec) -> Stage:
-    """Train. Equal work has an equal name, and is done once."""
-    args = request.args
-    per_epoch = Schedule(samples.train.tolist(), args.grpo.batch_size).per_epoch
-    updates = args.updates or args.epochs * per_epoch
-    settings = {
-        "updates": updates,
-        "grpo": args.grpo.model_dump(mode="json"),
-        "every": request.evaluation.every,
-        "early_stopping": args.early_stopping and args.early_stopping.model_dump(mode="json"),
-    }
-    rows = {"train": samples.train, "valid": samples.valid}
-    fingerprints = {name: plan.rows_fingerprint(values) for name, values in rows.items()}
-    name = plan.fingerprint(**basis, **settings | {"grpo": args.grpo.identity()}, **fingerprints)
-    work.store.blobs.put_arrays(plan.pool_blob(name), rows)
-    spec = json.dumps(common | settings | {"name": name})
-    return Stage("training", f"train:{name}", "train", "train", 1, updates, spec)
+def artifacts(job_id: str, training: str) -> Mapping[str, str]:
+    """Return the blobs of files that clients may download, by name; they are there once they have been made."""
+    files = {name: training_file(training, name) for name in (*ADAPTER_FILES, METRICS)}
+    return files | {EVALUATION: job_file(job_id, EVALUATION)}
 
 
-def _evaluation(work: Work, stage: str, test: Rows, common: Spec, basis: Spec, *, training: str | None) -> Stage:
-    """Rank held-out targets with the model as it is, or with the adapter of a training run."""
-    name = plan.fingerprint(**basis, test=plan.rows_fingerprint(test), training=training)
-    work.store.blobs.put_arrays(plan.pool_blob(name), {"rows": test})
-    catalogue = None
-    if training is None and "rewards" not in common:
-        # A selection on the same model has embedded it.
-        catalogue = plan.catalogue_name(basis["content_hash"], basis["model"], proxy=None, prompt=basis["prompt"])
-    spec = json.dumps(common | {"name": name, "training": training, "catalogue": catalogue})
-    return Stage(stage, f"evaluate:{name}", "train", "evaluate", 1, len(test), spec)
-
-
-def _artifacts(job_id: str, training: str) -> dict[str, str]:
-    """Blobs of the files that clients may download, by name; they are there once they have been made."""
-    files = {name: plan.training_file(training, name) for name in (*ADAPTER_FILES, METRICS)}
-    return files | {EVALUATION: plan.evaluation_blob(job_id)}
-
-
-def _warnings(request: TrainingJobCreate, samples: Samples) -> list[str]:
-    """What was asked for and cannot be done."""
+def warnings_for(request: TrainingJobCreate, samples: Samples) -> list[str]:
+    """Return what was asked for and cannot be done."""
     missing = [
         split
         for split, wanted, rows in (

@@ -31,10 +31,29 @@ class Interrupted(Exception):
 class UnitError(Exception):
     """A unit cannot be done, for a reason worth a code of its own."""
 
-    def __init__(self, code: str, message: str, *, retryable: bool = False) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        retryable: bool = False,
+        sample_ids: Sequence[str] = (),
+        samples: int | None = None,
+    ) -> None:
+        """Name what is wrong.
+
+        Args:
+            code: Stable, for programs.
+            message: For people.
+            retryable: Whether another attempt may help.
+            sample_ids: The samples that it is about, as many as an error lists.
+            samples: How many they are.
+        """
         super().__init__(message)
         self.code = code
         self.retryable = retryable
+        self.sample_ids = list(sample_ids)
+        self.samples = samples
 
 
 class Work(AbstractContextManager["Work"]):
@@ -48,6 +67,7 @@ class Work(AbstractContextManager["Work"]):
         self.sample_ids: list[str] = []
         self._stopping = stopping
         self._verdict: Literal["ok", "stale", "abandoned"] = "ok"
+        self._renewing = threading.Lock()
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{claim.fence}", daemon=True)
 
@@ -61,39 +81,39 @@ class Work(AbstractContextManager["Work"]):
         self._left.set()
         self._thread.join()
 
-    def about(self, sample_ids: Sequence[str]) -> None:
-        """Name the samples in hand: if this worker dies of them, the job's error lists them."""
+    def record_samples(self, sample_ids: Sequence[str]) -> None:
+        """Record the ids of the samples in hand: if this worker dies of them, the job's error lists them."""
         self.sample_ids = list(sample_ids)
-        self._verdict = self.store.machine.renew(
-            self.claim, lease=self.settings.lease_seconds, sample_ids=self.sample_ids
-        )
+        self._renew(sample_ids=self.sample_ids)
         self.check()
 
     def progress(self, done: int, *, cached: int = 0) -> None:
-        """Report samples (or items) done so far; raises Interrupted when the unit should be left."""
+        """Report samples, items or updates done so far. Raises Interrupted when the unit should be left."""
         self.done = done
-        self._verdict = self.store.machine.renew(
-            self.claim, lease=self.settings.lease_seconds, progress=done, cached=cached or None
-        )
+        self._renew(progress=done, cached=cached or None)
         self.check()
 
-    def tell(self, kind: EventType, data: Mapping[str, Any]) -> None:
+    def report_event(self, kind: EventType, data: Mapping[str, Any]) -> None:
         """Add an event to the jobs that wait for this unit."""
         self.store.machine.tell(self.claim, kind, data)
 
     def check(self) -> None:
-        """Raises Interrupted when the unit should be left."""
+        """Raise Interrupted when the unit should be left."""
         if self._verdict != "ok":
             raise Interrupted(self._verdict)
         if self._stopping.is_set():
             raise Interrupted("stopping")
 
+    def _renew(self, **report: Any) -> None:
+        """Renew the lease. A claim that was lost stays lost; a unit that nobody wants may be wanted again."""
+        with self._renewing:
+            if self._verdict != "stale":
+                self._verdict = self.store.machine.renew(self.claim, lease=self.settings.lease_seconds, **report)
+
     def _beat(self) -> None:
-        while not self._left.wait(self.settings.lease_seconds / 4):
+        while self._verdict != "stale" and not self._left.wait(self.settings.lease_seconds / 4):
             try:
-                self._verdict = self.store.machine.renew(self.claim, lease=self.settings.lease_seconds)
+                self._renew()
             except RedisError as error:
                 # The lease may run out meanwhile; the fence then keeps this worker's commit out.
                 log.warning("heartbeat_failed", error=str(error))
-            if self._verdict != "ok":
-                return

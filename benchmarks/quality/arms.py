@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from api_schemas import SelectionCreate
-from api_schemas.selections import Baseline
+from api_schemas.baselines import Baseline
 from benchmarks.quality.runs import Bench, Scores
 from minirec.selection import representativeness
 from minirec.selection.checks import FloatArray, min_max
 from worker.measured import Measured
-from worker.select import choose, choose_arms
+from worker.select import choose, choose_baselines
 
 Picks = npt.NDArray[np.int64]
 
@@ -85,7 +85,7 @@ def baseline(arm: Baseline) -> Choice:
 
     def pick(case: Case) -> Picks:
         body = request(case.size, case.seed, baselines=[arm])
-        return case.generator.permutation(choose_arms(body, case.measured(), case.size)[arm])
+        return case.generator.permutation(choose_baselines(body, case.measured(), case.size).picks[arm])
 
     return pick
 
@@ -263,7 +263,16 @@ ARMS: Final[dict[str, Choice]] = {
     "herding towards validation": herding("valid"),
 }
 """In the order of the table. All but the first choose as many samples as the study's size."""
+BASELINE_NAMES: Final[dict[Baseline, str]] = {
+    "random": "random",
+    "kmeans": "k-means coverage",
+    "grand": "GraNd",
+    "el2n": "EL2N",
+    "top_learnability": "top learnability",
+}
+"""What the tables call each of the service's baselines; `random` is drawn as the start of full data."""
 OTHERS: Final[dict[str, Choice]] = {
+    **{name: baseline(arm) for arm, name in BASELINE_NAMES.items() if arm != "random"},
     "MiniRec, half random": mixed(DEFAULT, 0.5),
     "MiniRec, gate at a tenth, half random": mixed(with_gate_at(0.1), 0.5),
     "MiniRec with L, gate at a tenth": with_gate_at(0.1, weights={"alpha": 1.0}),
@@ -271,7 +280,6 @@ OTHERS: Final[dict[str, Choice]] = {
     "R towards validation": top(agreement_with_validation),
     "hardest open": top(hardest_open),
     "nearest to 1/2": top(near_half),
-    "k-means coverage": baseline("kmeans"),
     "gate alone": top(open_at_random),
     "best by R": top(agreement_with_pool),
     "R towards validation, advantages": top(advantage_agreement_with_validation),

@@ -32,6 +32,7 @@ from minirec.training.checkpoint import Progress
 from minirec.training.evaluate import Evaluation
 from minirec.training.grpo import train
 from minirec.training.proxy import draw_proxy_rows
+from minirec.training.settings import Callbacks, RunSettings
 from minirec.training.validation import Validation
 
 MEASURED = ("reward", "ndcg", "signal", "gradient", "hvp", "teacher", "embedding", "target_probability")
@@ -150,12 +151,10 @@ def scores(bench: Bench, seed: int) -> Scores:
             rows = draw_proxy_rows(drawn.pool, settings.samples, settings.grpo.seed).tolist()
             made = train(
                 base,
-                dataset=bench.dataset,
-                rows=rows,
-                rollouts=rollouts,
-                grpo=settings.grpo,
-                updates=settings.updates,
-                out=Path(scratch),
+                bench.dataset,
+                RunSettings(
+                    rows=rows, rollouts=rollouts, grpo=settings.grpo, updates=settings.updates, out=Path(scratch)
+                ),
             )
             proxy = bench.policy(made.adapter)
         vectors = embed_items(proxy, items)
@@ -205,15 +204,17 @@ def train_on(
     with TemporaryDirectory() as scratch:
         result = train(
             bench.base,
-            dataset=bench.dataset,
-            rows=list(rows),
-            rollouts=study.rollouts(seed, len(bench.dataset.items)),
-            grpo=study.grpo(seed).model_copy(update=settings),
-            updates=study.updates if updates is None else updates,
-            out=Path(scratch),
-            checkpoint_every=10_000,
-            validation=_AtBudgets(held_out, study.every) if updates != 0 else Validation(held_out, study.every),
-            on_evaluation=evaluated,
+            bench.dataset,
+            RunSettings(
+                rows=list(rows),
+                rollouts=study.rollouts(seed, len(bench.dataset.items)),
+                grpo=study.grpo(seed).model_copy(update=settings),
+                updates=study.updates if updates is None else updates,
+                out=Path(scratch),
+                checkpoint_every=10_000,
+                validation=_AtBudgets(held_out, study.every) if updates != 0 else Validation(held_out, study.every),
+            ),
+            Callbacks(on_evaluation=evaluated),
         )
     return {
         "curve": curve,

@@ -9,6 +9,7 @@ from typing import Any
 
 from api_schemas.selections import RolloutSettings
 from api_schemas.training import GrpoSettings, ProxyGrpoSettings, ProxySettings
+from minirec.specs import identity
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Study:
         """Return a short name for the setting and for the service's defaults that it takes over."""
         shown: dict[str, Any] = asdict(self) | {
             "rollouts": self.rollouts(0, 1000).model_dump(mode="json"),
-            "training": self.grpo(0).identity(),
-            "proxy": self.proxy(0).identity(),
+            "training": identity(self.grpo(0), defaults=True),
+            "proxy": identity(self.proxy(0), defaults=True),
         }
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:8]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import httpx2
+from dataclasses import dataclass, field
 
 from minirec.cli.data_folder import DataFolder, RunningStack
 from minirec.client import MiniRec
@@ -12,21 +10,23 @@ from minirec.client import MiniRec
 
 @dataclass(frozen=True)
 class Connection:
-    """What the options and the environment say about the service."""
+    """The service that the options and the environment name."""
 
     base_url: str | None
-    api_key: str | None
+    api_key: str | None = field(repr=False)
 
     def client(self) -> MiniRec:
-        """A client of the service."""
+        """Return a client of the service."""
         stack = self.stack()
-        return local_client(stack, self.api_key) if stack else MiniRec(base_url=self.base_url, api_key=self.api_key)
+        return MiniRec(base_url=stack.url if stack else self.base_url, api_key=self.api_key)
 
     def stack(self) -> RunningStack | None:
-        """The embedded stack, unless another service is named or none runs."""
-        return None if self.base_url else DataFolder.default().running()
+        """Return the embedded stack, null where another service is named or none runs."""
+        stack = DataFolder.default().running()
+        elsewhere = self.base_url and (stack is None or self.base_url.strip().rstrip("/") != stack.url)
+        return None if elsewhere else stack
 
 
 def local_client(stack: RunningStack, api_key: str | None = None) -> MiniRec:
-    """A client of a stack on this machine, which no proxy stands before."""
-    return MiniRec(base_url=stack.url, api_key=api_key, http_client=httpx2.Client(trust_env=False))
+    """Return a client of a stack on this machine."""
+    return MiniRec(base_url=stack.url, api_key=api_key)

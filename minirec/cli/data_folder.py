@@ -40,9 +40,14 @@ class DataFolder:
 
     @classmethod
     def default(cls) -> DataFolder:
-        """`$MINIREC_DATA_DIR`, else the user's data folder."""
+        """Return `$MINIREC_DATA_DIR`, else the user's data folder."""
         given = os.environ.get("MINIREC_DATA_DIR")
-        return cls(Path(given) if given else Path.home() / ".local" / "share" / "minirec")
+        return cls(Path(given) if given else cls.usual())
+
+    @staticmethod
+    def usual() -> Path:
+        """Return the folder that is looked at where nothing is set."""
+        return Path.home() / ".local" / "share" / "minirec"
 
     @property
     def redis(self) -> Path:
@@ -81,7 +86,7 @@ class DataFolder:
             os.close(descriptor)
 
     def running(self) -> RunningStack | None:
-        """The stack that runs in this folder now, if one does and is ready."""
+        """Return the stack that runs in this folder now, null where none does or is ready."""
         try:
             descriptor = os.open(self.path / "lock", os.O_RDWR)
         except OSError:
@@ -92,7 +97,7 @@ class DataFolder:
             os.close(descriptor)
 
     def write_note(self, stack: RunningStack) -> None:
-        """Tell other shells where the stack is."""
+        """Write down for other shells where the stack is."""
         scratch = self.note.with_suffix(".tmp")
         scratch.write_text(json.dumps(asdict(stack), indent=2) + "\n")
         scratch.replace(self.note)

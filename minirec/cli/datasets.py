@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
+from api_schemas import TimestampUnit
 from minirec.cli.connection import Connection
 from minirec.cli.follow import upload as upload_shown
 from minirec.cli.options import AsJson, Limit, Metadata, dataset_files, pairs
-from minirec.cli.output import dataset_table, print_json, results
+from minirec.cli.output import dataset_table, note_warnings, print_json, results
 
 app = typer.Typer(no_args_is_help=True, help="Upload, list, show and delete datasets.")
 
@@ -34,6 +35,9 @@ def upload(
     ] = None,
     name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
     metadata: Metadata = None,
+    timestamp_unit: Annotated[
+        TimestampUnit | None, typer.Option(help="Unit of the samples' times; seconds unless given.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Upload samples and their catalogue, or prompts; every row is checked, faults are named by file, line and field.
@@ -62,7 +66,7 @@ def upload(
     if not files:
         raise typer.BadParameter("give --samples and --items, or --prompts")
     with connection.client() as client:
-        dataset = upload_shown(client, files, name, pairs(metadata))
+        dataset = upload_shown(client, files, name, pairs(metadata), timestamp_unit)
     print_json([dataset]) if as_json else results.print(dataset_table([dataset]))
 
 
@@ -114,7 +118,11 @@ def show(context: typer.Context, dataset_id: DatasetId, as_json: AsJson = False)
     connection: Connection = context.obj
     with connection.client() as client:
         dataset = client.datasets.retrieve(dataset_id)
-    print_json([dataset]) if as_json else results.print(dataset_table([dataset]))
+    if as_json:
+        print_json([dataset])
+    else:
+        results.print(dataset_table([dataset]))
+        note_warnings(dataset)
 
 
 @app.command()

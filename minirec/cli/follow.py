@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,13 +20,17 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from api_schemas import Counts, Dataset, Selection
-from minirec.cli.output import notes, say, stage_name
-from minirec.client import MiniRec
+from api_schemas import Counts, Dataset, Selection, TimestampUnit
+from minirec.cli.output import note, note_warnings, notes, stage_name
+from minirec.client import DatasetWarning, MiniRec
 
 
 def upload(
-    client: MiniRec, files: Mapping[str, Path], name: str | None, metadata: Mapping[str, str] | None = None
+    client: MiniRec,
+    files: Mapping[str, Path],
+    name: str | None,
+    metadata: Mapping[str, str] | None = None,
+    timestamp_unit: TimestampUnit | None = None,
 ) -> Dataset:
     """Upload a dataset, made of the files of `dataset_files`, under a progress bar."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
@@ -37,7 +42,13 @@ def upload(
             if sent == total:
                 progress.update(task, description="checking every row")
 
-        return client.datasets.upload(**files, name=name, metadata=metadata, on_progress=show)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DatasetWarning)
+            dataset = client.datasets.upload(
+                **files, name=name, metadata=metadata, timestamp_unit=timestamp_unit, on_progress=show
+            )
+    note_warnings(dataset)
+    return dataset
 
 
 def follow(client: MiniRec, selection_id: str) -> Selection:
@@ -51,11 +62,11 @@ def follow(client: MiniRec, selection_id: str) -> Selection:
 
 @contextmanager
 def leaving_it_running(job_id: str) -> Iterator[None]:
-    """On Ctrl-C say how to come back to the job, and end the command."""
+    """Print on Ctrl-C how to come back to the job, and end the command."""
     try:
         yield
     except KeyboardInterrupt:
-        say(
+        note(
             f"\n[bold]{job_id}[/] goes on running.\n"
             f"  Follow it again:  minirec status {job_id} --follow\n"
             f"  Stop it:          minirec cancel {job_id}"
@@ -65,7 +76,7 @@ def leaving_it_running(job_id: str) -> Iterator[None]:
 
 @contextmanager
 def selection_progress() -> Iterator[SelectionProgress]:
-    """A display with one bar per stage of a selection."""
+    """Show one bar per stage of a selection."""
     columns = (SpinnerColumn(), TextColumn("{task.description:<20}"), BarColumn(), TextColumn("{task.fields[counts]}"))
     times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
     with Progress(*columns, *times, console=notes, disable=not notes.is_terminal) as progress:
@@ -101,8 +112,8 @@ class SelectionProgress:
         self._progress.update(self._bars[stage], total=total, completed=counts.scored, counts=text)
 
     def _log(self, stage: str, counts: Counts) -> None:
-        """Where there is no screen: a line for every stage and every tenth of it."""
+        """Print a line for every stage and every tenth of it, where there is no screen."""
         tenth = 10 * counts.scored // counts.total if counts.total else 0
         if not notes.is_terminal and (stage, tenth) != self._logged:
             self._logged = stage, tenth
-            say(f"{stage_name(stage)} {counts.scored}/{counts.total}" if counts.total else stage_name(stage))
+            note(f"{stage_name(stage)} {counts.scored}/{counts.total}" if counts.total else stage_name(stage))

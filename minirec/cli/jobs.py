@@ -1,4 +1,4 @@
-"""Commands for jobs of either kind, selections and training jobs: status, list, cancel, retry."""
+"""Commands for jobs of every kind: status, list, cancel, retry, delete."""
 
 from __future__ import annotations
 
@@ -7,18 +7,25 @@ from typing import Annotated
 
 import typer
 
-from api_schemas import Status
-from minirec.cli import selections, training
+from api_schemas import JOB_KINDS, SELECTION, TRAINING_JOB, Status
 from minirec.cli.connection import Connection
-from minirec.cli.follow import follow as follow_selection
-from minirec.cli.options import AsJson, Follow, JobId, Limit
-from minirec.cli.output import print_json, results, selection_table
-from minirec.cli.training_view import follow_training, training_table
+from minirec.cli.job_views import VIEWS, view_of
+from minirec.cli.options import AsJson, Follow, JobId, JobIds, Limit
+from minirec.cli.output import print_json, results
 from minirec.client import MiniRec
+
+KINDS = {kind.name: kind for kind in JOB_KINDS}
+
+
+def known_kind(name: str) -> str:
+    """Return the name of a kind. Raises `typer.BadParameter` for any other."""
+    if name not in KINDS:
+        raise typer.BadParameter(f"{name!r} is no kind of job; the kinds are {', '.join(KINDS)}")
+    return name
 
 
 def status(context: typer.Context, job_id: JobId, follow: Follow = False, as_json: AsJson = False) -> None:
-    """Show a selection or a training job; with --follow, until it is over."""
+    """Show a job; with --follow, until it is over."""
     connection: Connection = context.obj
     with connection.client() as client:
         show(client, job_id, follow=follow, as_json=as_json)
@@ -26,52 +33,56 @@ def status(context: typer.Context, job_id: JobId, follow: Follow = False, as_jso
 
 def list_jobs(
     context: typer.Context,
-    training: Annotated[bool, typer.Option("--training", help="Training jobs instead of selections.")] = False,
+    kind: Annotated[
+        str,
+        typer.Option(metavar="KIND", callback=known_kind, help=f"The kind of jobs to list: {', '.join(KINDS)}."),
+    ] = SELECTION.name,
+    training: Annotated[
+        bool, typer.Option("--training", help=f"Training jobs: short for --kind {TRAINING_JOB.name}.")
+    ] = False,
     status: Annotated[Status | None, typer.Option(help="Only jobs in this state.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Only jobs on this dataset.")] = None,
     limit: Limit = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List selections, newest first; with --training, training jobs."""
+    """List jobs of a kind, selections unless given, newest first."""
     connection: Connection = context.obj
+    chosen = TRAINING_JOB if training else KINDS[kind]
     with connection.client() as client:
-        if training:
-            jobs = list(islice(client.training_jobs.list(status=status, dataset=dataset), limit))
-            print_json(jobs) if as_json else results.print(training_table(jobs))
-        else:
-            found = list(islice(client.selections.list(status=status, dataset=dataset), limit))
-            print_json(found) if as_json else results.print(selection_table(found))
+        jobs = list(islice(client.jobs(chosen).list(status=status, dataset=dataset), limit))
+    print_json(jobs) if as_json else results.print(VIEWS[chosen.name].table(jobs))
 
 
 def cancel(context: typer.Context, job_id: JobId) -> None:
-    """Stop a selection or a training job; what it has done is kept."""
+    """Stop a job; what it has done is kept."""
     connection: Connection = context.obj
     with connection.client() as client:
-        job = client.training_jobs.cancel(job_id) if is_training(job_id) else client.selections.cancel(job_id)
+        job = client.jobs_of(job_id).cancel(job_id)
     results.print(f"{job.id} {job.status}")
 
 
 def retry(context: typer.Context, job_id: JobId, follow: Follow = True, as_json: AsJson = False) -> None:
-    """Go on with a failed or cancelled job from what is finished."""
+    """Resume a failed or cancelled job from what is finished."""
     connection: Connection = context.obj
     with connection.client() as client:
-        if is_training(job_id):
-            client.training_jobs.retry(job_id)
-        else:
-            client.selections.retry(job_id)
+        client.jobs_of(job_id).retry(job_id)
         show(client, job_id, follow=follow, as_json=as_json)
+
+
+def delete(context: typer.Context, job_ids: JobIds) -> None:
+    """Delete jobs that have ended, with their results; what other jobs share stays.
+
+    A job that another needs, as a training job its selection, is refused until that one has ended. Datasets are deleted
+    with `minirec datasets delete`.
+    """
+    connection: Connection = context.obj
+    with connection.client() as client:
+        for job_id in job_ids:
+            client.jobs_of(job_id).delete(job_id)
+            results.print(f"{job_id} deleted")
 
 
 def show(client: MiniRec, job_id: str, *, follow: bool, as_json: bool) -> None:
     """Print a job, at once or when it is over."""
-    if is_training(job_id):
-        job = follow_training(client, job_id) if follow else client.training_jobs.retrieve(job_id)
-        training.show(job, as_json)
-    else:
-        selection = follow_selection(client, job_id) if follow else client.selections.retrieve(job_id)
-        selections.show(selection, as_json)
-
-
-def is_training(job_id: str) -> bool:
-    """Whether the id is a training job's."""
-    return job_id.startswith("trn_")
+    view = view_of(job_id)
+    view.show(view.follow(client, job_id) if follow else client.jobs_of(job_id).retrieve(job_id), as_json)

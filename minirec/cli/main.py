@@ -2,37 +2,55 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from typer.core import TyperGroup
 
+from api_schemas.messages import plain
 from minirec import __version__
-from minirec.cli import datasets, jobs, selections, training
+from minirec.cli import datasets, evaluations, jobs, selections, training
 from minirec.cli.connection import Connection
 from minirec.cli.demo import demo
-from minirec.cli.errors import CommandError
 from minirec.cli.exports import export
-from minirec.cli.output import say
+from minirec.cli.faults import report, report_threads
+from minirec.cli.gc import gc
 from minirec.cli.rewards import rewards
 from minirec.cli.up import up
-from minirec.client import JobCancelledError, JobFailedError, MiniRecError
+
+
+@contextmanager
+def plain_usage_errors() -> Iterator[None]:
+    """Take the words of the library that reads options out of the errors about them."""
+    try:
+        yield
+    except typer.BadParameter as error:
+        error.message = plain(error.message)
+        raise
 
 
 class Commands(TyperGroup):
-    """Commands whose expected errors are told in words, not as a traceback."""
+    """Commands whose errors are printed in words. No traceback reaches the user."""
 
-    def invoke(self, ctx: Any) -> Any:
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        with plain_usage_errors():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, context: Any) -> Any:
+        with plain_usage_errors():
+            return super().invoke(context)
+
+    def main(self, args: Sequence[str] | None = None, *arguments: Any, **options: Any) -> Any:
+        report_threads()
+        given = sys.argv[1:] if args is None else args
         try:
-            return super().invoke(ctx)
-        except (JobFailedError, JobCancelledError) as error:
-            say(f"[red]{escape(str(error))}[/]\n  minirec retry {error.job.id}")
-        except BrokenPipeError:
-            raise  # the reader of a pipe has seen enough
-        except (MiniRecError, CommandError, OSError) as error:
-            say(f"[bold red]Error:[/] {escape(str(error))}")
-        raise typer.Exit(1)
+            return super().main(args, *arguments, **options)
+        except Exception as error:
+            report(error, given)
+        sys.exit(1)
 
 
 app = typer.Typer(
@@ -71,6 +89,7 @@ def main(
         minirec select --samples s.jsonl --items i.jsonl --model MODEL --size 10%
         minirec subset sel_... -o subset.jsonl
         minirec train sel_... -o adapter
+        minirec evaluate ds_... --model MODEL --adapter adapter
 
     Every command explains itself with --help.
     """
@@ -89,8 +108,11 @@ app.command()(selections.subset)
 app.command()(export)
 app.command()(training.train)
 app.command()(training.download)
+app.command()(evaluations.evaluate)
 app.command()(jobs.cancel)
 app.command()(jobs.retry)
+app.command()(jobs.delete)
+app.command()(gc)
 
 if __name__ == "__main__":
     app(prog_name="minirec")

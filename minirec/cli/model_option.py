@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from api_schemas.messages import WORDS
+from api_schemas.models import MODEL_ID
 from minirec.cli.connection import Connection
 
 
 def model_reference(
     connection: Connection, model: str, *, local: bool | None, revision: str | None, adapter: str | None
 ) -> dict[str, Any]:
-    """The reference that `--model`, `--adapter` and `--local/--hub` mean. Raises `typer.BadParameter`."""
+    """Return the reference that `--model`, `--adapter` and `--local/--hub` mean. Raise `typer.BadParameter`."""
     stack = connection.stack()
     root = Path(stack.models_dir) if stack else None
     reference: dict[str, Any] = place(model, root, local)
@@ -25,28 +29,50 @@ def model_reference(
 
 
 def place(text: str, root: Path | None, local: bool | None) -> dict[str, str]:
-    """Where one model or adapter is: `root` is the folder that the running stack reads local models from."""
+    """Return where one model or adapter is; `root` is the folder that the running stack reads local models from.
+
+    `./x`, `../x`, `~/x`, `.` and absolute paths are folders of this machine. Any other text is a folder below the
+    models folder, else one of this machine, else a hub id. Raise `typer.BadParameter`.
+    """
     if local is False:
-        return {"source": "hub", "id": text}
-    path = Path(text).expanduser()
-    if root is not None and (root / text).is_dir() and not path.is_absolute():
-        return {"source": "local", "id": text}
-    if path.is_dir() and root is not None:
-        return {"source": "local", "id": below(path.resolve(), root)}
-    if path.is_absolute() or text.startswith(("./", "../", "~")):
-        if root is not None:
-            raise typer.BadParameter(f"there is no folder {text}")
-        raise typer.BadParameter(
-            f"{text} is a path here, but the service is elsewhere: give the path below its models folder, with --local"
-        )
-    return {"source": "local" if local else "hub", "id": text}
+        return reference("hub", text)
+    folder = Path(text).expanduser()
+    if is_path(text):
+        if root is None:
+            raise typer.BadParameter(
+                f"{text} is a path here, but the service is elsewhere: "
+                "give the path below its models folder, with --local"
+            )
+        if not folder.is_dir():
+            raise typer.BadParameter(f"{folder} is not a folder" if folder.exists() else f"there is no folder {text}")
+        return reference("local", below(folder.resolve(), root))
+    if root is not None:
+        for candidate in (root / text, folder):
+            if text and candidate.is_dir():
+                return reference("local", below(candidate.resolve(), root))
+    return reference("local" if local else "hub", text.rstrip("/"))
+
+
+def is_path(text: str) -> bool:
+    """Return whether text can only be a path."""
+    return Path(text).is_absolute() or text.split(os.sep)[0] in (".", "..") or text.startswith("~")
+
+
+def reference(source: str, name: str) -> dict[str, str]:
+    """Return a reference by a name that the API takes. Raise `typer.BadParameter`."""
+    if re.match(MODEL_ID, name) is None or len(name) > 256:
+        advice = "Rename the folder." if source == "local" else "Check --model and --adapter."
+        raise typer.BadParameter(f"{name!r} is not a name that the service takes: it {WORDS[MODEL_ID]}. {advice}")
+    return {"source": source, "id": name}
 
 
 def below(path: Path, root: Path) -> str:
-    """The path of a model below the models folder. Raises `typer.BadParameter`."""
-    if not path.is_relative_to(root):
+    """Return the path of a model below the models folder. Raise `typer.BadParameter`."""
+    if path == root.resolve():
+        raise typer.BadParameter(f"{path} is the models folder itself; name the folder of a model in it")
+    if not path.is_relative_to(root.resolve()):
         raise typer.BadParameter(
             f"{path} is outside the models folder {root}, the only one that the service reads local models from. "
             f"Move it there, or start the service with: minirec up --models-dir {path.parent}"
         )
-    return path.relative_to(root).as_posix()
+    return path.relative_to(root.resolve()).as_posix()

@@ -1,13 +1,16 @@
-"""Options that several commands share, and how their text is read."""
+"""Options that several commands share, and the parsing of their text."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from api_schemas import JOB_KINDS, kind_of
 
 SECTIONS = ("pool", "rollouts", "weights", "curriculum", "proxy", "model")
 
@@ -25,12 +28,30 @@ Metadata = Annotated[
     list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="Kept with it; may be repeated.")
 ]
 Follow = Annotated[bool, typer.Option(help="Show the progress until it is over.")]
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of a selection, sel_..., or of a training job, trn_...")]
+
+
+def known_job(job_id: str) -> str:
+    """Return the id of a job. Raises `typer.BadParameter` for any other."""
+    try:
+        kind_of(job_id)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return job_id
+
+
+JOBS = ", ".join(f"{kind.prefix}_... ({kind.title})" for kind in JOB_KINDS)
+JobId = Annotated[str, typer.Argument(metavar="JOB", help=f"Id of a job: {JOBS}.", callback=known_job)]
+JobIds = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="JOB...", help=f"Ids of jobs: {JOBS}.", callback=lambda ids: [known_job(job_id) for job_id in ids]
+    ),
+]
 SelectionId = Annotated[str, typer.Argument(metavar="SELECTION", help="Id of the selection, sel_...")]
 
 
 def dataset_files(samples: Path | None, items: Path | None, prompts: Path | None) -> dict[str, Path]:
-    """The files of a new dataset, empty if none was given. Raises `typer.BadParameter` unless they make one."""
+    """Return the files of a new dataset, empty if none was given. Raise `typer.BadParameter` unless they make one."""
     options = {"samples": samples, "items": items, "prompts": prompts}
     given = {name: path for name, path in options.items() if path is not None}
     if set(given) not in (set(), {"samples", "items"}, {"prompts"}):
@@ -39,22 +60,26 @@ def dataset_files(samples: Path | None, items: Path | None, prompts: Path | None
 
 
 def parse_rewards(texts: Sequence[str] | None) -> list[dict[str, Any]] | None:
-    """`NAME` or `NAME=WEIGHT` texts as rewards. Raises `typer.BadParameter`."""
+    """Return `NAME` or `NAME=WEIGHT` texts as rewards. Raise `typer.BadParameter`."""
     found: list[dict[str, Any]] = []
     for text in texts or ():
         name, equals, weight = text.partition("=")
         try:
-            found.append({"name": name, "weight": float(weight)} if equals else {"name": name})
+            number = float(weight) if equals else 1.0
         except ValueError:
-            raise typer.BadParameter(f"{weight!r} is no weight for {name}; give a number, as in {name}=0.5") from None
+            number = math.nan
+        if math.isfinite(number):
+            found.append({"name": name, "weight": number} if equals else {"name": name})
+        else:
+            raise typer.BadParameter(f"{weight!r} is no weight for {name}; give a number, as in {name}=0.5")
     return found or None
 
 
 def parse_size(text: str) -> int | float:
-    """`256` samples, or a part of the pool as `10%` or `0.1`. Raises `typer.BadParameter`."""
-    if text.isdecimal() and int(text) > 0:
-        return int(text)
+    """Return a size: `256` samples, or a part of the pool as `10%` or `0.1`. Raise `typer.BadParameter`."""
     try:
+        if text.isdecimal() and int(text) > 0:
+            return int(text)
         part = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
         part = 0.0
@@ -64,7 +89,7 @@ def parse_size(text: str) -> int | float:
 
 
 def pairs(texts: Sequence[str] | None) -> dict[str, str]:
-    """`KEY=VALUE` texts as a dictionary. Raises `typer.BadParameter`."""
+    """Return `KEY=VALUE` texts as a dictionary. Raise `typer.BadParameter`."""
     found = {}
     for text in texts or ():
         key, equals, value = text.partition("=")
@@ -74,6 +99,11 @@ def pairs(texts: Sequence[str] | None) -> dict[str, str]:
     return found
 
 
+def refuse_constant(name: str) -> None:
+    """Raise `typer.BadParameter` for a number that JSON does not have."""
+    raise typer.BadParameter(f"{name} is not a number that a setting can have")
+
+
 def put_settings(body: dict[str, Any], texts: Sequence[str] | None, *, sections: Sequence[str] = SECTIONS) -> None:
     """Put `SECTION.FIELD=VALUE` texts into a request's settings; values are JSON, or text where they are not."""
     for path, text in pairs(texts).items():
@@ -81,13 +111,15 @@ def put_settings(body: dict[str, Any], texts: Sequence[str] | None, *, sections:
         if not dot:
             raise typer.BadParameter(f"{path!r} is not SECTION.FIELD; sections are {', '.join(sections)}")
         try:
-            value = json.loads(text)
+            value = json.loads(text, parse_constant=refuse_constant)
         except ValueError:
             value = text
         if section not in sections:
-            raise typer.BadParameter(f"{section!r} is none of the settings' sections: {', '.join(sections)}")
+            raise typer.BadParameter(f"{section!r} is not a section of the settings: {', '.join(sections)}")
         target = body.setdefault(section, {})
         *parents, last = field.split(".")
         for parent in parents:
             target = target.setdefault(parent, {})
+            if not isinstance(target, dict):
+                raise typer.BadParameter(f"{path!r} goes into {parent!r}, which was given as a value")
         target[last] = value

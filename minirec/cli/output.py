@@ -1,7 +1,8 @@
-"""How the command speaks: results on standard output, notes and progress on standard error, JSON where asked for."""
+"""Output of the commands: results on standard output, notes and progress on standard error, JSON where asked for."""
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -10,36 +11,44 @@ from typing import Literal
 
 from pydantic import BaseModel
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from api_schemas import Arm, Dataset, Selection, TextReward
+from minirec.client.warnings import dataset_warnings
 
 notes = Console(stderr=True)
 results = Console()
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 STATUS_STYLE = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "cancelling": "yellow", "running": "cyan"}
 
 
-def say(text: str) -> None:
-    """A note, as it is: lines are not broken, numbers not coloured."""
-    notes.print(text, highlight=False, soft_wrap=True)
+def note(text: str) -> None:
+    """Print a note on standard error as it is: lines are not broken, numbers not coloured."""
+    notes.print(printable(text), highlight=False, soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """Return text without control characters, which a terminal would obey: names come from other users."""
+    return CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def print_json(models: Iterable[BaseModel]) -> None:
-    """One JSON object per line, for scripts."""
+    """Print one JSON object per line, for scripts."""
     for model in models:
         sys.stdout.write(model.model_dump_json(exclude_none=True) + "\n")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Sequence[str] = ()) -> Table:
-    """A plain table; the columns named in `right` hold numbers. Text is taken as it is, brackets included."""
+    """Build a plain table; the columns named in `right` hold numbers. Brackets in cells are text."""
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
         number = column in right
         justify: Literal["left", "right"] = "right" if number else "left"
         made.add_column(column, justify=justify, overflow="fold", no_wrap=number or column == "id")
     for row in rows:
-        made.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+        made.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
     return made
 
 
@@ -51,8 +60,14 @@ def dataset_table(datasets: Iterable[Dataset]) -> Table:
     return table(("id", "name", "kind", *counts, "splits", "created"), rows, right=counts)
 
 
+def note_warnings(dataset: Dataset) -> None:
+    """Print what looks odd in a dataset."""
+    for warning in dataset_warnings(dataset):
+        note(f"[yellow]Warning:[/] {escape(warning)}")
+
+
 def catalogue(dataset: Dataset) -> tuple[str, str]:
-    """How many items and users there are; prompts have neither."""
+    """Return the numbers of items and users; prompts have neither."""
     return ("", "") if dataset.kind == "prompts" else (f"{dataset.n_items:,}", f"{dataset.n_users:,}")
 
 
@@ -62,7 +77,7 @@ def selection_table(selections: Iterable[Selection]) -> Table:
 
 
 def selection_details(selection: Selection) -> Table:
-    """A selection, one property a line."""
+    """Build a table of a selection, one property a line."""
     request, result, error = selection.request, selection.result, selection.error
     rows: list[tuple[str, str | Text]] = [
         ("id", selection.id),
@@ -91,12 +106,12 @@ def selection_details(selection: Selection) -> Table:
 
 
 def rewards_text(rewards: Iterable[TextReward]) -> str:
-    """Rewards with those weights that are not 1: `exact_title + 0.5 token_f1`."""
+    """Return rewards with those weights that are not 1: `exact_title + 0.5 token_f1`."""
     return " + ".join(reward.name if reward.weight == 1 else f"{reward.weight:g} {reward.name}" for reward in rewards)
 
 
 def compared(arm: Arm) -> str:
-    """A baseline beside the selection."""
+    """Return how a baseline compares with the selection."""
     return (
         f"{arm.overlap:.0%} of its picks are the same; mean reward {arm.reward_mean:.4f}, "
         f"hit rate {arm.pass_rate:.2f}, {arm.dead} never solved"
@@ -104,12 +119,12 @@ def compared(arm: Arm) -> str:
 
 
 def status_text(selection: Selection) -> Text:
-    """The state, and of a running job stage and counts: `running: scoring 12/128`."""
+    """Return the state, and of a running job stage and counts: `running: scoring 12/128`."""
     return state_text(selection.status, selection.stage, selection.counts.scored, selection.counts.total)
 
 
 def state_text(status: str, stage: str | None, done: int, total: int | None) -> Text:
-    """A job's state, coloured."""
+    """Return a job's state, coloured."""
     text = status
     if status == "running" and stage is not None:
         text += f": {stage_name(stage)}" + (f" {done}/{total}" if total else "")
@@ -130,7 +145,7 @@ def splits(dataset: Dataset) -> str:
 
 
 def ago(timestamp: float) -> str:
-    """A moment as `3 min ago`, or as a date when it is longer ago than a day."""
+    """Return a moment as `3 min ago`, or as a date when it is longer ago than a day."""
     passed = time.time() - timestamp
     if passed > 86_400:
         return datetime.fromtimestamp(timestamp, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
@@ -138,7 +153,7 @@ def ago(timestamp: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as `42 s`, `3 min 20 s` or `2 h 5 min`."""
+    """Return seconds as `42 s`, `3 min 20 s` or `2 h 5 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"

@@ -67,7 +67,7 @@ def plot_scores(scores: Sequence[SampleScore], path: Path) -> Path:
 
 
 def new_figure(panels: int) -> tuple[Figure, list[Axes]]:
-    """A wide figure with quiet axes side by side."""
+    """Return a wide figure with plain axes side by side."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     axes = [figure.add_subplot(1, panels, panel) for panel in range(1, panels + 1)]
     for axis in axes:

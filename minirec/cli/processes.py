@@ -21,28 +21,28 @@ JANITOR = ("python", "-m", "service.janitor")
 
 
 def api(host: str, port: int) -> tuple[str, ...]:
-    """The service's command."""
+    """Return the service's command."""
     return ("uvicorn", "service.app:create_app", "--factory", "--host", host, "--port", str(port), *API_STOP)
 
 
 def commands(host: str, port: int) -> dict[str, tuple[str, ...]]:
-    """Command of every process but Redis, by the name of its compose service."""
+    """Return the command of every process but Redis, by the name of its compose service."""
     return {"api": api(host, port), "janitor": JANITOR, "worker-cpu": WORKER_CPU, "worker": WORKER}
 
 
 def with_this_python(command: tuple[str, ...]) -> list[str]:
-    """The same command run by the interpreter that runs us, whatever is on PATH."""
+    """Return the same command for the interpreter that runs now, whatever is on PATH."""
     program, *arguments = command
     return [sys.executable, *arguments] if program == "python" else [sys.executable, "-m", program, *arguments]
 
 
 def environment(base: Mapping[str, str], folder: DataFolder, models_dir: Path, redis_url: str) -> dict[str, str]:
-    """What the processes of an embedded stack are told, on top of `base`, whose other `MINIREC_*` stay in force."""
-    told = {name: value for name, value in base.items() if name != "MINIREC_BROKER_URL"}
+    """Return the environment of an embedded stack's processes: `base`, whose `MINIREC_*` stay in force, and more."""
+    environ = {name: value for name, value in base.items() if name != "MINIREC_BROKER_URL"}
     # A neighbour on the same cores makes spinning OpenMP threads several times slower than sleeping ones.
-    told = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "TOKENIZERS_PARALLELISM": "false"} | told
+    environ = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "TOKENIZERS_PARALLELISM": "false"} | environ
     packages = str(Path(minirec.__file__).resolve().parents[1])
-    return told | {
+    return environ | {
         "MINIREC_REDIS_URL": redis_url,
         "MINIREC_BLOB_URL": folder.blobs.resolve().as_uri(),
         "MINIREC_MODELS_DIR": str(models_dir.resolve()),

@@ -11,7 +11,7 @@ from minirec.rewards import UnknownRewardError, known_rewards, load_reward
 def rewards() -> None:
     """List the rewards that answers to prompts can earn: those built in, and those of packages installed here.
 
-    Their names go to --reward, with a weight if they shall not all count the same:
+    Their names go to --reward, with a weight if they should not all count the same:
 
         minirec select --dataset ds_abc --model ./my-model --size 256 --reward exact_title --reward token_f1=0.5
 
@@ -21,7 +21,7 @@ def rewards() -> None:
 
 
 def described(name: str) -> str:
-    """What a reward pays for, in one line: the first of its function's docstring."""
+    """Return what a reward pays for, in one line: the first of its function's docstring."""
     try:
         lines = (inspect.getdoc(load_reward(name)) or "").splitlines()
     except UnknownRewardError as error:

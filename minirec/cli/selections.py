@@ -13,8 +13,9 @@ import typer
 from rich.table import Table
 
 from api_schemas import Baseline, SampleScore, Selection
+from api_schemas.baselines import BASELINES
 from api_schemas.rows import Split
-from api_schemas.selections import Profile
+from api_schemas.selections import Profile, StratifyBy
 from minirec.cli.connection import Connection
 from minirec.cli.follow import follow as follow_shown
 from minirec.cli.follow import upload
@@ -32,8 +33,9 @@ from minirec.cli.options import (
     parse_size,
     put_settings,
 )
-from minirec.cli.output import print_json, results, say, selection_details, table
+from minirec.cli.output import note, print_json, results, selection_details, table
 from minirec.client.selection_calls import Order, SubsetFormat
+from minirec.client.uploads import form_name
 
 
 def select(
@@ -60,7 +62,10 @@ def select(
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest reasoning, in tokens.")] = None,
     baseline: Annotated[
         list[str] | None,
-        typer.Option(help="An arm to compare with: random, kmeans, grand, el2n, top_learnability; may be repeated."),
+        typer.Option(help=f"A baseline to compare with: {', '.join(BASELINES)}; may be repeated."),
+    ] = None,
+    stratify_by: Annotated[
+        StratifyBy | None, typer.Option(help="Choose from each of these no more than its share.")
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -103,8 +108,8 @@ def select(
         raise typer.BadParameter("give --model, or --signals to choose by uploaded rewards")
     with connection.client() as client:
         if dataset is None:
-            dataset = upload(client, files, next(iter(files.values())).name.partition(".")[0]).id
-            say(f"dataset {dataset}")
+            dataset = upload(client, files, form_name(next(iter(files.values()))).partition(".")[0]).id
+            note(f"dataset {dataset}")
         selection: Selection = client.selections.create(
             dataset=dataset,
             model=reference or None,
@@ -112,11 +117,12 @@ def select(
             rewards=parse_rewards(reward),
             size=count,
             profile=profile,
+            stratify_by=stratify_by,
             baselines=cast("list[Baseline] | None", baseline),
             metadata=pairs(metadata),
             **body,
         )
-        say(f"selection {selection.id}")
+        note(f"selection {selection.id}")
         if follow:
             selection = follow_shown(client, selection.id)
     show(selection, as_json)
@@ -166,7 +172,7 @@ def subset(
     with connection.client() as client:
         if output is not None:
             client.selections.download_subset(selection_id, output, format=chosen)
-            say(f"{output} written")
+            note(f"{output} written")
             return
         if chosen == "parquet" and sys.stdout.isatty():
             raise typer.BadParameter("Parquet is not for the screen: give --output")
@@ -182,14 +188,14 @@ def show(selection: Selection, as_json: bool) -> None:
         return
     results.print(selection_details(selection))
     if selection.status == "succeeded":
-        say(
+        note(
             f"\n  minirec subset {selection.id} -o subset.jsonl     the samples, in training order\n"
             f"  minirec scores {selection.id}                      what was measured"
         )
 
 
 def score_table(rows: Iterable[SampleScore]) -> Table:
-    """Scores as a table."""
+    """Build a table of scores."""
     lines = (
         (
             ordinal(row.picked_rank),
@@ -198,7 +204,7 @@ def score_table(rows: Iterable[SampleScore]) -> Table:
             f"{row.pass_rate:.2f}",
             f"{row.learnability:.3f}",
             "" if row.representativeness is None else f"{row.representativeness:.3f}",
-            row.gate.replace("_", " "),
+            verdict(row),
             ordinal(row.training_position),
         )
         for row in rows
@@ -207,13 +213,19 @@ def score_table(rows: Iterable[SampleScore]) -> Table:
     return table(("pick", "id", "reward", "pass", "L", "R", "gate", "place"), lines, right=numbers)
 
 
+def verdict(row: SampleScore) -> str:
+    """What the gate said of a sample, and the number that decided: `too easy (0.97)`."""
+    number = "" if row.gate_value is None else f" ({row.gate_value:.3g})"
+    return row.gate.replace("_", " ") + number
+
+
 def ordinal(index: int | None) -> str:
-    """A 0-based index as people count."""
+    """Return a 0-based index as people count."""
     return "" if index is None else str(index + 1)
 
 
 def format_of(output: Path | None) -> SubsetFormat:
-    """The format that a file's ending names."""
+    """Return the format that a file's ending names. Raise `typer.BadParameter`."""
     suffix = output.suffix if output is not None else ".jsonl"
     formats: dict[str, SubsetFormat] = {".jsonl": "jsonl", ".parquet": "parquet", ".json": "ids"}
     if suffix not in formats:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx2
 
+from api_schemas.messages import explained
 from minirec.cli.data_folder import DataFolder, RunningStack
 from minirec.cli.embedded_redis import EmbeddedRedis, find_server
 from minirec.cli.errors import CommandError
-from minirec.cli.output import notes, say
+from minirec.cli.output import note, notes
 from minirec.cli.processes import commands, environment, with_this_python
 from minirec.cli.supervisor import Child, Program, Supervisor
 
@@ -24,7 +26,7 @@ READY_SECONDS = 120.0
 """How long the processes may take to come up; a cold disk needs some of it."""
 TRIES = 3
 """Starts of a process that ends at once before the whole is given up."""
-LOG_LINES = 15
+LOG_LINES = 5
 NEEDED = ("uvicorn", "fastapi", "celery", "redis", "torch", "transformers")
 STOP_ORDER = (("api", "janitor", "worker-cpu", "worker"), ("redis",))
 """Redis goes last: the others have something to write down when they stop."""
@@ -43,10 +45,11 @@ def embedded_stack(
     Raises `StartError`, `FolderInUseError` or `NoRedisError`.
     """
     check_installed()
+    check_settings(os.environ)
     with ExitStack() as held:
         lock = held.enter_context(folder.locked())
         server, chosen = find_server(), choose_port(port)
-        supervisor = Supervisor(say, lock)
+        supervisor = Supervisor(note, lock)
         held.callback(supervisor.stop, STOP_ORDER)
         redis = EmbeddedRedis(server, folder.redis, free_port())
         models = models_dir or folder.models
@@ -85,36 +88,39 @@ def check_installed() -> None:
 
 
 def choose_port(wanted: int | None) -> int:
-    """The wanted port, which must be free (0: any), else the usual one, else one that is. Raises `StartError`."""
-    if wanted is None and is_free(PREFERRED_PORT):
+    """Return the wanted port, which must be free (0: any), else the usual one, else a free one. Raise `StartError`."""
+    if wanted is None and not why_not(PREFERRED_PORT):
         return PREFERRED_PORT
     if not wanted:
         return free_port()
-    if not is_free(wanted):
-        raise StartError(f"port {wanted} is taken. Give another --port, or none to have a free one chosen.")
+    reason = why_not(wanted)
+    if reason:
+        raise StartError(f"port {wanted} {reason}. Give another --port, or none to have a free one chosen.")
     return wanted
 
 
-def is_free(port: int) -> bool:
-    """Whether nothing listens on the port of this machine."""
+def why_not(port: int) -> str | None:
+    """Return why a port of this machine cannot be listened on, null where it can."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+        except PermissionError:
+            return "is not for this user; ports from 1024 on are"
+        except OSError as error:
+            return "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+    return None
 
 
 def free_port() -> int:
-    """A port that nothing listens on now."""
+    """Return a port that nothing listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def is_ready(url: str) -> bool:
-    """Whether the service says that it, and what it needs, is up."""
+    """Return whether the service says that it, and what it needs, is up."""
     try:
         return httpx2.get(f"{url}/health/ready", timeout=5.0, trust_env=False).is_success
     except httpx2.TransportError:
@@ -122,19 +128,44 @@ def is_ready(url: str) -> bool:
 
 
 def wait_until(reached: Callable[[], bool], supervisor: Supervisor) -> None:
-    """Wait for a sign of life; raises `StartError` when a process keeps ending or it takes too long."""
+    """Wait until `reached` returns true. Raise `StartError` when a process keeps ending or it takes too long."""
     deadline = time.monotonic() + READY_SECONDS
     while not reached():
         for child in supervisor.children.values():
             if child.failures >= TRIES:
-                raise StartError(f"{child.program.name} does not start. {last_words(child)}")
+                raise StartError(f"{child.program.name} does not start. {log_end(child)}")
         if time.monotonic() > deadline:
             logs = next(iter(supervisor.children.values())).program.log.parent
             raise StartError(f"the service is not ready after {READY_SECONDS:g} s. The logs in {logs} say why.")
         time.sleep(0.1)
 
 
-def last_words(child: Child) -> str:
-    """The end of a child's log."""
-    lines = child.program.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
-    return f"Its log {child.program.log} ends with:\n" + "\n".join(lines)
+def log_end(child: Child) -> str:
+    """Return where a child's log is and how it ends, without the frames of tracebacks."""
+    lines = child.program.log.read_text(errors="replace").splitlines()
+    kept, in_frames = [], False
+    for line in lines:
+        if line.startswith("Traceback (most recent call last)"):
+            in_frames = True
+        elif not (in_frames and line.startswith((" ", "\t"))):
+            in_frames = False
+            kept.append(line)
+    return f"Its log {child.program.log} ends with:\n" + "\n".join(kept[-LOG_LINES:])
+
+
+def check_settings(environ: Mapping[str, str]) -> None:
+    """Raise `StartError` for a `MINIREC_*` variable with a value that it cannot have."""
+    from pydantic import ValidationError
+
+    from minirec.settings import Settings
+
+    given = {name.lower(): value for name, value in environ.items()}
+    try:
+        Settings()
+    except ValidationError as error:
+        faults = []
+        for fault in error.errors():
+            name = f"MINIREC_{str(fault['loc'][0]).upper()}"
+            value = "" if "KEY" in name or "URL" in name else f"={given.get(name.lower(), '')!r}"
+            faults.append(f"{name}{value} {explained(fault)}")
+        raise StartError("the environment's settings cannot be used: " + "; ".join(faults)) from None

@@ -67,10 +67,10 @@ class Child:
             with self.process.stdin as pipe:
                 pipe.write(program.stdin)
         except BrokenPipeError:
-            pass  # it ended before it read anything; the next look at it will tell
+            pass  # it ended before it read anything; its exit status is read at the next tick
 
     def ended(self) -> int | None:
-        """Exit status of a child that has ended by itself, its process group cleared; null while it runs."""
+        """Return the exit status of a child that has ended by itself, its process group cleared; null while it runs."""
         if self.process is None:
             return None
         status = self.process.poll()
@@ -79,15 +79,15 @@ class Child:
         return status
 
     def plan_restart(self) -> float:
-        """Note a failure; returns the seconds until the next start."""
+        """Record a failure and return the seconds until the next start."""
         now = time.monotonic()
         self.failures = 1 if now - self.started > HEALTHY_SECONDS else self.failures + 1
         delay = min(LONGEST_BACKOFF, 2.0 ** (self.failures - 1))
         self.process, self.due = None, now + delay
         return delay
 
-    def ask_to_stop(self) -> None:
-        """Ask the program itself; those that it started are its own to stop."""
+    def terminate(self) -> None:
+        """Send SIGTERM to the program itself, which stops the processes that it started."""
         if self.process is not None:
             self.process.terminate()
 
@@ -105,12 +105,12 @@ class Child:
 class Supervisor:
     """Keeps children running until it is stopped; a guard process ends them where the supervisor cannot."""
 
-    def __init__(self, say: Callable[[str], None], lock: int) -> None:
+    def __init__(self, report: Callable[[str], None], lock: int) -> None:
         self.children: dict[str, Child] = {}
-        self._say = say
+        self._report = report
         self._changing = threading.Lock()
         self._stopping = threading.Event()
-        self._hurry = threading.Event()
+        self._kill_now = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
         self._guard = subprocess.Popen(
             [sys.executable, "-P", guard.__file__], stdin=subprocess.PIPE, pass_fds=[lock], start_new_session=True
@@ -126,9 +126,9 @@ class Supervisor:
                 self._watcher.start()
         return child
 
-    def hurry(self) -> None:
-        """Stop waiting for children that were asked to stop: kill them."""
-        self._hurry.set()
+    def kill_now(self) -> None:
+        """Kill the children that were asked to stop, without waiting any longer."""
+        self._kill_now.set()
 
     def stop(self, order: Sequence[Sequence[str]]) -> None:
         """Stop the named children, group after group; those within one at the same time."""
@@ -143,10 +143,10 @@ class Supervisor:
 
     def _stop_together(self, children: Sequence[Child]) -> None:
         for child in children:
-            child.ask_to_stop()
+            child.terminate()
         deadline = time.monotonic() + max((child.program.grace for child in children), default=0.0)
         while any(child.running() for child in children) and time.monotonic() < deadline:
-            if self._hurry.wait(0.05):
+            if self._kill_now.wait(0.05):
                 break
         for child in children:
             pid = child.pid
@@ -162,7 +162,7 @@ class Supervisor:
             self._start(child)
         except OSError as error:
             child.due = time.monotonic() + LONGEST_BACKOFF
-            self._say(f"{child.program.name} cannot be started ({error}); next attempt in {LONGEST_BACKOFF:g} s")
+            self._report(f"{child.program.name} cannot be started ({error}); next attempt in {LONGEST_BACKOFF:g} s")
 
     def _note(self, sign: str, pid: int) -> None:
         assert self._guard.stdin is not None
@@ -170,7 +170,7 @@ class Supervisor:
             self._guard.stdin.write(f"{sign}{pid}\n".encode())
             self._guard.stdin.flush()
         except BrokenPipeError:
-            self._say("the guard process has gone: if this process is killed, its children stay behind")
+            self._report("the guard process has gone: if this process is killed, its children stay behind")
 
     def _watch(self) -> None:
         while not self._stopping.wait(TICK):
@@ -189,11 +189,11 @@ class Supervisor:
         self._note("-", pid)
         delay = child.plan_restart()
         name, log = child.program.name, child.program.log
-        self._say(f"{name} {how_it_ended(status)}; starting it again in {delay:g} s. Its log: {log}")
+        self._report(f"{name} {how_it_ended(status)}; starting it again in {delay:g} s. Its log: {log}")
 
 
 def how_it_ended(status: int) -> str:
-    """An exit status in words."""
+    """Return an exit status in words."""
     if status < 0:
         return f"was killed by {signal.Signals(-status).name}"
     return f"ended with status {status}"

@@ -12,7 +12,7 @@ from api_schemas.training_jobs import Trainer
 from minirec.cli.connection import Connection
 from minirec.cli.model_option import model_reference
 from minirec.cli.options import AsJson, Follow, Metadata, Rewards, SelectionId, pairs, parse_rewards, put_settings
-from minirec.cli.output import print_json, results, say
+from minirec.cli.output import note, print_json, results
 from minirec.cli.training_view import follow_training, training_details
 from minirec.client import MiniRec
 
@@ -36,7 +36,7 @@ def train(
     ] = None,
     reward: Rewards = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="How often to go through the subset, at most.")] = None,
-    updates: Annotated[int | None, typer.Option(min=1, help="Stop after so many updates instead.")] = None,
+    updates: Annotated[int | None, typer.Option(min=1, help="Stop after this many updates instead.")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Any other setting of the API; may be repeated."),
@@ -81,7 +81,7 @@ def train(
             evaluation=evaluation,
             metadata=pairs(metadata),
         )
-        say(f"training job {job.id}")
+        note(f"training job {job.id}")
         if follow:
             job = follow_training(client, job.id)
         if output is not None:
@@ -90,7 +90,7 @@ def train(
 
 
 def trainer_of(client: MiniRec, selection_id: str) -> Trainer:
-    """The trainer for what a selection was made from."""
+    """Return the trainer for what a selection was made from."""
     dataset = client.datasets.retrieve(client.selections.retrieve(selection_id).dataset_id)
     return "text_grpo" if dataset.kind == "prompts" else "rec_grpo"
 
@@ -114,7 +114,7 @@ def download(
 def fetch(client: MiniRec, job_id: str, folder: Path) -> None:
     """Download a job's files, and say which they are."""
     written = client.training_jobs.download(job_id, folder)
-    say("Written: " + "  ".join(str(path) for path in written))
+    note("Written: " + "  ".join(str(path) for path in written))
 
 
 def show(job: TrainingJob, as_json: bool) -> None:
@@ -124,4 +124,4 @@ def show(job: TrainingJob, as_json: bool) -> None:
         return
     results.print(training_details(job))
     if job.status == "succeeded":
-        say(f"\n  minirec download {job.id} -o adapter     the adapter, its metrics and the log")
+        note(f"\n  minirec download {job.id} -o adapter     the adapter, its metrics and the log")

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from api_schemas import Event, Ranking, TextScore, TrainingJob, TrainingResult
 from minirec.cli.follow import leaving_it_running
-from minirec.cli.output import ago, duration, notes, rewards_text, say, stage_name, state_text, table
+from minirec.cli.output import ago, duration, note, notes, rewards_text, stage_name, state_text, table
 from minirec.client import MiniRec
 
 
@@ -54,11 +54,11 @@ class TrainingProgress:
         elif event.type == "metrics":
             self._update(data["update"], metrics_text(data))
         elif event.type == "evaluation":
-            say(f"{data['split']} after {data['update']} updates: {evaluation_text(data)}")
+            note(f"{data['split']} after {data['update']} updates: {evaluation_text(data)}")
         elif event.type == "warning":
-            say(f"[yellow]Warning:[/] {escape(data['message'])}")
+            note(f"[yellow]Warning:[/] {escape(data['message'])}")
         elif event.type == "retry":
-            say(f"attempt {data['attempt']} ended ({escape(data['reason'])}); going on from the last checkpoint")
+            note(f"attempt {data['attempt']} ended ({escape(data['reason'])}); going on from the last checkpoint")
 
     def _enter(self, stage: str, total: int) -> None:
         for bar in self._bars.values():
@@ -67,7 +67,7 @@ class TrainingProgress:
             self._bars[stage] = self._progress.add_task(stage_name(stage), total=total, numbers="")
             self._totals[stage] = total
         if not notes.is_terminal:
-            say(stage_name(stage))
+            note(stage_name(stage))
 
     def _update(self, update: int, numbers: str) -> None:
         total = self._totals.get("training", 0)
@@ -76,24 +76,24 @@ class TrainingProgress:
         tenth = max(1, total // 10)
         if not notes.is_terminal and (update % tenth == 0 or update == total):
             # Where there is no screen: a line for every tenth.
-            say(f"update {update}/{total}: {numbers}")
+            note(f"update {update}/{total}: {numbers}")
 
 
 def metrics_text(data: dict[str, float]) -> str:
-    """The numbers of an update that a person looks at."""
+    """Return the numbers of an update that a person looks at."""
     ndcg = f"  NDCG@10 {data['ndcg10']:.3f}" if "ndcg10" in data else ""
     return f"loss {data['loss']:.3f}  reward {data['reward_mean']:.3f}{ndcg}"
 
 
 def evaluation_text(data: dict[str, float]) -> str:
-    """What an evaluation found: a ranking, or the rewards of text."""
+    """Return the result of an evaluation: of a ranking, or the rewards of text."""
     if "ndcg10" in data:
         return f"NDCG@10 {data['ndcg10']:.4f}, HR@10 {data['hr10']:.4f}"
     return f"mean reward {data['reward_mean']:.4f}, pass rate {data['pass_rate']:.4f}"
 
 
 def training_details(job: TrainingJob) -> Table:
-    """A training job, one property a line."""
+    """Build a table of a training job, one property a line."""
     request = job.request
     samples = request.selection_id or f"{len(request.ids or ())} samples of {job.dataset_id}"
     rows: list[tuple[str, str | Text]] = [
@@ -115,7 +115,7 @@ def training_details(job: TrainingJob) -> Table:
 
 
 def result_rows(result: TrainingResult) -> list[tuple[str, str | Text]]:
-    """What came out."""
+    """Return the rows of a result."""
     stopped = ", stopped early" if result.stopped_early else ""
     rows: list[tuple[str, str | Text]] = [
         ("updates", f"{result.updates}{stopped} ({result.samples_seen} samples seen)")
@@ -154,7 +154,7 @@ def training_table(jobs: Iterable[TrainingJob]) -> Table:
 
 
 def tested(result: TrainingResult | None) -> str:
-    """The number by which a finished job is judged: NDCG@10, or the mean reward of text."""
+    """Return the number by which a finished job is judged: NDCG@10, or the mean reward of text."""
     after = None if result is None else result.test_after
     if isinstance(after, Ranking):
         return f"NDCG@10 {after.ndcg['10']:.4f}"

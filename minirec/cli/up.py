@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from minirec.cli.data_folder import DataFolder, RunningStack
-from minirec.cli.output import say
+from minirec.cli.output import note
 from minirec.cli.stack import embedded_stack
 
 DataDir = Annotated[
@@ -19,7 +21,10 @@ DataDir = Annotated[
 
 
 def up(
-    port: Annotated[int | None, typer.Option(help="Port of the service; 8000 or a free one unless given.")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port of the service; 8000 or a free one unless given (0: a free one)."),
+    ] = None,
     data_dir: DataDir = None,
     models_dir: Annotated[
         Path | None,
@@ -29,7 +34,7 @@ def up(
     """Run service, workers and a private Redis here until Ctrl-C.
 
     Everything is kept in one folder (~/.local/share/minirec); the next `minirec up` goes on with what was there. Other
-    shells find the service by themselves:
+    shells find the service by themselves, or by MINIREC_DATA_DIR where another folder is used:
 
         minirec up --models-dir ~/models
         minirec select --samples s.jsonl --items i.jsonl --model ~/models/my-model --size 10%
@@ -39,14 +44,14 @@ def up(
     folder = DataFolder(data_dir) if data_dir is not None else DataFolder.default()
     stop_on_signals()
     with embedded_stack(folder, port=port, models_dir=models_dir) as (stack, supervisor):
-        greet(stack, folder)
+        print_ready(stack, folder)
         try:
             while True:
                 signal.pause()
         except KeyboardInterrupt:
-            signal.signal(signal.SIGINT, lambda *_: supervisor.hurry())
-        say("\nStopping; unfinished work goes on with the next start ... (Ctrl-C again: at once)")
-    say("Stopped.")
+            signal.signal(signal.SIGINT, lambda *_: supervisor.kill_now())
+        note("\nStopping; unfinished work goes on with the next start ... (Ctrl-C again: at once)")
+    note("Stopped.")
 
 
 def stop_on_signals() -> None:
@@ -56,13 +61,17 @@ def stop_on_signals() -> None:
             signal.signal(number, signal.default_int_handler)
 
 
-def greet(stack: RunningStack, folder: DataFolder) -> None:
-    """Say where the service is and what to do next."""
-    say(
+def print_ready(stack: RunningStack, folder: DataFolder) -> None:
+    """Print where the service is and what to do next."""
+    usual = DataFolder.usual().resolve() == folder.path.resolve()
+    find = "" if usual else f"    export MINIREC_DATA_DIR={escape(shlex.quote(stack.data_dir))}\n"
+    note(
         f"\n[bold green]MiniRec is ready[/] at [bold]{stack.url}[/]   (API documentation: {stack.url}/docs)\n\n"
-        "  In another shell:\n"
+        f"  In another shell:\n{find}"
         "    minirec select --samples samples.jsonl --items items.jsonl --model MODEL --size 10%\n"
         "    minirec list\n\n"
-        f"  Data    {stack.data_dir}\n  Models  {stack.models_dir}\n  Logs    {folder.logs}\n\n"
+        f"  Data    {escape(stack.data_dir)}\n"
+        f"  Models  {escape(stack.models_dir)}\n"
+        f"  Logs    {escape(str(folder.logs))}\n\n"
         "Ctrl-C stops it."
     )

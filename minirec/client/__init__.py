@@ -1,7 +1,7 @@
 """The SDK: `from minirec.client import MiniRec`. Light: an HTTP library and pydantic, nothing of the models."""
 
-from minirec.client.async_client import AsyncMiniRec
-from minirec.client.client import MiniRec
+from minirec.client._async.client import AsyncMiniRec
+from minirec.client._sync.client import MiniRec
 from minirec.client.errors import (
     APIConnectionError,
     APIError,
@@ -10,6 +10,7 @@ from minirec.client.errors import (
     APITimeoutError,
     AuthenticationError,
     BadRequestError,
+    ConfigurationError,
     ConflictError,
     InternalServerError,
     JobCancelledError,
@@ -23,6 +24,7 @@ from minirec.client.errors import (
     UnprocessableError,
     WaitTimeoutError,
 )
+from minirec.client.warnings import DatasetWarning
 
 __all__ = [
     "APIConnectionError",
@@ -33,7 +35,9 @@ __all__ = [
     "AsyncMiniRec",
     "AuthenticationError",
     "BadRequestError",
+    "ConfigurationError",
     "ConflictError",
+    "DatasetWarning",
     "InternalServerError",
     "JobCancelledError",
     "JobFailedError",

@@ -1,6 +1,7 @@
 """What can go wrong, as one tree; every error says what was wrong, where, and what to do.
 
 MiniRecError
+  ConfigurationError              base URL, key or proxy cannot be used; nothing was sent; a ValueError, too
   APIError                        the service was asked; carries `request_id` where there was an answer
     APIConnectionError            no answer: refused, broken off, wrong address
       APITimeoutError             no answer in time
@@ -9,7 +10,7 @@ MiniRecError
       BadRequestError (400)  AuthenticationError (401)  PermissionDeniedError (403)  NotFoundError (404)
       ConflictError (409)  PayloadTooLargeError (413)  UnprocessableError (422)  RateLimitError (429)
       InternalServerError (5xx)
-  JobStateError                   the job itself; carries `job`, a selection or a training job
+  JobStateError                   the job itself; carries `job`, of whatever kind
     JobFailedError  JobCancelledError
     WaitTimeoutError              the job still runs; only the waiting ended
 """
@@ -21,9 +22,7 @@ from collections.abc import Sequence
 import httpx2
 from pydantic import ValidationError
 
-from api_schemas import FieldError, Problem, RowError, Selection, TrainingJob
-
-Job = Selection | TrainingJob
+from api_schemas import FieldError, Job, Problem, RowError
 
 SHOWN_ERRORS = 10
 """How many of a problem's faults its text lists; all of them are in `.errors`."""
@@ -32,6 +31,10 @@ SHOWN_IDS = 5
 
 class MiniRecError(Exception):
     """Base of every error of this package."""
+
+
+class ConfigurationError(MiniRecError, ValueError):
+    """The base URL, the key or a proxy cannot be used; nothing was sent."""
 
 
 class APIError(MiniRecError):
@@ -85,7 +88,7 @@ class PermissionDeniedError(APIStatusError):
 
 
 class NotFoundError(APIStatusError):
-    """404: no such dataset, selection or route."""
+    """404: no such dataset, job or route."""
 
 
 class ConflictError(APIStatusError):
@@ -101,7 +104,7 @@ class UnprocessableError(APIStatusError):
 
 
 class RateLimitError(APIStatusError):
-    """429: too many requests, even after waiting as told."""
+    """429: too many requests, even after waiting for as long as the service asked."""
 
 
 class InternalServerError(APIStatusError):
@@ -157,19 +160,21 @@ class WaitTimeoutError(JobStateError, TimeoutError):
 
 
 def status_error(response: httpx2.Response) -> APIStatusError:
-    """The error for an error answer whose body has been read."""
+    """Return the error for an error answer whose body has been read."""
     problem = read_problem(response)
     kind = InternalServerError if problem.status >= 500 else BY_STATUS.get(problem.status, APIStatusError)
     return kind(problem)
 
 
 def read_problem(response: httpx2.Response) -> Problem:
-    """The answer's problem document, or one made up from what a proxy or another server said instead."""
+    """Return the answer's problem document, or one made from what a proxy or another server sent instead."""
     request_id = response.headers.get("x-request-id")
     try:
         problem = Problem.model_validate_json(response.content)
     except ValidationError:
         text = " ".join(response.text.split())[:200]
+        if response.has_redirect_location:
+            text = f"the answer points to {response.headers['location']}; use the service's own address as base URL"
         return Problem(
             title=response.reason_phrase,
             status=response.status_code,
@@ -181,7 +186,7 @@ def read_problem(response: httpx2.Response) -> Problem:
 
 
 def describe(problem: Problem) -> str:
-    """A problem as text: one line for the whole, one for each of the first faults."""
+    """Return a problem as text: one line for the whole, one for each of the first faults."""
     lines = [f"{problem.detail} ({problem.status} {problem.code})"]
     shown = problem.errors[:SHOWN_ERRORS]
     lines += [f"  {place(error)}: {error.msg}" for error in shown]
@@ -194,7 +199,7 @@ def describe(problem: Problem) -> str:
 
 
 def place(error: FieldError | RowError) -> str:
-    """Where a fault is: `samples.jsonl:17 history`, or `rollouts.top_k` in a request body."""
+    """Return where a fault is: `samples.jsonl:17 history`, or `rollouts.top_k` in a request body."""
     if isinstance(error, RowError):
         line = f":{error.line}" if error.line is not None else ""
         field = f" {error.field}" if error.field else ""
@@ -203,6 +208,6 @@ def place(error: FieldError | RowError) -> str:
 
 
 def shortened(ids: Sequence[str]) -> str:
-    """The first few ids, and how many follow."""
+    """Return the first few ids, and how many follow."""
     hidden = len(ids) - SHOWN_IDS
     return ", ".join(ids[:SHOWN_IDS]) + (f" and {hidden} more" if hidden > 0 else "")

@@ -7,15 +7,17 @@ import re
 import shutil
 import stat
 import tempfile
+import zlib
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
+from api_schemas.exports import ExportFormat as ExportFormat
 from minirec.client.core import Call
 from minirec.client.errors import MiniRecError
 
-ExportFormat = Literal["trl", "verl", "openrlhf", "jsonl", "parquet", "ids"]
-
+LARGEST_RATIO, SMALL_BYTES = 200, 64 * 1024**2
+"""An export may be this many times as large as its zip file; up to 64 MiB it may be anything."""
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -29,7 +31,7 @@ def export(selection_id: str, format: ExportFormat, batch_size: int | None, sour
 
 
 def empty_folder(path: str | os.PathLike[str]) -> Path:
-    """`path`, checked: files of an earlier export must not mix with those of this one. Raises FileExistsError."""
+    """Return `path` if it is new or empty: files of two exports must not mix. Raise FileExistsError."""
     folder = Path(path)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise FileExistsError(f"{folder} is there and is no empty folder; an export needs one of its own")
@@ -42,21 +44,44 @@ def unpack(file: IO[bytes], folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking.") as scratch:
         try:
             with ZipFile(file) as archive:
-                names = [safe_name(entry) for entry in archive.infolist()]
+                names = checked_names(archive)
                 for name in names:
                     with archive.open(name) as content, Path(scratch, name).open("xb") as target:
                         shutil.copyfileobj(content, target)
-        except BadZipFile as error:
+        except (BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
             raise MiniRecError(f"the export did not arrive as a whole zip file ({error}); ask for it again") from error
         for name in names:
             os.replace(Path(scratch, name), folder / name)
 
 
+def checked_names(archive: ZipFile) -> list[str]:
+    """Return the names of an export's files. Raise MiniRecError for any that may not be unpacked."""
+    entries = archive.infolist()
+    names = [safe_name(entry) for entry in entries]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise MiniRecError(f"the export holds {twice!r} twice; nothing was unpacked")
+    packed, whole = sum(entry.compress_size for entry in entries), sum(entry.file_size for entry in entries)
+    if whole > SMALL_BYTES + LARGEST_RATIO * packed:
+        raise MiniRecError(
+            f"the export would grow from {packed:,} to {whole:,} bytes, more than data of a dataset does; "
+            "nothing was unpacked"
+        )
+    return names
+
+
 def safe_name(entry: ZipInfo) -> str:
-    """Name of a plain file that stays in its folder. Raises MiniRecError for any other entry of a zip file."""
+    """Return the name of a plain file in its folder. Raise MiniRecError for any other entry of a zip file."""
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if kind not in (0, stat.S_IFREG) or not PLAIN_NAME.fullmatch(entry.filename):
         raise MiniRecError(
             f"the export holds {entry.filename!r}, which is no plain file of its folder; nothing was unpacked"
         )
     return entry.filename
+
+
+def plain_name(text: str) -> str:
+    """Return the name of a file that a service offers. Raise MiniRecError where it is not a plain name."""
+    if not PLAIN_NAME.fullmatch(text):
+        raise MiniRecError(f"the service offers a file named {text!r}, not a plain name; it was not downloaded")
+    return text

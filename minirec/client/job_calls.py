@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from api_schemas import TERMINAL, Event, Status
+from api_schemas import TERMINAL, Event, Job, Status
 from minirec.client.core import PAGE, Call
-from minirec.client.errors import Job, JobCancelledError, JobFailedError, WaitTimeoutError
+from minirec.client.errors import JobCancelledError, JobFailedError, WaitTimeoutError
 
-PROGRESS = {"status", "stage", "counts", "updates_done", "updates_total"}
 LONG_POLL = 30.0
 """Seconds that the service may hold a request of `wait` until something changes."""
 SILENCE = 60.0
@@ -22,7 +21,7 @@ def retrieve(path: str, job_id: str) -> Call:
 
 
 def poll(path: str, job_id: str, seconds: float) -> Call:
-    """A `retrieve` that the service holds until something changes."""
+    """Build a `retrieve` that the service holds until something changes."""
     held = min(LONG_POLL, seconds)
     return Call("GET", f"{path}/{job_id}", params={"wait": f"{held:.3f}"}, read_timeout=held + LONG_POLL)
 
@@ -35,6 +34,10 @@ def act(path: str, job_id: str, verb: Literal["cancel", "retry"]) -> Call:
     return Call("POST", f"{path}/{job_id}/{verb}")
 
 
+def delete(path: str, job_id: str) -> Call:
+    return Call("DELETE", f"{path}/{job_id}")
+
+
 def stream_events(path: str, job_id: str, after: str | None) -> Call:
     headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
     if after is not None:
@@ -43,22 +46,17 @@ def stream_events(path: str, job_id: str, after: str | None) -> Call:
 
 
 def is_last(event: Event) -> bool:
-    """Whether no event follows this one, unless somebody retries the job."""
+    """Return whether no event follows this one, unless somebody retries the job."""
     return event.type == "status" and event.data.get("status") in TERMINAL
 
 
 def finished(job: Job) -> bool:
-    """Whether the job has its result; raises `JobFailedError` or `JobCancelledError` where it never will."""
+    """Return whether the job has its result. Raise `JobFailedError` or `JobCancelledError` where it never will."""
     if job.status == "failed":
         raise JobFailedError(job)
     if job.status == "cancelled":
         raise JobCancelledError(job)
     return job.status == "succeeded"
-
-
-def changed(before: Job, now: Job) -> bool:
-    """Whether something is worth showing: status, stage or how far the stage has come."""
-    return before.model_dump(include=PROGRESS) != now.model_dump(include=PROGRESS)
 
 
 class Deadline:
@@ -69,7 +67,7 @@ class Deadline:
         self.end = None if timeout is None else now + timeout
 
     def left(self, job: Job, now: float) -> float:
-        """Seconds left; raises `WaitTimeoutError` when there are none."""
+        """Return the seconds left. Raise `WaitTimeoutError` when there are none."""
         if self.end is None or self.timeout is None:
             return LONG_POLL
         if now >= self.end:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -39,20 +36,20 @@ SCORES_PAGE = 1000
 def create(
     *, dataset: str, model: Model | None, size: int | float, metadata: Mapping[str, str] | None, **settings: object
 ) -> Call:
-    """`POST /v1/selections`; the service checks the settings, unset ones keep its defaults."""
+    """Build `POST /v1/selections`; the service checks the settings, unset ones keep its defaults."""
     body = {"dataset_id": dataset, "size": size}
     return Call("POST", "/v1/selections", json=body | given(model=model, metadata=metadata, **settings))
 
 
 def given(*, model: Model | None, metadata: Mapping[str, str] | None, **settings: object) -> dict[str, object]:
-    """The fields of a request that are not null, as JSON; a model given as text is a hub id."""
+    """Return the fields of a request that are not null, as JSON; a model given as text is a hub id."""
     reference = {"source": "hub", "id": model} if isinstance(model, str) else model
     settings |= {"model": reference, "metadata": dict(metadata) if metadata else None}
     return {name: plain(value) for name, value in settings.items() if value is not None}
 
 
 def named(rewards: TextRewards | None) -> list[object] | None:
-    """Rewards as JSON; one given as text is a name. Raises TypeError for a text in place of the list."""
+    """Return rewards as JSON; one given as text is a name. Raise TypeError for a text in place of the list."""
     if rewards is None:
         return None
     if isinstance(rewards, str):
@@ -61,12 +58,12 @@ def named(rewards: TextRewards | None) -> list[object] | None:
 
 
 def plain(value: object) -> object:
-    """Settings as JSON, without what their author left unset."""
+    """Return settings as JSON, without what their author left unset."""
     return value.model_dump(mode="json", exclude_unset=True) if isinstance(value, BaseModel) else value
 
 
 def training_args(args: TrainingArgs | Mapping[str, Any]) -> object:
-    """A trainer's arguments as JSON."""
+    """Return a trainer's arguments as JSON."""
     if isinstance(args, TrainingArgs) or args.get("rewards") is None:
         return plain(args)
     return {**args, "rewards": named(args["rewards"])}
@@ -79,15 +76,3 @@ def scores(selection_id: str, after: str | None, order: Order) -> Call:
 
 def subset(selection_id: str, format: SubsetFormat) -> Call:
     return Call("GET", f"/v1/selections/{selection_id}/subset", params={"format": format}, headers={"Accept": "*/*"})
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `path` once it is complete; a broken download leaves nothing."""
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with scratch.open("wb") as file:
-            yield file
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)

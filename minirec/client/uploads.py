@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from minirec.client.core import SPOOL_BYTES, Call
 
 Rows = str | os.PathLike[str] | Iterable[Mapping[str, Any]]
-"""A JSONL, JSONL.gz or Parquet file, or the rows themselves."""
+"""A JSONL, JSONL.gz or Parquet file, or the rows themselves, which `AsyncMiniRec` reads in a worker thread."""
 OnProgress = Callable[[int, int], None]
 """Called with the bytes sent so far and the bytes in all."""
 
@@ -21,93 +22,125 @@ UPLOAD_SECONDS = 900.0
 """How long the service may take to check the rows once it has them."""
 
 
-@contextmanager
+@dataclass(frozen=True)
+class Upload:
+    """The call that uploads files, and the files, which are open until `close`."""
+
+    call: Call
+    files: ExitStack
+
+    def close(self) -> None:
+        """Close the files."""
+        self.files.close()
+
+
 def dataset_upload(
     parts: Mapping[str, Rows | None],
     name: str | None,
     metadata: Mapping[str, str] | None,
     on_progress: OnProgress | None,
-) -> Iterator[Call]:
-    """The call that uploads a dataset; its files are open as long as the context is. Raises TypeError."""
+    timestamp_unit: str | None = None,
+) -> Upload:
+    """Open the files of a dataset. Raises TypeError for a wrong set of parts, OSError for a file."""
     given = {part: rows for part, rows in parts.items() if rows is not None}
     if set(given) not in ({"samples", "items"}, {"prompts"}):
         raise TypeError(
             f"a dataset is made of samples and items, or of prompts; given: {', '.join(given) or 'nothing'}"
         )
-    data = {"name": name, "metadata": json.dumps(dict(metadata)) if metadata else None}
-    with _upload("/v1/datasets", given, data, on_progress) as call:
-        yield call
+    data = {
+        "name": name,
+        "metadata": json.dumps(dict(metadata)) if metadata else None,
+        "timestamp_unit": timestamp_unit,
+    }
+    return open_upload("/v1/datasets", given, data, on_progress)
 
 
-@contextmanager
-def signals_upload(dataset_id: str, parts: Mapping[str, Rows | None], on_progress: OnProgress | None) -> Iterator[Call]:
-    """The call that uploads signals; its files are open as long as the context is."""
+def signals_upload(dataset_id: str, parts: Mapping[str, Rows | None], on_progress: OnProgress | None) -> Upload:
+    """Open the files of signals. Raises OSError."""
     given = {part: rows for part, rows in parts.items() if rows is not None}
-    with _upload(f"/v1/datasets/{dataset_id}/signals", given, {}, on_progress) as call:
-        yield call
+    return open_upload(f"/v1/datasets/{dataset_id}/signals", given, {}, on_progress)
 
 
-@contextmanager
-def _upload(
+def open_upload(
     path: str, parts: Mapping[str, Rows], data: Mapping[str, str | None], on_progress: OnProgress | None
-) -> Iterator[Call]:
-    with ExitStack() as stack:
-        files = {part: stack.enter_context(opened(rows, part)) for part, rows in parts.items()}
-        total = sum(size(file) for _, file in files.values())
-        sent = dict.fromkeys(files, 0)
+) -> Upload:
+    """Open the files that a form is made of. Raises OSError."""
+    with ExitStack() as opening:
+        files = {part: open_part(rows, part, opening) for part, rows in parts.items()}
+        total = sum(file.size for file in files.values())
 
-        def report(part: str, position: int) -> None:
-            sent[part] = position
+        def report() -> None:
             if on_progress is not None:
-                on_progress(sum(sent.values()), total)
+                on_progress(sum(file.sent for file in files.values()), total)
 
-        yield Call(
+        call = Call(
             "POST",
             path,
             data={key: value for key, value in data.items() if value is not None},
-            files={part: (title, Watched(file, part, report)) for part, (title, file) in files.items()},
+            files={part: (file.name, file) for part, file in files.items()},
             read_timeout=UPLOAD_SECONDS,
+            on_chunk=report,
         )
+        return Upload(call, opening.pop_all())
 
 
-@contextmanager
-def opened(rows: Rows, part: str) -> Iterator[tuple[str, IO[bytes]]]:
-    """The file's name and its bytes, seekable, so that an upload can be sent again."""
+def open_part(rows: Rows, part: str, stack: ExitStack) -> FilePart:
+    """Open a file, or write rows into one; `stack` closes it."""
     if isinstance(rows, str | os.PathLike):
         path = Path(rows)
-        with path.open("rb") as file:
-            yield path.name, file
-        return
-    with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
-        for row in rows:
-            spool.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-        spool.seek(0)
-        yield f"{part}.jsonl", spool
+        return FilePart(form_name(path), stack.enter_context(path.open("rb")))
+    spool: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115
+    stack.callback(spool.close)
+    for number, row in enumerate(rows, 1):
+        spool.write(encoded(row, f"{part} row {number}"))
+    return FilePart(f"{part}.jsonl", spool)
 
 
-def size(file: IO[bytes]) -> int:
-    """Bytes in a seekable file, which is left at its start."""
-    end = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    return end
+def encoded(row: object, place: str) -> bytes:
+    """Return a row as a line of JSON. Raise TypeError or ValueError with its place."""
+    if not isinstance(row, Mapping):
+        raise TypeError(
+            f"{place} is {type(row).__name__}, not a mapping; give a path, or rows such as "
+            '{"id": ...} (of a pandas DataFrame: frame.to_dict("records"))'
+        )
+    try:
+        return json.dumps(dict(row), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{place} cannot be written as JSON: {error}") from error
 
 
-class Watched:
-    """A file that tells how far it has been read."""
+def form_name(path: Path) -> str:
+    """Return a file's name as a form may hold it: bytes that are not UTF-8 become replacement characters."""
+    return os.fsencode(path.name).decode(errors="replace")
 
-    def __init__(self, file: IO[bytes], part: str, report: Callable[[str, int], None]) -> None:
-        self.file = file
-        self.part = part
-        self.report = report
+
+class FilePart:
+    """A seekable file in a form, so that it can be sent again. Counts what was read.
+
+    Has no `fileno`: the HTTP library would ask for it, and a temporary file in memory would move to disk.
+    """
+
+    def __init__(self, name: str, file: IO[bytes]) -> None:
+        self.name = name
+        self.size = file.seek(0, os.SEEK_END)
+        """Bytes in the file."""
+        self.sent = 0
+        """Bytes read since the start."""
+        self._file = file
+        file.seek(0)
 
     def read(self, length: int = -1) -> bytes:
-        data = self.file.read(length)
-        if data:
-            self.report(self.part, self.file.tell())
+        """Read up to `length` bytes."""
+        data = self._file.read(length)
+        self.sent += len(data)
         return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self.file.seek(offset, whence)
+        """Move to a place in the file, and return it."""
+        self.sent = self._file.seek(offset, whence)
+        return self.sent
 
     def tell(self) -> int:
-        return self.file.tell()
+        """Return the place in the file."""
+        return self._file.tell()

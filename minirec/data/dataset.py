@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from api_schemas.rows import PromptRow
+from api_schemas.selections import StratifyBy
+from minirec.data.pool import WITHOUT_SPLIT, pool_label
 
 _GROUPS_KEPT = 4
 
@@ -46,25 +48,43 @@ class SampleTable:
 
     @cached_property
     def ids(self) -> list[str]:
-        """The sample ids in the order of the rows."""
+        """Return the sample ids in the order of the rows."""
         return self._samples.read(columns=["id"])["id"].to_pylist()  # type: ignore[no-any-return]
 
     def sample_json(self, row: int) -> dict[str, Any]:
         """Return one sample as it was uploaded. Raises IndexError for a row that is not there."""
         raise NotImplementedError
 
+    @cached_property
+    def splits(self) -> npt.NDArray[Any]:
+        """(N,) the split of each row, `none` for those without one."""
+        return np.array([split or WITHOUT_SPLIT for split in self._column("split")], dtype=object)
+
     def pool(self, *, split: str | None, max_samples: int | None, seed: int) -> npt.NDArray[np.int64]:
         """Return the sorted row numbers to select from.
 
-        Without a `split` these are the `train` rows, or all rows where none is marked `train`. Above `max_samples`
-        a random choice is made, the same for the same seed.
+        Which rows these are says `minirec.data.pool.pool_label`. Above `max_samples` a random choice is made, the same
+        for the same seed.
         """
-        splits = self._samples.read(columns=["split"])["split"].to_numpy()
-        wanted = splits == (split or "train")
-        rows = np.flatnonzero(wanted if split is not None or wanted.any() else np.ones_like(wanted)).astype(np.int64)
+        names, counts = np.unique(self.splits.astype(str), return_counts=True)
+        label = pool_label(dict(zip(names.tolist(), counts.tolist(), strict=True)), split)
+        rows = np.flatnonzero(self.splits == label).astype(np.int64)
         if max_samples is not None and max_samples < len(rows):
             rows = np.sort(np.random.default_rng(seed).choice(rows, max_samples, replace=False))
         return rows
+
+    def strata(self, by: StratifyBy, rows: npt.NDArray[np.int64]) -> list[str | None]:
+        """Return what the rows are to be spread over: `user_id`, `target` or `source`; None for rows without one.
+
+        Raises KeyError for a field that samples of this kind do not have.
+        """
+        values = self._column(by)
+        return [None if values[row] is None else str(values[row]) for row in rows]
+
+    def _column(self, name: str) -> list[Any]:
+        if name not in self._samples.schema_arrow.names:
+            raise KeyError(name)
+        return self._samples.read(columns=[name])[name].to_pylist()  # type: ignore[no-any-return]
 
     def _row(self, row: int) -> dict[str, Any]:
         if not 0 <= row < self.n_samples:
@@ -98,7 +118,7 @@ class Dataset(SampleTable):
 
     @cached_property
     def items(self) -> list[dict[str, Any]]:
-        """The catalogue: `item_id`, `title` and every other field, in the order of the rows."""
+        """Return the catalogue: `item_id`, `title` and every other field, in the order of the rows."""
         return [
             {"item_id": row["item_id"], "title": row["title"], **json.loads(row["extra"])}
             for batch in self._items.iter_batches()
@@ -121,6 +141,11 @@ class Dataset(SampleTable):
         return {name: value for name, value in fields.items() if value is not None}
 
 
+def sample_ids(samples_parquet: Path) -> list[str]:
+    """Return the sample ids of a stored table of samples or prompts, in the order of its rows."""
+    return SampleTable(pq.ParquetFile(samples_parquet)).ids
+
+
 @dataclass(frozen=True)
 class Prompt:
     """One prompt to answer in text."""
@@ -136,20 +161,20 @@ class Prompt:
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> Prompt:
-        """The prompt of an uploaded row."""
+        """Return the prompt of an uploaded row."""
         given = row["prompt"]
         messages = [{"role": "user", "content": given}] if isinstance(given, str) else given
-        about = {name: row.get(name) for name in ("answer", "source", "split")}
-        return cls(id=row["id"], messages=tuple(messages), row=row, **about)
+        fields = {name: row.get(name) for name in ("answer", "source", "split")}
+        return cls(id=row["id"], messages=tuple(messages), row=row, **fields)
 
     @property
     def extra(self) -> dict[str, Any]:
-        """The fields that mean nothing to us, and something to rewards or trainers."""
+        """Return the fields that we do not know; rewards and trainers may."""
         return {name: value for name, value in self.row.items() if name not in PromptRow.model_fields}
 
 
 def answer_text(answer: str | list[str] | None) -> str | None:
-    """A prompt's answer for where only a text fits: several as a JSON list."""
+    """Return a prompt's answer as one text: several answers as a JSON list."""
     return json.dumps(answer, ensure_ascii=False) if isinstance(answer, list) else answer
 
 
@@ -174,6 +199,6 @@ class PromptDataset(SampleTable):
         return {name: value for name, value in fields.items() if value is not None}
 
     def without_answer(self, rows: npt.NDArray[np.int64]) -> list[str]:
-        """Ids of those of the rows that have no answer, in the order of the rows."""
+        """Return the ids of the rows that have no answer, in their order."""
         missing = self._samples.read(columns=["answer"])["answer"].is_null().to_numpy()
         return [self.ids[row] for row in rows if missing[row]]

@@ -8,17 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from minirec.data.foreign import BOM, HEAD_BYTES, foreign_kind
+
 READ_BYTES = 1 << 16
 UNPACK_BYTES = 1 << 20
 RATIO_FREE_BYTES = 16 << 20
 """Up to here any compression ratio is fine: small repetitive files are no bombs."""
-
-_FOREIGN = {
-    b"PK\x03\x04": "a zip archive",
-    b"\x28\xb5\x2f\xfd": "zstd-compressed",
-    b"BZh": "bzip2-compressed",
-    b"\xfd7zXZ\x00": "xz-compressed",
-}
 
 
 @dataclass(frozen=True)
@@ -52,12 +47,11 @@ class FileFault(ValueError):
 def detect_kind(path: Path) -> Literal["gzip", "parquet", "text"]:
     """Tell the kind of a file by its first bytes, whatever its name. Raises FileFault for an empty or foreign file."""
     with path.open("rb") as file:
-        head = file.read(8)
+        head = file.read(HEAD_BYTES)
     if not head:
         raise FileFault("the file is empty")
-    for magic, kind in _FOREIGN.items():
-        if head.startswith(magic):
-            raise FileFault(f"the file is {kind}; send JSONL, gzip-compressed JSONL or Parquet")
+    if (kind := foreign_kind(head)) is not None:
+        raise FileFault(f"the file is {kind}; send JSONL (in UTF-8), gzip-compressed JSONL or Parquet")
     if head.startswith(b"\x1f\x8b"):
         return "gzip"
     return "parquet" if head.startswith(b"PAR1") else "text"
@@ -72,7 +66,10 @@ def read_text(path: Path, kind: Literal["gzip", "text"], limits: Limits) -> Iter
 
 
 def split_lines(blocks: Iterator[bytes], limits: Limits) -> Iterator[tuple[int, bytes]]:
-    """Yield (1-based number, line without its newline). Raises FileFault where a limit is passed."""
+    """Yield (1-based number, line without its newline and without a byte-order mark at its start).
+
+    Files that were joined have such marks in the middle. Raises FileFault where a limit is passed.
+    """
     number, rest, total = 0, b"", 0
     for block in blocks:
         total += len(block)
@@ -83,10 +80,10 @@ def split_lines(blocks: Iterator[bytes], limits: Limits) -> Iterator[tuple[int, 
         for line in lines:
             number += 1
             _check_length(line, number, limits)
-            yield number, line
+            yield number, line.removeprefix(BOM)
         _check_length(rest, number + 1, limits)
     if rest:
-        yield number + 1, rest
+        yield number + 1, rest.removeprefix(BOM)
 
 
 def _check_length(line: bytes, number: int, limits: Limits) -> None:
@@ -96,9 +93,13 @@ def _check_length(line: bytes, number: int, limits: Limits) -> None:
 
 def _check_start(block: bytes) -> bytes:
     """Return the first block without a byte-order mark. Raises FileFault where it is no JSONL at all."""
-    block = block.removeprefix(b"\xef\xbb\xbf")
+    block = block.removeprefix(BOM)
     if block.startswith(b"PAR1"):
         raise FileFault("a Parquet file inside gzip; send the Parquet file itself, it is compressed already")
+    if block.startswith(b"\x1f\x8b"):
+        raise FileFault("gzip inside gzip: it was compressed twice; unpack it once (`gunzip`) and send that")
+    if (kind := foreign_kind(block[:HEAD_BYTES])) is not None:
+        raise FileFault(f"the text inside gzip is {kind}; send JSONL (in UTF-8), gzip-compressed JSONL or Parquet")
     if b"\0" in block:
         raise FileFault("not UTF-8 text: it holds zero bytes, as UTF-16 or a binary file does; send UTF-8 JSONL")
     if block.lstrip().startswith(b"["):

@@ -7,18 +7,22 @@ import json
 import tempfile
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from api_schemas.rows import ItemRow, PromptRow, SampleRow
+from api_schemas.rows import ItemRow, PromptRow, SampleRow, TimestampUnit
+from minirec.data.faults import DatasetError, Faults, shown
 from minirec.data.files import DEFAULT_LIMITS, Limits
-from minirec.data.rows import DatasetError, Faults, read_rows, shown
+from minirec.data.layouts import Notes
+from minirec.data.rows import read_rows
 from minirec.data.tables import ITEMS, PROMPTS, SAMPLES, TableWriter
+from minirec.data.times import Times
 
 __all__ = ["DatasetError", "Ingested", "IngestedPrompts", "Limits", "ingest", "ingest_prompts"]
 
@@ -36,6 +40,8 @@ class Ingested:
     """Samples per split; `none` counts the samples without one."""
     content_hash: str
     """SHA-256 over the rows in their order, the same for every file format they can come in."""
+    warnings: list[str] = field(default_factory=list)
+    """What looks odd and is no fault, in whole sentences."""
 
 
 def ingest(
@@ -46,11 +52,24 @@ def ingest(
     limits: Limits = DEFAULT_LIMITS,
     samples_name: str | None = None,
     items_name: str | None = None,
+    timestamp_unit: TimestampUnit | None = None,
 ) -> Ingested:
     """Check samples and catalogue row by row and write `samples.parquet` and `items.parquet` into `out_dir`.
 
-    Each file is JSONL, gzip-compressed JSONL or Parquet, told by its content; the names are what messages call them.
-    Raises DatasetError, and then `out_dir` holds nothing new.
+    Args:
+        samples: JSONL, gzip-compressed JSONL or Parquet, told by its content.
+        items: the catalogue, in the same formats.
+        out_dir: made if need be.
+        limits: bounds on each file.
+        samples_name: what messages call the file.
+        items_name: what messages call the file.
+        timestamp_unit: the unit of `timestamp` and `history_timestamps`, seconds unless given.
+
+    Returns:
+        The paths of the tables, counts, and warnings.
+
+    Raises:
+        DatasetError: for rows or files that are not right; `out_dir` then holds nothing new.
     """
     faults = Faults()
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -60,19 +79,23 @@ def ingest(
         catalogue = _Catalogue(items_name or items.name, faults)
         _write(catalogue.rows(items, limits), scratch / "items.parquet", ITEMS, digest)
         # Against a broken catalogue every sample could look wrong: then only its own shape is checked.
-        pool = _Samples(samples_name or samples.name, faults, None if faults.total else catalogue.row_of)
-        _write(pool.rows(samples, limits), scratch / "samples.parquet", SAMPLES, digest)
+        name = samples_name or samples.name
+        times = Times(timestamp_unit, name, faults)
+        pool = _Samples(name, faults, None if faults.total else catalogue.row_of, times)
+        _write(pool.rows(samples, limits, timestamp_unit), scratch / "samples.parquet", SAMPLES, digest)
         counts = pool.count(scratch / "samples.parquet")
         if faults.total:
             raise DatasetError(faults.errors, faults.total)
         for name in ("items.parquet", "samples.parquet"):
             (scratch / name).replace(out_dir / name)
+    pa.default_memory_pool().release_unused()
     return Ingested(
         samples_path=out_dir / "samples.parquet",
         items_path=out_dir / "items.parquet",
         n_samples=len(pool.lines),
         n_items=len(catalogue.row_of),
         content_hash=digest.hexdigest(),
+        warnings=times.warnings(),
         **counts,
     )
 
@@ -87,6 +110,8 @@ class IngestedPrompts:
     """Prompts per split; `none` counts the prompts without one."""
     content_hash: str
     """SHA-256 over the rows in their order, the same for every file format they can come in."""
+    warnings: list[str] = field(default_factory=list)
+    """What was read from a layout of other tools, in whole sentences."""
 
 
 def ingest_prompts(
@@ -105,7 +130,9 @@ def ingest_prompts(
         if faults.total:
             raise DatasetError(faults.errors, faults.total)
         scratch.replace(out_dir / "prompts.parquet")
-    return IngestedPrompts(out_dir / "prompts.parquet", len(pool.lines), _splits(table), digest.hexdigest())
+    return IngestedPrompts(
+        out_dir / "prompts.parquet", len(pool.lines), _splits(table), digest.hexdigest(), pool.warnings()
+    )
 
 
 def _write(rows: Iterator[tuple[bytes, tuple[Any, ...]]], path: Path, schema: Any, digest: Any) -> None:
@@ -140,16 +167,21 @@ class _Catalogue:
 class _Samples:
     """Reads the samples: item ids become rows of the catalogue (None: not to be checked against)."""
 
-    def __init__(self, name: str, faults: Faults, row_of: Mapping[str, int] | None) -> None:
+    def __init__(self, name: str, faults: Faults, row_of: Mapping[str, int] | None, times: Times) -> None:
         self._name = name
         self._faults = faults
         self._row_of = row_of
+        self._times = times
         self.lines = array("q")
         """Line of every sample that was kept."""
 
-    def rows(self, path: Path, limits: Limits) -> Iterator[tuple[bytes, tuple[Any, ...]]]:
+    def rows(
+        self, path: Path, limits: Limits, timestamp_unit: TimestampUnit | None
+    ) -> Iterator[tuple[bytes, tuple[Any, ...]]]:
         row_of = self._row_of
-        for line, s in read_rows(path, self._name, SampleRow, self._faults, limits):
+        for line, s in read_rows(path, self._name, SampleRow, self._faults, limits, timestamp_unit=timestamp_unit):
+            if not self._times.check(line, s):
+                continue
             try:
                 history = [row_of[item] for item in s.history] if row_of is not None else []
                 target = row_of[s.target] if row_of is not None else 0
@@ -185,11 +217,12 @@ class _Prompts:
     def __init__(self, name: str, faults: Faults) -> None:
         self.name = name
         self._faults = faults
+        self._notes = Notes()
         self.lines = array("q")
         """Line of every prompt that was kept."""
 
     def rows(self, path: Path, limits: Limits) -> Iterator[tuple[bytes, tuple[Any, ...]]]:
-        for line, row in read_rows(path, self.name, PromptRow, self._faults, limits):
+        for line, row in read_rows(path, self.name, PromptRow, self._faults, limits, notes=self._notes):
             if (extra := _extra(row, self.name, line, self._faults)) is None:
                 continue
             self.lines.append(line)
@@ -198,10 +231,15 @@ class _Prompts:
             values = (row.id, _canonical_json(given["prompt"]), answer, row.source, row.split, extra)
             yield orjson.dumps(values) + b"\n", values
 
+    def warnings(self) -> list[str]:
+        """Return one sentence on what was read from a layout of other tools."""
+        read = ", ".join(f"{note} ({count} rows)" for note, count in self._notes.items())
+        return [f"read from another layout: {read}"] if read else []
+
 
 def _extra(row: ItemRow | PromptRow, name: str, line: int, faults: Faults) -> str | None:
-    """A row's further fields as canonical JSON: a null is the same as no field, since Parquet knows no difference."""
-    present = {field: value for field, value in (row.model_extra or {}).items() if value is not None}
+    """Return a row's further fields as canonical JSON, or add faults and return None."""
+    present = row.model_extra or {}
     try:
         return _canonical_json(present)
     except ValueError:
@@ -214,7 +252,7 @@ def _extra(row: ItemRow | PromptRow, name: str, line: int, faults: Faults) -> st
 
 
 def _splits(table: Any) -> dict[str, int]:
-    """Rows per split; `none` counts those without one."""
+    """Return the rows per split; `none` counts those without one."""
     return {entry["values"] or "none": entry["counts"] for entry in pc.value_counts(table["split"]).to_pylist()}
 
 

@@ -22,31 +22,27 @@ import pyarrow.parquet as pq
 from pyarrow import types
 from pydantic import BaseModel
 
-from api_schemas.rows import ItemRow, PromptRow, RewardRow, SampleRow
+from api_schemas.rows import TimestampUnit
 from minirec.data.files import FileFault, Limits
+from minirec.data.layouts import PARTS, is_index_column, misplaced, missing_fields, part_of, similar_name
 
 BATCH_ROWS = 1_024
 READ_BYTES = 1 << 20
 _REFUSED = 3
 _MAX_DEPTH = 8
-_MODELS: dict[str, type[BaseModel]] = {
-    "items": ItemRow,
-    "prompts": PromptRow,
-    "rewards": RewardRow,
-    "samples": SampleRow,
-}
-_NUMBERS = {"timestamp", "ratings", "history_timestamps", "reward", "ndcg"}
-_BOOLEANS = {"hit"}
-_LISTS = {"history", "ratings", "history_timestamps", "reward", "ndcg", "hit"}
-_TEXTS_OR_LISTS = {"prompt", "answer"}
-"""A text, or a list of texts or of a chat's turns: the row check says which."""
+_TIMES = ("timestamp", "history_timestamps")
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
-def unpack_parquet(path: Path, model: type[BaseModel], limits: Limits) -> Iterator[bytes]:
-    """Yield blocks of text, one JSON object per row of the file. Raises FileFault."""
-    table = next(name for name, known in _MODELS.items() if known is model)
+def unpack_parquet(
+    path: Path, model: type[BaseModel], limits: Limits, timestamp_unit: TimestampUnit | None
+) -> Iterator[bytes]:
+    """Yield blocks of text, one JSON object per row of the file. Raises FileFault.
+
+    Times that are datetimes become seconds since 1970; with a `timestamp_unit` they are refused.
+    """
     bounds = [str(limits.max_rows), str(limits.max_columns), str(limits.max_memory_bytes)]
-    command = [sys.executable, "-m", __name__, str(path), table, *bounds]
+    command = [sys.executable, "-m", __name__, str(path), part_of(model), timestamp_unit or "", *bounds]
     with (
         tempfile.TemporaryFile() as messages,
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages) as child,
@@ -73,8 +69,20 @@ def _raise_for(status: int, messages: str) -> NoReturn:
     raise RuntimeError(f"the reader of Parquet files failed with status {status}: {messages}")
 
 
-def main(path: str, table: str, max_rows: str, max_columns: str, max_memory_bytes: str) -> int:
-    """Write the rows of a Parquet file to stdout; return 0, or 3 with the reason as the last line of stderr."""
+def main(path: str, part: str, timestamp_unit: str, max_rows: str, max_columns: str, max_memory_bytes: str) -> int:
+    """Write the rows of a Parquet file to stdout; return 0, or 3 with the reason as the last line of stderr.
+
+    Args:
+        path: the file.
+        part: what it is a part of an upload as, a key of `PARTS`.
+        timestamp_unit: the unit that the upload names for its times, or nothing.
+        max_rows: see `Limits`, as the others.
+        max_columns: of the file.
+        max_memory_bytes: address space of this process.
+
+    Returns:
+        The exit status.
+    """
     # Not every platform can bound memory; Linux, where services run, can.
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (int(max_memory_bytes), int(max_memory_bytes)))
@@ -82,8 +90,8 @@ def main(path: str, table: str, max_rows: str, max_columns: str, max_memory_byte
     try:
         with pq.ParquetFile(path) as file:
             _check_size(file.metadata, int(max_rows), int(max_columns))
-            _check_columns(file.schema_arrow, _MODELS[table])
-            _write_rows(file, _MODELS[table])
+            _check_columns(file.schema_arrow, PARTS[part], timestamp_unit)
+            _write_rows(file, PARTS[part])
     except FileFault as fault:
         reason = fault.msg
     except MemoryError:
@@ -103,35 +111,41 @@ def _check_size(metadata: Any, max_rows: int, max_columns: int) -> None:
         raise FileFault(f"{metadata.num_columns} columns, more than {max_columns}")
 
 
-def _check_columns(schema: Any, model: type[BaseModel]) -> None:
-    """Raise FileFault that names every column which is missing, unknown or of the wrong type."""
-    missing = [name for name, field in model.model_fields.items() if field.is_required() and name not in schema.names]
-    faults = [f"column {name} is missing" for name in missing]
+def _check_columns(schema: Any, model: type[BaseModel], timestamp_unit: str) -> None:
+    """Raise FileFault that names every column which is missing, there twice, or of a type that JSON does not have.
+
+    Whether values have the right type is for the row check to say, as for JSONL.
+    """
+    if (msg := misplaced(schema.names, model)) is not None:
+        raise FileFault(msg)
+    faults = []
+    for name in missing_fields(schema.names, model):
+        similar = similar_name(name, schema.names, model)
+        faults.append(f"column {name} is missing" + (f"; rename {similar!r} if that is it" if similar else ""))
     faults += [f"column {name} is there twice" for name in sorted(set(schema.names)) if schema.names.count(name) > 1]
-    for column in schema:
-        if column.name in model.model_fields:
-            if (wanted := _wanted(column.name, column.type)) is not None:
-                faults.append(f"column {column.name} has type {column.type}, not {wanted}")
-        elif model.model_config.get("extra") == "forbid":
-            faults.append(f"column {column.name} is unknown; drop or rename it")
-        elif model.model_config.get("extra") == "allow" and not _is_plain(column.type):
-            faults.append(f"column {column.name} has type {column.type}; write it as text or number")
+    for name in _columns_read(schema, model):
+        kind = schema.field(name).type
+        if _is_time(name, kind):
+            if timestamp_unit:
+                faults.append(f"column {name} holds datetimes, which have their unit; leave timestamp_unit out")
+        elif not _is_plain(kind):
+            known = name in model.model_fields or model.model_config.get("extra") == "allow"
+            advice = f"has type {kind}; write it as text or number" if known else "is unknown; drop or rename it"
+            faults.append(f"column {name} {advice}")
     if faults:
         raise FileFault("; ".join(faults[:20]))
 
 
-def _wanted(name: str, kind: Any) -> str | None:
-    """Return the type that a column of a known name should have, or None if it has it (or holds nothing but nulls)."""
-    if name in _TEXTS_OR_LISTS:
-        right = _is_scalar(kind, "string") or (_is_list(kind) and _is_text_or_turn(kind.value_type))
-        return None if right else "string or list of texts or messages"
-    wanted = "number" if name in _NUMBERS else "boolean" if name in _BOOLEANS else "string"
-    if name in _LISTS:
-        right = _is_list(kind) and _is_scalar(kind.value_type, wanted)
-        wanted = f"list<{wanted}>"
-    else:
-        right = _is_scalar(kind, wanted)
-    return None if right or types.is_null(kind) else wanted
+def _columns_read(schema: Any, model: type[BaseModel]) -> list[str]:
+    """Return the columns whose values become JSON: those that the row check can have something to say about."""
+    ignores = model.model_config.get("extra") == "ignore"
+    names = dict.fromkeys(schema.names)
+    return [name for name in names if not is_index_column(name) and (name in model.model_fields or not ignores)]
+
+
+def _is_time(name: str, kind: Any) -> bool:
+    """Tell whether a column has our times as datetimes."""
+    return name in _TIMES and types.is_timestamp(kind.value_type if _is_list(kind) else kind)
 
 
 def _is_scalar(kind: Any, wanted: str) -> bool:
@@ -146,18 +160,12 @@ def _is_scalar(kind: Any, wanted: str) -> bool:
     return any(check(kind) for check in (types.is_integer, types.is_floating, types.is_null))
 
 
-def _is_text_or_turn(kind: Any) -> bool:
-    if types.is_struct(kind):
-        return all(_is_scalar(field.type, "string") for field in kind)
-    return _is_scalar(kind, "string")
-
-
 def _is_list(kind: Any) -> bool:
     return any(check(kind) for check in (types.is_list, types.is_large_list, types.is_fixed_size_list))
 
 
 def _is_plain(kind: Any, depth: int = 0) -> bool:
-    """Tell whether a column of the catalogue can become JSON."""
+    """Tell whether a column can become JSON."""
     if depth > _MAX_DEPTH:
         return False
     if _is_list(kind):
@@ -168,8 +176,9 @@ def _is_plain(kind: Any, depth: int = 0) -> bool:
 
 
 def _write_rows(file: Any, model: type[BaseModel]) -> None:
-    ignores = model.model_config.get("extra") == "ignore"
-    columns = [name for name in file.schema_arrow.names if name in model.model_fields] if ignores else None
+    schema = file.schema_arrow
+    columns = _columns_read(schema, model)
+    times = {name: _unit(schema.field(name).type) for name in columns if _is_time(name, schema.field(name).type)}
     # json keeps NaN as NaN, so that the row check can refuse it; faster libraries make it null.
     encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
     done = 0
@@ -179,7 +188,31 @@ def _write_rows(file: Any, model: type[BaseModel]) -> None:
         except pa.ArrowInvalid as error:
             raise FileFault(f"rows {done + 1} to {done + batch.num_rows} are not valid: {error}") from error
         done += batch.num_rows
-        sys.stdout.buffer.writelines(f"{encode(row)}\n".encode() for row in batch.to_pylist())
+        for name in times:
+            batch = _with_ticks(batch, name)
+        rows = batch.to_pylist()
+        for name, per_second in times.items():
+            for row in rows:
+                row[name] = _seconds(row[name], per_second)
+        sys.stdout.buffer.writelines(f"{encode(row)}\n".encode() for row in rows)
+
+
+def _unit(kind: Any) -> int:
+    """Return the ticks per second of a column of datetimes."""
+    return _PER_SECOND[(kind.value_type if _is_list(kind) else kind).unit]
+
+
+def _with_ticks(batch: Any, name: str) -> Any:
+    """Return a batch with a column of datetimes as integers of their unit."""
+    index = batch.schema.get_field_index(name)
+    column = batch.column(index)
+    return batch.set_column(index, name, column.cast(pa.list_(pa.int64()) if _is_list(column.type) else pa.int64()))
+
+
+def _seconds(ticks: Any, per_second: int) -> Any:
+    if isinstance(ticks, list):
+        return [_seconds(value, per_second) for value in ticks]
+    return None if ticks is None else ticks / per_second
 
 
 if __name__ == "__main__":

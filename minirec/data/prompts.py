@@ -1,4 +1,4 @@
-"""What the policy is told, as text: a user's history, or an item (docs/method.md, section 1).
+"""Prompts as text: a user's history, or an item (docs/method.md, section 1).
 
 Constant text comes first in both, so that a batch's prompts share a long opening which is computed once.
 """
@@ -59,7 +59,7 @@ def item_text(item: Mapping[str, Any]) -> str:
 
 
 def title_text(item: Mapping[str, Any]) -> str:
-    """An item's title as prompts show it: one line, cut to a bounded length."""
+    """Return an item's title as prompts show it: one line, cut to a bounded length."""
     return _plain(item["title"])
 
 
@@ -74,7 +74,7 @@ def _history_line(items: Sequence[Mapping[str, Any]], sample: Sample, index: int
 
 
 def _how_long_ago(sample: Sample, index: int) -> str:
-    """Time between a history item and the target; its place counted from the end where times are missing."""
+    """Return the time between a history item and the target; its place counted from the end where times are missing."""
     then = sample.history_timestamps[index] if sample.history_timestamps is not None else None
     if then is None or sample.timestamp is None:
         return _count(len(sample.history) - index, "choice")
@@ -91,6 +91,6 @@ def _count(number: int, unit: str) -> str:
 
 
 def _plain(value: object) -> str:
-    """One line of text, cut to a bounded length."""
+    """Return one line of text, cut to a bounded length."""
     text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return " ".join(text.split())[:MAX_FIELD_CHARACTERS]

@@ -2,96 +2,122 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
-from api_schemas import RowError
+from api_schemas.rows import RewardRow, TimestampUnit
+from minirec.data.faults import DatasetError, Faults, describe, shown
 from minirec.data.files import FileFault, Limits, detect_kind, read_text, split_lines
+from minirec.data.foreign import BOM, not_json_lines, wrapped_rows
+from minirec.data.layouts import Notes, canonical, misplaced, similar_name
 from minirec.data.parquet_lines import unpack_parquet
+
+__all__ = ["DatasetError", "Faults", "describe", "read_rows", "shown"]
 
 Row = TypeVar("Row", bound=BaseModel)
 
-MAX_ERRORS = 100
-_SHOWN_CHARS = 60
+_REWARD_TYPES = {
+    "list_type": "must be a list with one number per rollout",
+    "float_type": "must be a number (0 or 1 for a truth value)",
+}
+_TYPES = {"list_type": "must be a list", "model_type": "must be an object"}
+"""Words of our own for what pydantic says in terms of Python."""
 
 
-class DatasetError(ValueError):
-    """An upload that is no whole, clean dataset: the first 100 faults, and how many there are in all."""
-
-    def __init__(self, errors: list[RowError], total: int) -> None:
-        first = "; ".join(describe(error) for error in errors[:3])
-        more = f" (and {total - 3} more)" if total > 3 else ""
-        super().__init__(f"{total} fault{'s' if total != 1 else ''} in the dataset: {first}{more}")
-        self.errors = errors
-        self.total = total
-
-
-def describe(error: RowError) -> str:
-    """Return one fault as `file:line: field: message`."""
-    place = error.file if error.line is None else f"{error.file}:{error.line}"
-    return f"{place}: {error.field}: {error.msg}" if error.field else f"{place}: {error.msg}"
-
-
-class Faults:
-    """Collects faults: keeps the first 100, counts them all."""
-
-    def __init__(self) -> None:
-        self.errors: list[RowError] = []
-        self.total = 0
-
-    def add(self, file: str, line: int | None, field: str | None, msg: str) -> None:
-        self.total += 1
-        if len(self.errors) < MAX_ERRORS:
-            self.errors.append(RowError(file=file, line=line, field=field, msg=msg))
-
-
-def shown(value: object) -> str:
-    """Return a value as it may stand in a message: quoted JSON, cut to 60 characters."""
-    text = json.dumps(value, ensure_ascii=False, default=repr)
-    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}..."
-
-
-def read_rows(path: Path, name: str, model: type[Row], faults: Faults, limits: Limits) -> Iterator[tuple[int, Row]]:
-    """Yield (1-based line or Parquet row, checked row); what is wrong goes to `faults` under the file's `name`.
+def read_rows(
+    path: Path,
+    name: str,
+    model: type[Row],
+    faults: Faults,
+    limits: Limits,
+    *,
+    notes: Notes | None = None,
+    timestamp_unit: TimestampUnit | None = None,
+) -> Iterator[tuple[int, Row]]:
+    """Yield (1-based line or Parquet row, checked row).
 
     Blank lines are skipped. After a fault of the whole file the iteration ends.
+
+    Args:
+        path: the file; JSONL, gzip-compressed JSONL or Parquet, told by its content.
+        name: what messages call the file.
+        model: what its rows must be.
+        faults: gets what is wrong.
+        limits: bounds on the file.
+        notes: counts what was read from a layout of other tools.
+        timestamp_unit: the unit that the upload names; columns of datetimes, which have their own, are then refused.
     """
     adapter = TypeAdapter(model)
+    notes = Notes() if notes is None else notes
     count = 0
     try:
-        kind = detect_kind(path)
-        blocks = unpack_parquet(path, model, limits) if kind == "parquet" else read_text(path, kind, limits)
-        for line, raw in split_lines(blocks, limits):
-            if not raw or raw.isspace():
-                continue
+        for line, raw in _lines(path, model, limits, timestamp_unit):
             count += 1
             if count > limits.max_rows:
                 raise FileFault(f"more than {limits.max_rows} rows; split the data", line)
             try:
-                row = adapter.validate_json(raw)
+                value = from_json(raw)
+            except ValueError as error:
+                faults.add(name, line, None, _json_message(str(error), raw), (None, "json"))
+                continue
+            if not isinstance(value, dict):
+                faults.add(name, line, None, f"a row must be an object, got {shown(value)}", (None, "object"))
+                continue
+            if count == 1 and (msg := misplaced(value, model) or wrapped_rows(value, model)) is not None:
+                raise FileFault(msg)
+            row = canonical(value, model, notes)
+            try:
+                checked = adapter.validate_python(row)
             except ValidationError as error:
-                _add_row_faults(faults, name, line, raw, error)
+                _add_row_faults(faults, name, line, row, model, error)
             else:
-                yield line, row
+                yield line, checked
         if count == 0:
             raise FileFault("the file has no rows")
     except FileFault as fault:
         faults.add(name, fault.line, None, fault.msg)
+    faults.merge(count)
 
 
-def _add_row_faults(faults: Faults, name: str, line: int, raw: bytes, error: ValidationError) -> None:
+def _lines(
+    path: Path, model: type[BaseModel], limits: Limits, timestamp_unit: TimestampUnit | None
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a file that are not blank, stripped. Raises FileFault."""
+    kind = detect_kind(path)
+    if kind == "parquet":
+        yield from split_lines(unpack_parquet(path, model, limits, timestamp_unit), limits)
+        return
+    found = split_lines(read_text(path, kind, limits), limits)
+    lines = ((line, text) for line, raw in found if (text := raw.strip()))
+    if (first := next(lines, None)) is None:
+        return
+    head = [first]
+    try:
+        from_json(first[1])
+    except ValueError:
+        head += [second for second in (next(lines, None),) if second is not None]
+        if (msg := not_json_lines(first[1], head[-1][1] if len(head) > 1 else b"")) is not None:
+            raise FileFault(msg, first[0]) from None
+    yield from chain(head, lines)
+
+
+def _add_row_faults(
+    faults: Faults, name: str, line: int, row: Mapping[str, Any], model: type[BaseModel], error: ValidationError
+) -> None:
     """Add one fault per field, however many of its elements are wrong: one bad list must not crowd out the rest."""
     fields: dict[str, list[Any]] = {}
-    for detail in error.errors(include_url=False, include_context=False):
+    for detail in error.errors(include_url=False):
         fields.setdefault(str(detail["loc"][0]) if detail["loc"] else "", []).append(detail)
-    for details in fields.values():
+    for top, details in fields.items():
         first = details[0]
         more = f" (and {len(details) - 1} more in this field)" if len(details) > 1 else ""
-        faults.add(name, line, _field(first["loc"]), _message(first, raw) + more)
+        msg = _message(first, row, model)
+        faults.add(name, line, _field(first["loc"]), msg + more, (top, str(first["type"])))
 
 
 def _field(loc: tuple[int | str, ...]) -> str | None:
@@ -102,29 +128,43 @@ def _field(loc: tuple[int | str, ...]) -> str | None:
     return str(loc[0]) + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc[1:])
 
 
-def _message(detail: dict[str, Any], raw: bytes) -> str:
+def _message(detail: Mapping[str, Any], row: Mapping[str, Any], model: type[BaseModel]) -> str:
     kind, text = detail["type"], str(detail["msg"])
-    if kind == "json_invalid":
-        return _json_message(text, raw)
     if kind == "missing":
-        return "the field is missing"
+        similar = similar_name(str(detail["loc"][0]), row, model) if len(detail["loc"]) == 1 else None
+        return "the field is missing or null" + (f"; rename {similar!r} if that is it" if similar else "")
     if kind == "extra_forbidden":
         if len(detail["loc"]) > 1:
             return "unknown field; a message has role and content"
-        return "unknown field; a sample has id, history, target, user_id, timestamp, ratings, history_timestamps, split"
+        return f"unknown field; a sample has {', '.join(model.model_fields)}"
     if kind == "too_short":
         return "must not be empty"
-    text = text.removeprefix("Value error, ")
+    if kind == "too_long":
+        return f"has {detail['ctx']['actual_length']} values; at most {detail['ctx']['max_length']} are read"
+    if model is RewardRow and kind in _REWARD_TYPES and detail["loc"][0] == "reward":
+        return f"{_REWARD_TYPES[kind]}, got {shown(detail['input'])}"
+    text = _TYPES.get(kind, text).removeprefix("Value error, ")
     value = detail["input"]
+    if kind == "string_type" and detail["loc"][-1] == "content" and isinstance(value, list):
+        return 'must be a text, or parts that are all {"type": "text", "text": ...}: pictures and sound are not read'
     return f"{text}, got {shown(value)}" if value is None or isinstance(value, str | int | float) else text
 
 
 def _json_message(text: str, raw: bytes) -> str:
-    """Name the broken byte of bad UTF-8; otherwise pydantic's words without its own line number, which is always 1."""
+    """Name what is known to break JSON; otherwise the parser's words without its line number, which is always 1."""
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError as error:
         return (
             f"not valid UTF-8 at byte {error.start + 1} of the line (0x{raw[error.start]:02x}); save the file as UTF-8"
         )
-    return text.replace("Invalid JSON", "not valid JSON").replace("at line 1 column", "at column")
+    text = f"not valid JSON: {text}".replace("at line 1 column", "at column")
+    if BOM in raw:
+        return f"{text}; a byte-order mark (U+FEFF) is inside the line: were files joined without a line end?"
+    if b"}\r{" in raw.replace(b" ", b""):
+        return f"{text}; the lines end with carriage returns alone: save them with \\n"
+    if raw.startswith((b"{'", b"{u'")):
+        return f"{text}; names and texts need double quotes, as `json.dumps` writes them"
+    if b"}{" in raw:
+        return f"{text}; several objects are on one line: write one per line"
+    return text

@@ -23,10 +23,10 @@ class TextTranscripts(Transcripts):
     """Rollouts that end with their turn, the token that ends it included, or at the limit."""
 
     def _next(self, row: int, token: int | None) -> tuple[int, bool]:
-        said = self.tokens[row]
+        written = self.tokens[row]
         assert token is not None  # Every token is drawn here.
-        said.append(token)
-        return token, token in self._policy.end_ids or len(said) == self._limit
+        written.append(token)
+        return token, token in self._policy.end_ids or len(written) == self._limit
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,19 @@ class Answers:
 def answer(
     policy: Policy, prompts: Sequence[Prompt], noise: npt.NDArray[np.float64], sampling: Sampling, scorer: Scorer
 ) -> Answers:
-    """Answer B prompts with noise (B, R, T), as many at once as memory takes. Noise 0 is a greedy answer.
+    """Answer B prompts, as many at once as memory takes.
 
-    Raises ValueError for a prompt that does not fit into the model's context and for hidden states that are not
-    finite, RewardError where a reward fails; both name the sample.
+    Args:
+        policy: What answers.
+        prompts: The chats.
+        noise: (B, R, T) for R answers of at most T tokens; 0 is a greedy answer.
+        sampling: How a token is drawn.
+        scorer: What an answer earns.
+
+    Raises:
+        InvalidSampleError: A prompt does not fit into the model's context, or leads to hidden states that are not
+            finite; it names the sample.
+        RewardError: A reward failed; it names the sample.
     """
     count, repeats, limit = noise.shape
     ids = [text_prompt(policy, prompt, room=limit) for prompt in prompts]
@@ -69,9 +78,9 @@ def answer(
         rolled = roll_out(policy, given, noise[rows], sampling, opening, ending=TextTranscripts)
         assert rolled.prompt_z is not None  # Only other samplers do not see it.
         answers.prompt_z[rows] = rolled.prompt_z
-        for row, said in zip(rows, rolled.tokens, strict=True):
-            answers.tokens[row] = said
-            answers.reward[row] = [scorer(text_of(policy, tokens), prompts[row].row) for tokens in said]
+        for row, completions in zip(rows, rolled.tokens, strict=True):
+            answers.tokens[row] = completions
+            answers.reward[row] = [scorer(text_of(policy, tokens), prompts[row].row) for tokens in completions]
 
     by_length = sorted(range(count), key=lambda row: len(ids[row]))
     in_batches(by_length, max(1, policy.rows_that_fit(longest) // repeats), run)
@@ -85,6 +94,5 @@ def answer(
 
 
 def text_of(policy: Policy, tokens: Sequence[int]) -> str:
-    """What rewards get to read: the text without the tokens that only mark turns."""
-    text: str = policy.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return text
+    """Return what rewards get to read: a completion's text without the tokens that only mark turns."""
+    return policy.chat.text(tokens)

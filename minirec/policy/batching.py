@@ -38,7 +38,7 @@ class Prefilled:
 
 
 def may_pad_inside(policy: Policy, longest: int) -> bool:
-    """Whether padding may lie between the tokens of rows up to `longest` wide.
+    """Return whether padding may lie between the tokens of rows up to `longest` wide.
 
     Not where a layer carries a state along, nor where a sliding window shorter than the row would count it as text.
     """
@@ -47,7 +47,7 @@ def may_pad_inside(policy: Policy, longest: int) -> bool:
 
 
 def pad_left(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Rows of token ids as one tensor (R, L), shorter ones padded on the left, and the mask that says so."""
+    """Return rows of token ids as one tensor (R, L), shorter ones padded on the left, and the mask that says so."""
     width = max(map(len, rows))
     ids = torch.tensor([[pad_id] * (width - len(row)) + list(row) for row in rows])
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from minirec.data.prompts import item_text
 from minirec.policy.batching import in_batches, prefill, shared_opening
 from minirec.policy.errors import InvalidSampleError
 from minirec.policy.policy import Policy
 from minirec.policy.prompts import item_prompt
-from minirec.policy.ranks import ALONE, Ranks
+from minirec.policy.ranks import SINGLE_PROCESS, Ranks
+
+
+def first_with_same_prompt(items: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.int64]:
+    """Return for each of M items the row of the first that reads the same, `(M,)`; its own where there is none before.
+
+    Whoever embeds a catalogue in parts embeds that one only: in another batch the same prompt comes out a little
+    different, and items that read the same have to tie exactly.
+    """
+    seen: dict[bytes, int] = {}
+    first = [seen.setdefault(sha256(item_text(item).encode()).digest(), row) for row, item in enumerate(items)]
+    return np.array(first, dtype=np.int64)
 
 
 @torch.inference_mode()
@@ -23,13 +36,21 @@ def embed_items(
     *,
     batch_size: int = 32,
     on_batch: Callable[[int], None] | None = None,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> npt.NDArray[np.float32]:
-    """Unit vectors (M, d) of the items, from z at `<answer>` in their prompts (docs/method.md, section 1).
+    """Return unit vectors (M, d) of the items, from z at `<answer>` in their prompts (docs/method.md, section 1).
 
-    Items that read the same get the same vector, exactly. `on_batch` hears how many items are done after every batch
-    and may raise to stop. Of several `ranks` each embeds a part and gets the whole. Raises ValueError for an item that
-    does not fit into the model's context.
+    Items that read the same get the same vector, exactly.
+
+    Args:
+        policy: The policy.
+        items: The catalogue, or a part of it.
+        batch_size: Prompts that go through the model at once.
+        on_batch: Gets how many items are done after every batch, and may raise to stop.
+        ranks: Of several processes each embeds a part and gets the whole.
+
+    Raises:
+        InvalidSampleError: An item does not fit into the model's context.
     """
     readers: dict[tuple[int, ...], list[int]] = {}
     for row, item in enumerate(items):

@@ -25,15 +25,15 @@ def convert_gguf(
     """
     if target.exists():
         return target
-    say = on_step or (lambda _line: None)
+    report = on_step or (lambda _line: None)
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
     try:
-        say("reading the tokenizer")
+        report("reading the tokenizer")
         tokenizer = _read_tokenizer(gguf)
-        say("reading the weights")
+        report("reading the weights")
         model = _read_model(gguf, tokenizer, dtype)
-        say("writing safetensors")
+        report("writing safetensors")
         model.save_pretrained(scratch)
         tokenizer.save_pretrained(scratch)
         _make_readable(scratch)

@@ -1,4 +1,4 @@
-"""The pull of a rollout on the policy, in the space of z: gradients and Hessian-vector products in closed form.
+"""Gradients and Hessian-vector products of a rollout in the space of z, in closed form.
 
     s = E u / tau,  u = z / |z|,  p = softmax(s),  a = E^T (p - e_y)
     g = (I - u u^T) a / (tau |z|)                                              gradient of -log p_y
@@ -31,14 +31,20 @@ def gradient(
     masked: Masked | None = None,
     block: int = BLOCK,
 ) -> Tensor:
-    """Gradient of -A log p_y with respect to z, one row each (docs/method.md, section 4); that of the ratio loss too.
+    """Return the gradient (R, d) of -A log p_y with respect to z; that of the ratio loss is the same (section 4).
 
-    z (R, d), items (M, d) unit rows, targets (R,) item numbers, advantages (R,) or 1 -> (R, d). Masked items are
-    outside the softmax; a target never is.
+    Args:
+        z: (R, d), one row per rollout.
+        items: (M, d), unit rows.
+        targets: (R,), item numbers.
+        tau: Temperature of the softmax.
+        advantages: (R,) A; 1 where it is left out.
+        masked: Items outside the softmax of a row; a target never is.
+        block: Items that are held at once.
     """
     head = Head(z, items, targets, tau=tau, masked=masked, block=block)
-    pull = _gradient(head, _towards_others(head, softmax_over_items(head)))
-    return pull if advantages is None else pull * advantages.to(head.dtype)[:, None]
+    grad = _gradient(head, _towards_others(head, softmax_over_items(head)))
+    return grad if advantages is None else grad * advantages.to(head.dtype)[:, None]
 
 
 def hvp(
@@ -53,10 +59,20 @@ def hvp(
     masked: Masked | None = None,
     block: int = BLOCK,
 ) -> Tensor:
-    """Second derivative of A times the loss with respect to z, applied to a vector (docs/method.md, section 4).
+    """Return the second derivative of A times the loss with respect to z, applied to a vector: (R, d) (section 4).
 
-    Shapes as in `gradient`; `vector` (R, d) is the gradient of the same loss unless given -> (R, d).
     H_ratio v = H_nll v - g <g, v> with g the gradient at A = 1.
+
+    Args:
+        z: (R, d), one row per rollout.
+        items: (M, d), unit rows.
+        targets: (R,), item numbers.
+        tau: Temperature of the softmax.
+        advantages: (R,) A; 1 where it is left out.
+        vector: (R, d); the gradient of the same loss where it is left out.
+        loss: Which of the two.
+        masked: Items outside the softmax of a row; a target never is.
+        block: Items that are held at once.
     """
     head = Head(z, items, targets, tau=tau, masked=masked, block=block)
     softmax = softmax_over_items(head)
@@ -66,10 +82,10 @@ def hvp(
 
 
 def gradient_and_hvp(head: Head, softmax: Softmax, advantages: Tensor, *, loss: Loss = "nll") -> tuple[Tensor, Tensor]:
-    """A g and its Hessian-vector product A H (A g) = A^2 H g, when the softmax is already known: 2 x (R, d)."""
+    """Return A g and its Hessian-vector product A H (A g) = A^2 H g, given the softmax: 2 x (R, d)."""
     scale = advantages.to(head.dtype)[:, None]
-    pull = _gradient(head, _towards_others(head, softmax))
-    return scale * pull, scale.square() * _hvp(head, softmax, pull, loss)
+    grad = _gradient(head, _towards_others(head, softmax))
+    return scale * grad, scale.square() * _hvp(head, softmax, grad, loss)
 
 
 def _towards_others(head: Head, softmax: Softmax) -> Tensor:
@@ -85,13 +101,13 @@ def _gradient(head: Head, a: Tensor) -> Tensor:
 def _hvp(head: Head, softmax: Softmax, v: Tensor, loss: Loss) -> Tensor:
     u, norm, tau = head.u, head.norm, head.tau
     a = _towards_others(head, softmax)
-    pull = _gradient(head, a)
+    grad = _gradient(head, a)
     along = _dot(u, v)
     du = (v - u * along) / norm
     da = _change(head, softmax, a, du)
     turned = da - du * _dot(u, a) - u * (_dot(du, a) + _dot(u, da))
-    product = turned / (tau * norm) - pull * along / norm
-    return product if loss == "nll" else product - pull * _dot(pull, v)
+    product = turned / (tau * norm) - grad * along / norm
+    return product if loss == "nll" else product - grad * _dot(grad, v)
 
 
 def _change(head: Head, softmax: Softmax, a: Tensor, du: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ class Masked:
 
     @classmethod
     def of(cls, items_per_row: Sequence[Collection[int]], device: torch.device) -> Masked:
-        """One collection of item numbers per row."""
+        """Make the pairs of one collection of item numbers per row."""
         pairs = [(row, item) for row, items in enumerate(items_per_row) for item in items]
         table = torch.tensor(pairs, dtype=torch.int64, device=device).reshape(-1, 2)
         return cls(table[:, 0], table[:, 1])
@@ -69,10 +69,11 @@ class Head:
 
     @property
     def n_items(self) -> int:
+        """Items of the catalogue."""
         return len(self._items)
 
     def others(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Item vectors (m, d) and scores (R, m), block by block; each row's target and masked items score -inf."""
+        """Yield item vectors (m, d) and scores (R, m) by block; each row's target and masked items score -inf."""
         for start in range(0, self.n_items, self._block):
             vectors = self._items[start : start + self._block].to(self.dtype)
             scores = self._targets.apply((self.u @ vectors.T).div_(self.tau), start)
@@ -95,7 +96,7 @@ class Softmax:
 
 
 def softmax_over_items(head: Head) -> Softmax:
-    """Normalisers and mean item of each row in one pass over the catalogue, whatever the size of the scores."""
+    """Return normalisers and mean item of each row in one pass over the catalogue, whatever the size of the scores."""
     rows, size = head.u.shape
     highest = torch.full((rows, 1), -torch.inf, dtype=head.dtype, device=head.u.device)
     total = torch.zeros(rows, 1, dtype=torch.float64, device=head.u.device)
@@ -115,7 +116,7 @@ def softmax_over_items(head: Head) -> Softmax:
 
 
 def count_above(head: Head) -> Tensor:
-    """How many items score higher than each row's target, ties not counted: (R,) int64."""
+    """Return how many items score higher than each row's target, ties not counted: (R,) int64."""
     above = torch.zeros(len(head.u), dtype=torch.int64, device=head.u.device)
     bound = head.target_scores + TIE * head.target_scores.abs().clamp(min=1)
     for _, scores in head.others():

@@ -15,6 +15,7 @@ from transformers import Cache, DynamicCache, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from minirec.data.prompts import ANSWER
+from minirec.policy.chat import Chat, flat_ids
 from minirec.policy.reference import ResolvedModel
 
 MAX_ROWS_CUDA, MAX_ROWS_CPU = 512, 64
@@ -48,16 +49,22 @@ class Policy:
         self.device: torch.device = model.device
         self.dtype: torch.dtype = model.dtype
         self.hidden_size: int = self.config.hidden_size
-        self.answer_ids: list[int] = tokenizer.encode(ANSWER, add_special_tokens=False)
-        self.end_ids = frozenset(_end_ids(model, tokenizer))
-        self.pad_id: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        self.chat = Chat(
+            tokenizer,
+            end_ids=_end_ids(model, tokenizer),
+            max_positions=getattr(self.config, "max_position_embeddings", None),
+            name="the model" if source is None else source.id,
+        )
+        self.answer_ids = self.chat.answer_ids
+        self.end_ids = self.chat.end_ids
+        self.pad_id = self.chat.pad_id
         self.attention_only = all(
             type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in self.new_cache(hybrid=True).layers
         )
         self._accepted = frozenset(inspect.signature(_innermost(model).forward).parameters)
 
     def new_cache(self, *, hybrid: bool | None = None) -> Cache:
-        """An empty cache: plain keys and values, or for models with other kinds of layers whatever those need."""
+        """Return an empty cache: keys and values, or for models with other kinds of layers whatever those need."""
         if hybrid is None:
             hybrid = not self.attention_only
         # Without the configuration, sliding-window layers keep all keys and the mask does the sliding: rows can then
@@ -70,7 +77,15 @@ class Policy:
         return Step(logits=read.logits[:, -1], z=read.z[:, -1])
 
     def read(self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor, cache: Cache, *, keep: int) -> Step:
-        """The same, with logits and z at the last `keep` tokens."""
+        """Do as `step` does, and return logits and z at the last `keep` tokens.
+
+        Args:
+            input_ids: (R, L).
+            attention_mask: (R, cached + L).
+            position_ids: (R, L).
+            cache: Keys and values so far; grows by L.
+            keep: Tokens at the end of each row.
+        """
         arguments: dict[str, Any] = {"logits_to_keep": keep, "position_ids": position_ids}
         arguments = {name: value for name, value in arguments.items() if name in self._accepted}
         with self._capture() as captured, torch.inference_mode():
@@ -98,14 +113,13 @@ class Policy:
         return frozenset(index for index, name in enumerate(names) if name is not None and ">" in name)
 
     def says_answer(self, tokens: list[int]) -> bool:
-        """Whether the text of these tokens contains `<answer>`, however it was cut into tokens."""
+        """Return whether the text of these tokens contains `<answer>`, however it was cut into tokens."""
         return ANSWER in self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
     @property
     def max_positions(self) -> int | None:
         """Longest sequence the model was made for, in tokens; None where it does not say."""
-        longest: int | None = getattr(self.config, "max_position_embeddings", None)
-        return longest
+        return self.chat.max_positions
 
     @property
     def sliding_window(self) -> int | None:
@@ -114,7 +128,7 @@ class Policy:
         return window
 
     def rows_that_fit(self, length: int) -> int:
-        """How many sequences of a length are worth decoding together: bounded by memory for their keys and values."""
+        """Return how many sequences of a length to decode together: bounded by memory for their keys and values."""
         heads: int = getattr(self.config, "num_key_value_heads", None) or self.config.num_attention_heads
         size: int = getattr(self.config, "head_dim", None) or self.hidden_size // self.config.num_attention_heads
         per_token: int = 2 * self.config.num_hidden_layers * heads * size * self.dtype.itemsize
@@ -147,10 +161,4 @@ def _innermost(model: Any) -> nn.Module:
 def _end_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Every token that ends a turn, according to the tokenizer, the model and its generation settings."""
     generation = getattr(model, "generation_config", None)
-    found: set[int] = set()
-    for value in (tokenizer.eos_token_id, model.config.eos_token_id, getattr(generation, "eos_token_id", None)):
-        if isinstance(value, int):
-            found.add(value)
-        elif value is not None:
-            found.update(value)
-    return found
+    return flat_ids([tokenizer.eos_token_id, model.config.eos_token_id, getattr(generation, "eos_token_id", None)])

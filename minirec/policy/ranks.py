@@ -15,7 +15,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(hours=2)
+MAX_WAIT = timedelta(hours=2)
 """How long a process waits for the others. One that died is noticed at once, by whoever started them."""
 
 
@@ -29,7 +29,7 @@ class Ranks:
     @classmethod
     def join(cls) -> Ranks:
         """Meet the other processes that a launcher started with this one, and take the GPU that is this one's."""
-        state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
+        state = PartialState(cpu=not torch.cuda.is_available(), timeout=MAX_WAIT)
         return cls(state.process_index, state.num_processes)
 
     @staticmethod
@@ -43,15 +43,15 @@ class Ranks:
         return self.index == 0
 
     def share(self, size: int) -> slice:
-        """This process's part of `size` things: consecutive, in the order of the processes, possibly none."""
+        """Return this process's part of `size` things: consecutive, in the order of the processes, possibly none."""
         return slice(size * self.index // self.count, size * (self.index + 1) // self.count)
 
     def gather(self, values: Sequence[T]) -> list[T]:
-        """The values of all processes, in the order of the processes."""
+        """Return the values of all processes, in the order of the processes."""
         return gather_object(list(values)) if self.count > 1 else list(values)
 
     def total(self, tensor: Tensor) -> Tensor:
-        """The sum over all processes, in which tensors have the same shape."""
+        """Return the sum over all processes, in which tensors have the same shape."""
         return reduce(tensor, reduction="sum") if self.count > 1 else tensor
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
@@ -60,4 +60,4 @@ class Ranks:
             vector_to_parameters(self.total(parameters_to_vector(tensors)), tensors)
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = Ranks()

@@ -24,10 +24,15 @@ class Outcomes:
 def outcomes(
     head: Head, softmax: Softmax, *, ndcg_k: int, softmax_weight: float, target_masked: Tensor | None = None
 ) -> Outcomes:
-    """reward = (1 - w) NDCG@K + w p[target] for each row of the head (docs/method.md, section 2).
+    """Return (1 - w) NDCG@K + w p[target] for each row of the head, and its parts (docs/method.md, section 2).
 
-    K is cut to the catalogue's size. `target_masked` (R,) marks rows whose target is itself out of the softmax, as the
-    published computation has it where the target is in the history: rank M and p = 0.
+    Args:
+        head: R rows.
+        softmax: Theirs.
+        ndcg_k: K; cut to the catalogue's size.
+        softmax_weight: w.
+        target_masked: (R,) marks rows whose target is itself out of the softmax, as the published computation has it
+            where the target is in the history: rank M and p = 0.
     """
     rank = count_above(head) + 1
     probability = torch.exp(head.target_scores.double() - softmax.log_total)[:, 0]

@@ -36,7 +36,7 @@ class Sampling:
 
     @classmethod
     def of(cls, settings: RolloutSettings) -> Sampling:
-        """How these settings draw a token."""
+        """Read how these settings draw a token."""
         return cls(settings.temperature, settings.top_k, settings.top_p)
 
 
@@ -57,7 +57,7 @@ class Rollouts:
 
 
 def sampling_noise(sample_id: str, *, seed: int, rollouts: int, length: int) -> npt.NDArray[np.float64]:
-    """Uniform numbers (rollouts, length) in [0, 1) that depend on the seed and the sample alone."""
+    """Return uniform numbers (rollouts, length) in [0, 1) that depend on the seed and the sample alone."""
     digest = hashlib.sha256(f"{seed}\0{sample_id}".encode()).digest()
     generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16])))
     return generator.random((rollouts, length))
@@ -73,10 +73,18 @@ def roll_out(
     *,
     ending: type[Transcripts] | None = None,
 ) -> Rollouts:
-    """Sample rollouts of B prompts, with noise (B, R, T): at most T tokens each (docs/method.md, section 2).
+    """Sample rollouts of B prompts (docs/method.md, section 2).
 
     A rollout ends where its text says `<answer>`; one that ends its turn or reaches T tokens without has it appended.
-    `ending` brings other rules. Noise 0 takes the likeliest token: a row of zeros is a greedy rollout.
+
+    Args:
+        policy: What samples.
+        prompts: Tokens of each prompt.
+        noise: (B, R, T) for R rollouts of at most T tokens each. Noise 0 takes the likeliest token: a row of zeros is a
+            greedy rollout.
+        sampling: How a token is drawn.
+        opening: What all prompts begin with, where it was computed before.
+        ending: Other rules for where a rollout ends.
     """
     count, repeats, limit = noise.shape
     noise = noise.reshape(count * repeats, limit)
@@ -121,14 +129,14 @@ def replay(
     tokens: Sequence[Sequence[Sequence[int]]],
     opening: Opening | None = None,
 ) -> tuple[Tensor, int]:
-    """z (B, R, d) float32 at the last token of R given rollouts of each prompt, and the tokens that this took.
+    """Return z (B, R, d) float32 at the last token of R given rollouts of each prompt, and how many tokens it took.
 
     The prompt is read once and its cache shared, all tokens of its rollouts go through the model in one more step.
     Models in which padding must not lie between the two read every rollout with its prompt instead.
     """
     repeats = len(tokens[0])
-    said = [list(rollout) for rollouts in tokens for rollout in rollouts]
-    ids, mask = (part.to(policy.device) for part in pad_left(said, policy.pad_id))
+    completions = [list(rollout) for rollouts in tokens for rollout in rollouts]
+    ids, mask = (part.to(policy.device) for part in pad_left(completions, policy.pad_id))
     if may_pad_inside(policy, max(map(len, prompts)) + ids.shape[1]):
         start = prefill(policy, prompts, opening)
         cache = for_rollouts(start.cache, rows=len(prompts), repeats=repeats, room=ids.shape[1])
@@ -137,13 +145,15 @@ def replay(
         last, processed = policy.step(ids, torch.cat([read, mask], 1), positions, cache), start.processed + ids.numel()
     else:
         before = [prompt for prompt in prompts for _ in range(repeats)]
-        whole = prefill(policy, [[*prompt, *rollout] for prompt, rollout in zip(before, said, strict=True)], None)
+        whole = prefill(
+            policy, [[*prompt, *rollout] for prompt, rollout in zip(before, completions, strict=True)], None
+        )
         last, processed = whole.last, whole.processed
     return last.z.float().view(len(prompts), repeats, -1), processed
 
 
 def draw(logits: Tensor, noise: npt.NDArray[np.float64], sampling: Sampling) -> npt.NDArray[np.int64]:
-    """One token per row of logits (R, V), by inverting the cumulative distribution at noise (R,); at 0 the likeliest.
+    """Draw a token per row of logits (R, V) by inverting the cumulative distribution at noise (R,); at 0 the likeliest.
 
     Temperature, then top-k, then top-p, as in transformers. The distribution is laid out by token id: laid out by
     probability, rounding could swap two near-tied tokens, and the same noise would then draw the other one.
@@ -166,7 +176,7 @@ def draw(logits: Tensor, noise: npt.NDArray[np.float64], sampling: Sampling) -> 
 
 
 class Transcripts:
-    """What each rollout has said, and what it has to say next."""
+    """The tokens of each rollout so far, and which one comes next."""
 
     def __init__(self, policy: Policy, rollouts: int, limit: int) -> None:
         self._policy = policy
@@ -177,34 +187,35 @@ class Transcripts:
     def extend(
         self, rows: npt.NDArray[np.int64], drawn: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """The token to feed for each rollout in `rows`, and whether it completes `<answer>`."""
+        """Return the token to feed for each rollout in `rows`, and whether it completes `<answer>`."""
         pairs = [self._next(row, token) for row, token in zip(rows.tolist(), drawn.tolist(), strict=True)]
         tokens, finished = zip(*pairs, strict=True)
         return np.array(tokens), np.array(finished)
 
     def follow(self, drawn: Sequence[Sequence[int]]) -> None:
-        """Say what was drawn elsewhere for each rollout, by the rules of `extend`; silence ends a turn."""
+        """Take the tokens that were drawn elsewhere for each rollout, by the rules of `extend`; their end ends it."""
         for row, tokens in enumerate(drawn):
             for token in chain(tokens, repeat(None)):
                 if self._next(row, token)[1]:
                     break
 
     def by_prompt(self, repeats: int) -> list[list[list[int]]]:
-        """The tokens of each rollout, grouped by the prompt that `repeats` rollouts in a row share."""
+        """Return the tokens of each rollout, grouped by the prompt that `repeats` rollouts in a row share."""
         return [self.tokens[first : first + repeats] for first in range(0, len(self.tokens), repeats)]
 
     def sampled(self) -> npt.NDArray[np.int32]:
+        """Return how many tokens of each rollout were drawn: (rollouts,)."""
         return np.array([len(tokens) for tokens in self.tokens], dtype=np.int32) - self._appended
 
     def _next(self, row: int, token: int | None) -> tuple[int, bool]:
-        said, answer = self.tokens[row], self._policy.answer_ids
-        over = self._appended[row] or len(said) == self._limit
+        written, answer = self.tokens[row], self._policy.answer_ids
+        over = self._appended[row] or len(written) == self._limit
         if over or token is None or token in self._policy.end_ids:
-            said.append(answer[self._appended[row]])
+            written.append(answer[self._appended[row]])
             self._appended[row] += 1
-            return said[-1], bool(self._appended[row] == len(answer))
-        said.append(token)
-        return token, token in self._policy.closing_ids and self._policy.says_answer(said[-TAIL:])
+            return written[-1], bool(self._appended[row] == len(answer))
+        written.append(token)
+        return token, token in self._policy.closing_ids and self._policy.says_answer(written[-TAIL:])
 
 
 def _fill_gaps(finished: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

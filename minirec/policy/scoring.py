@@ -21,6 +21,7 @@ from minirec.policy.policy import Policy
 from minirec.policy.prompts import user_prompt
 from minirec.policy.rewards import outcomes
 from minirec.policy.rollouts import Sampling, roll_out, sampling_noise
+from minirec.policy.scored import Scored
 from minirec.policy.vllm_engine import roll_out_vllm
 from minirec.selection.advantage import SIGNAL_POLICY, SIGNAL_TEACHER, advantages
 
@@ -31,33 +32,17 @@ OUTCOMES = ("reward", "ndcg", "rank", "target_probability")
 
 
 @dataclass(frozen=True)
-class ScoredSamples:
-    """What was measured of B samples with G rollouts each, under a policy of hidden size d."""
+class ScoredSamples(Scored):
+    """What was measured of samples of interactions; the embedding is the mean of the rollouts' z / |z|."""
 
-    reward: npt.NDArray[np.float64]
-    """(B, G)."""
     ndcg: npt.NDArray[np.float64]
     """(B, G); above 0 is a hit."""
     rank: npt.NDArray[np.int32]
     """(B, G), 1-based."""
     target_probability: npt.NDArray[np.float64]
     """(B, G)."""
-    advantage: npt.NDArray[np.float64]
-    """(B, G), group-relative; zeros where a group has no signal of its own."""
-    signal: npt.NDArray[np.int8]
-    """(B,): 0 the policy's own advantages, 1 teacher-forced (A = 1), 2 none: the vectors are zero."""
-    gradient: npt.NDArray[np.float32]
-    """(B, d), mean over the rollouts of A_n g_n."""
-    hvp: npt.NDArray[np.float32]
-    """(B, d), mean over the rollouts of A_n H_n (A_n g_n)."""
     teacher: npt.NDArray[np.float32]
-    """(B, d), mean over the rollouts of g_n: the gradient with A = 1, whatever they earned."""
-    embedding: npt.NDArray[np.float32]
-    """(B, d) unit rows, mean of the rollouts' z / |z|."""
-    generated_tokens: npt.NDArray[np.int32]
-    """(B, G), tokens that the policy chose itself."""
-    prompt_tokens: npt.NDArray[np.int32]
-    """(B,)."""
+    """(B, d), mean over the rollouts of g_n: the gradient with A = 1, whatever their rewards."""
 
     @classmethod
     def empty(cls, samples: int, rollouts: int, size: int) -> ScoredSamples:
@@ -199,14 +184,14 @@ def _keep_vectors(scored: ScoredSamples, rows: list[int], ranked: _Ranked) -> No
     own = scored.signal[rows] == SIGNAL_POLICY
     weights = np.where(own[:, None], scored.advantage[rows], 1.0)
     scale = torch.from_numpy(weights).flatten().to(ranked.head.u.device)
-    pull, product = gradient_and_hvp(ranked.head, ranked.softmax, torch.ones_like(scale))
+    gradient, product = gradient_and_hvp(ranked.head, ranked.softmax, torch.ones_like(scale))
     # Of a loss times A, the gradient has a factor A, and its Hessian applied to that gradient A^2.
-    scaled = {"gradient": scale[:, None] * pull, "hvp": scale.square()[:, None] * product, "teacher": pull}
+    scaled = {"gradient": scale[:, None] * gradient, "hvp": scale.square()[:, None] * product, "teacher": gradient}
     for name, vectors in scaled.items():
         getattr(scored, name)[rows] = vectors.view(len(rows), -1, vectors.shape[1]).mean(1).cpu().numpy()
     embedding = ranked.head.u.view(len(rows), -1, ranked.head.u.shape[1]).mean(1)
     scored.embedding[rows] = torch.nn.functional.normalize(embedding, dim=1).cpu().numpy()
-    _mark_silent(scored, rows)
+    _mark_without_signal(scored, rows)
 
 
 def _keep_greedy_vectors(
@@ -218,14 +203,14 @@ def _keep_greedy_vectors(
         shared = vectors[[samples[row].target for row in rows]]
         head = Head(z[rows].double(), shared, torch.arange(len(rows), device=z.device), tau=tau)
         ones = torch.ones(len(rows), device=z.device)
-        pulls = gradient_and_hvp(head, softmax_over_items(head), ones, loss="ratio")
-        scored.gradient[rows], scored.hvp[rows] = (pull.cpu().numpy() for pull in pulls)
+        vectors_of_batch = gradient_and_hvp(head, softmax_over_items(head), ones, loss="ratio")
+        scored.gradient[rows], scored.hvp[rows] = (vector.cpu().numpy() for vector in vectors_of_batch)
         scored.teacher[rows], scored.embedding[rows] = scored.gradient[rows], head.u.cpu().numpy()
     scored.signal[:] = SIGNAL_TEACHER
-    _mark_silent(scored, list(range(len(samples))))
+    _mark_without_signal(scored, list(range(len(samples))))
 
 
-def _mark_silent(scored: ScoredSamples, rows: list[int]) -> None:
-    """A sample that pulls on nothing at all has no signal."""
-    silent = ~scored.gradient[rows].any(axis=1)
-    scored.signal[np.array(rows)[silent]] = SIGNAL_NONE
+def _mark_without_signal(scored: ScoredSamples, rows: list[int]) -> None:
+    """Mark samples whose gradient is zero as having no signal."""
+    without = ~scored.gradient[rows].any(axis=1)
+    scored.signal[np.array(rows)[without]] = SIGNAL_NONE

@@ -1,4 +1,4 @@
-"""Prompts under a policy: rewards of its answers, their pull token by token, embeddings (docs/method.md, section 4)."""
+"""Prompts under a policy: rewards of its answers, their gradients by token, embeddings (docs/method.md, section 4)."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from minirec.policy.batching import in_batches
 from minirec.policy.cache import for_rollouts
 from minirec.policy.policy import Policy
 from minirec.policy.rollouts import Sampling, sampling_noise
+from minirec.policy.scored import Scored
 from minirec.policy.scoring import SIGNAL_NONE
 from minirec.policy.token_gradients import token_gradient, token_hvp
 from minirec.rewards import Scorer
@@ -28,27 +29,14 @@ CPU_LOGITS, CUDA_LOGITS = 2**26, 2**29
 
 
 @dataclass(frozen=True)
-class ScoredPrompts:
-    """What was measured of B prompts with G answers each, under a policy of hidden size d."""
+class ScoredPrompts(Scored):
+    """What was measured of prompts; g_n is summed over an answer's tokens, and the teacher gives the right answer.
 
-    reward: npt.NDArray[np.float64]
-    """(B, G)."""
+    The embedding is the hidden state at the prompt's last token.
+    """
+
     hit: npt.NDArray[np.uint8]
-    """(B, G), whether an answer earns anything."""
-    advantage: npt.NDArray[np.float64]
-    """(B, G), group-relative; zeros where a group has no signal of its own."""
-    signal: npt.NDArray[np.int8]
-    """(B,): 0 the policy's own advantages, 1 the right answer, teacher-forced, 2 none: the vectors are zero."""
-    gradient: npt.NDArray[np.float32]
-    """(B, d), mean over the answers of A_n g_n, g_n summed over tokens."""
-    hvp: npt.NDArray[np.float32]
-    """(B, d), mean over the answers of A_n H_n (A_n g_n)."""
-    embedding: npt.NDArray[np.float32]
-    """(B, d) unit rows, hidden state at the prompt's last token."""
-    generated_tokens: npt.NDArray[np.int32]
-    """(B, G)."""
-    prompt_tokens: npt.NDArray[np.int32]
-    """(B,)."""
+    """(B, G), whether an answer has a reward."""
 
 
 @torch.inference_mode()
@@ -58,8 +46,8 @@ def score_prompts(
     """Answer prompts under a policy and measure the answers (docs/method.md, sections 2 and 4).
 
     Sampling noise depends on (rollouts.seed, prompt.id) alone, so who shares a batch changes results by rounding at
-    most. A group whose outcomes do not differ pulls with the prompt's own answer (the first of several), A = 1, and
-    with nothing where it has none. Raises as `answer` does.
+    most. A group whose outcomes do not differ gets the gradient of the prompt's own answer (the first of several), with
+    A = 1, and zeros where it has none. Raises as `answer` does.
     """
     size, group = policy.hidden_size, rollouts.group_size
     noise = np.stack(
@@ -73,10 +61,10 @@ def score_prompts(
     advantage, signal = advantages(answers.reward, hit)
     gradient, hvp = np.zeros((len(prompts), size), np.float32), np.zeros((len(prompts), size), np.float32)
     for row, prompt in enumerate(prompts):
-        said, weights = _lesson(policy, prompt, answers, row, advantage[row], own=signal[row] == SIGNAL_POLICY)
-        if said:
-            pulls = pull(policy, answers.prompts[row], said, weights)
-            gradient[row], hvp[row] = (vector.cpu().numpy() / len(weights) for vector in pulls)
+        texts, weights = _texts_to_learn(policy, prompt, answers, row, advantage[row], own=signal[row] == SIGNAL_POLICY)
+        if texts:
+            sums = gradient_and_hvp_sums(policy, answers.prompts[row], texts, weights)
+            gradient[row], hvp[row] = (vector.cpu().numpy() / len(weights) for vector in sums)
     signal[~gradient.any(axis=1)] = SIGNAL_NONE
     return ScoredPrompts(
         reward=answers.reward,
@@ -86,12 +74,14 @@ def score_prompts(
         gradient=gradient,
         hvp=hvp,
         embedding=torch.nn.functional.normalize(answers.prompt_z, dim=1).cpu().numpy(),
-        generated_tokens=np.array([[len(tokens) for tokens in said] for said in answers.tokens], np.int32),
+        generated_tokens=np.array(
+            [[len(tokens) for tokens in completions] for completions in answers.tokens], np.int32
+        ),
         prompt_tokens=np.array([len(ids) for ids in answers.prompts], np.int32),
     )
 
 
-def _lesson(
+def _texts_to_learn(
     policy: Policy, prompt: Prompt, answers: Answers, row: int, advantage: npt.NDArray[np.float64], *, own: bool
 ) -> tuple[list[list[int]], list[float]]:
     """The texts that a sample would train on, as tokens, and their weights."""
@@ -104,24 +94,24 @@ def _lesson(
 
 
 @torch.inference_mode()
-def pull(
-    policy: Policy, prompt: Sequence[int], said: Sequence[Sequence[int]], weights: Sequence[float]
+def gradient_and_hvp_sums(
+    policy: Policy, prompt: Sequence[int], texts: Sequence[Sequence[int]], weights: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
-    """Sums over R texts behind a prompt of A g and of A^2 H g, each (d,) float32 (docs/method.md, section 4).
+    """Return the sums over R texts behind a prompt of A g and of A^2 H g, each (d,) float32 (section 4).
 
     The gradient g of a text is the sum over its tokens, in the space of z. Weights A of 0 are left out of the pass.
     """
     weight, cap = policy.head_weight, policy.logit_cap
     gradient = torch.zeros(policy.hidden_size, device=policy.device)
     hvp = torch.zeros_like(gradient)
-    heard = [index for index, value in enumerate(weights) if value != 0]
-    longest = max((len(said[index]) for index in heard), default=1)
+    weighted = [index for index, value in enumerate(weights) if value != 0]
+    longest = max((len(texts[index]) for index in weighted), default=1)
     most = (CUDA_LOGITS if policy.device.type == "cuda" else CPU_LOGITS) // (longest * len(weight))
 
     def run(batch: Sequence[int]) -> None:
-        texts = [said[index] for index in batch]
+        batch_texts = [texts[index] for index in batch]
         parts = []
-        for index, tokens, logits in zip(batch, texts, logits_of(policy, prompt, texts), strict=True):
+        for index, tokens, logits in zip(batch, batch_texts, logits_of(policy, prompt, batch_texts), strict=True):
             targets = torch.tensor(tokens, device=policy.device)
             own = token_gradient(logits, targets, weight, cap=cap).float()
             bent = token_hvp(logits, targets, weight, own, cap=cap).float()
@@ -131,22 +121,22 @@ def pull(
             gradient.add_(own)
             hvp.add_(bent)
 
-    in_batches(heard, max(1, most), run)
+    in_batches(weighted, max(1, most), run)
     return gradient, hvp
 
 
-def logits_of(policy: Policy, prompt: Sequence[int], said: Sequence[Sequence[int]]) -> list[Tensor]:
-    """Logits (T_n, V) that each of R texts behind a prompt was drawn from, token by token.
+def logits_of(policy: Policy, prompt: Sequence[int], texts: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Return logits (T_n, V) that each of R texts behind a prompt was drawn from, token by token.
 
     The prompt is read once. Texts are padded behind their end, where no token looks.
     """
-    device, start, longest = policy.device, len(prompt), max(map(len, said))
+    device, start, longest = policy.device, len(prompt), max(map(len, texts))
     cache = policy.new_cache()
     ids = torch.tensor([list(prompt)], device=device)
     first = policy.step(ids, torch.ones_like(ids), torch.arange(start, device=device)[None], cache).logits
-    cache = for_rollouts(cache, rows=1, repeats=len(said), room=longest)
-    padded = torch.tensor([[*text, *[policy.pad_id] * (longest - len(text))] for text in said], device=device)
-    mask = torch.ones(len(said), start + longest, dtype=torch.int64, device=device)
-    positions = torch.arange(start, start + longest, device=device).expand(len(said), -1)
+    cache = for_rollouts(cache, rows=1, repeats=len(texts), room=longest)
+    padded = torch.tensor([[*text, *[policy.pad_id] * (longest - len(text))] for text in texts], device=device)
+    mask = torch.ones(len(texts), start + longest, dtype=torch.int64, device=device)
+    positions = torch.arange(start, start + longest, device=device).expand(len(texts), -1)
     then = policy.read(padded, mask, positions, cache, keep=longest).logits
-    return [torch.cat([first, rows[: len(text) - 1]]) for text, rows in zip(said, then, strict=True)]
+    return [torch.cat([first, rows[: len(text) - 1]]) for text, rows in zip(texts, then, strict=True)]

@@ -26,10 +26,17 @@ def build_tiny_model(
     seed: int = 0,
     family: Literal["llama", "qwen2"] = "llama",
 ) -> Path:
-    """Save a random two-layer causal LM with a tokenizer trained on `texts`, and return its folder.
+    """Save a random two-layer causal LM with its tokenizer, and return its folder.
 
-    `hidden_size` is a multiple of 8 and `vocab_size` at least 259 (the bytes and three special tokens); the same
-    arguments give the same weights.
+    The same arguments give the same weights.
+
+    Args:
+        path: The folder.
+        texts: What the tokenizer is trained on.
+        hidden_size: A multiple of 8.
+        vocab_size: At least 259: the bytes and three special tokens.
+        seed: Of the weights.
+        family: Which architecture.
     """
     path = Path(path)
     tokenizer = train_tokenizer(texts, vocab_size)
@@ -57,6 +64,7 @@ def build_tiny_model(
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
+    """Return a byte-level BPE tokenizer with a chat template, trained on texts."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()

@@ -1,4 +1,4 @@
-"""The pull of a text on a plain text policy, in the space of z (docs/method.md, section 4).
+"""Gradients of a text under a plain text policy, in the space of z (docs/method.md, section 4).
 
     l_t = cap(W z_t),  p_t = softmax(l_t),  k_t = dl/dx = 1 - (l_t / cap)^2  (1 without a cap)
     gradient of -A log p_t[y_t] with respect to z_t:   W^T (k_t * A (p_t - e_y))
@@ -25,10 +25,19 @@ WORDS = 4096
 def token_gradient(
     logits: Tensor, targets: Tensor, weight: Tensor, *, advantages: Tensor | None = None, cap: float | None = None
 ) -> Tensor:
-    """Gradient of the sum of -A_t log p_t[y_t], summed over tokens (docs/method.md, section 4).
+    """Return the gradient of the sum of -A_t log p_t[y_t], summed over tokens (docs/method.md, section 4).
 
-    logits (T, V) as the model gives them (capped), targets (T,), weight (V, d), advantages (T,) or 1 -> (d,).
     Computed in float32, or float64 for float64 logits.
+
+    Args:
+        logits: (T, V), as the model gives them: capped.
+        targets: (T,), tokens.
+        weight: (V, d), W of the output embedding.
+        advantages: (T,) A_t; 1 where they are left out.
+        cap: Soft cap of the logits, where the model has one.
+
+    Returns:
+        (d,).
     """
     pooled = torch.zeros(logits.shape[1], dtype=_wide(logits), device=logits.device)
     own = torch.zeros(weight.shape[1], dtype=_wide(logits), device=logits.device)
@@ -47,9 +56,17 @@ def token_hvp(
     advantages: Tensor | None = None,
     cap: float | None = None,
 ) -> Tensor:
-    """Second derivative of the same sum, every token's applied to the same vector (d,), summed: (d,).
+    """Return the second derivative of the same sum, every token's applied to the same vector (d,), summed: (d,).
 
-    Shapes as in `token_gradient`. Without a cap it is the sum of A_t W^T (diag p_t - p_t p_t^T) W v.
+    Without a cap it is the sum of A_t W^T (diag p_t - p_t p_t^T) W v.
+
+    Args:
+        logits: (T, V), as the model gives them: capped.
+        targets: (T,), tokens.
+        weight: (V, d), W of the output embedding.
+        vector: (d,), v.
+        advantages: (T,) A_t; 1 where they are left out.
+        cap: Soft cap of the logits, where the model has one.
     """
     wide = vector.to(_wide(logits))
     dx = torch.cat([rows.to(wide.dtype) @ wide for rows in weight.split(WORDS)])

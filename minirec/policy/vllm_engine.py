@@ -51,12 +51,22 @@ def roll_out_vllm(
     sampling: Sampling,
     opening: Opening | None = None,
 ) -> Rollouts:
-    """Sample rollouts of B prompts as `roll_out` does, with the same rules, but by vLLM.
+    """Sample rollouts of B prompts as `roll_out` does, with the same rules, but by vLLM, whose tokens differ.
 
-    A rollout's seed is the first number of its noise (B, R, T), which depends on the seed, the sample and the rollout
-    alone; a row of zeros is a greedy rollout. vLLM's tokens differ from those of `roll_out`. `processed` counts the
-    tokens of the policy's own pass. Raises `ModelRefused` with the code `engine_unavailable` where there is no vLLM
-    or no CUDA device, or vLLM does not take the model; with `adapter_mismatch` for adapters that it does not take.
+    Args:
+        policy: What samples; loaded from files.
+        prompts: Tokens of each prompt.
+        noise: (B, R, T). The first number of a rollout is its seed: it depends on the seed, the sample and the rollout
+            alone; a row of zeros is a greedy rollout.
+        sampling: How a token is drawn.
+        opening: What all prompts begin with, where it was computed before.
+
+    Returns:
+        The rollouts; `processed` counts the tokens of the policy's own pass.
+
+    Raises:
+        ModelRefused: `engine_unavailable` where there is no vLLM or no CUDA device, or vLLM does not take the model;
+            `adapter_mismatch` for adapters that it does not take.
     """
     count, repeats, limit = noise.shape
     transcripts = Transcripts(policy, count * repeats, limit)

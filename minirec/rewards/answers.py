@@ -1,96 +1,135 @@
-"""Reading a completion: the part that is the answer, its normal form, its number, its list."""
+"""Reading a completion: the part that is its answer, the number or the list that this is.
+
+Texts may be long and made to be slow to read: everything here takes time in proportion to their length.
+"""
 
 from __future__ import annotations
 
 import re
-import string
-import unicodedata
+from collections.abc import Collection
 from decimal import Decimal, DecimalException
 from fractions import Fraction
 
-_TAGGED = re.compile(r"<answer>((?:(?!<answer>).)*?)(?:</answer>|\Z)", re.DOTALL | re.IGNORECASE)
-_MARKED = re.compile(r"####\s*(.+)")
-_DECIMAL = r"(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?"
-_NUMBER = re.compile(rf"(?:(?<![\w.)\]])[-+])?{_DECIMAL}(?:\s*/\s*\d+(?:\.\d+)?)?\s*%?")
-_AROUND = re.compile(r"^[\s$€£¥]+|[\s.]+$")
-"""What may stand around a number without being part of it."""
+from minirec.rewards.text import ascii_forms, normalised
+
+_OPEN = re.compile(r"<answer>", re.IGNORECASE)
+_CLOSE = re.compile(r"</answer>", re.IGNORECASE)
+_BOXED = re.compile(r"\\boxed ?\{")
+_DECIMAL = r"(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d+)?"
+_NUMBER = re.compile(rf"[-+]?{_DECIMAL}(?: ?/ ?\d+(?:\.\d+)?)? ?%?")
+_AROUND = "$€£¥₹₽₩ \t\r\n"
+"""What may stand before a number (currencies), and around it, without being part of it."""
 _LONGEST_NUMBER = 100
 _LARGEST_EXPONENT = 400
 """Beyond these a text is no number that anybody means, and costs time to compute with."""
-_BULLET = re.compile(r"^\s*(?:[-*•]|\(?\d{1,4}[.):])\s+")
-_NUMBERED = re.compile(r"(?:^|[,;|])\s*\(?\d{1,4}[.):]\s+")
-_OPERATOR = re.compile(r"\s*([-+*/=^<>(){}\[\],])\s*")
-_PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation, " "))
+_LEAD = re.compile(
+    r"(?:(?:so|thus|hence|therefore),? )?(?:(?:the|my) )?(?:final )?(?:answer|result)(?: is)?:? ", re.IGNORECASE
+)
+_BULLET = re.compile(r"[-*•‣◦–]\s+")
+_NUMBERED = re.compile(r"\(?(\d{1,4})[.):]\s+")
+_PLACE = re.compile(r"(?:^|[,;|])[ \t]*\(?(\d{1,4})[.):][ \t]+")
 
 
 def marked_answer(completion: str) -> str | None:
-    """What a completion marks as its answer, or None.
+    """Return what a completion marks as its answer, or None.
 
-    The text in its last `<answer>`, else in its last `\\boxed{}`, else behind its last `####`.
+    That is the text in its last `<answer>`, else in its last `\\boxed{}`, else behind its last `####`.
     """
-    if tagged := _TAGGED.findall(completion):
-        return str(tagged[-1]).strip()
+    if opened := list(_OPEN.finditer(completion)):
+        begin = opened[-1].end()
+        closed = _CLOSE.search(completion, begin)
+        return completion[begin : closed.start() if closed else None].strip()
     if (boxed := _boxed(completion)) is not None:
         return boxed.strip()
-    marked = _MARKED.findall(completion)
-    return str(marked[-1]).strip() if marked else None
+    _, mark, rest = completion.rpartition("####")
+    lines = rest.strip().splitlines()
+    return lines[0].strip() if mark and lines else None
 
 
 def answer_of(completion: str) -> str:
-    """What a completion gives as its answer: what it marks as one, else its last line."""
+    """Return what a completion gives as its answer: what it marks as one, else its last line."""
     if (marked := marked_answer(completion)) is not None:
         return marked
-    lines = [line.strip() for line in completion.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+    lines = completion.strip().splitlines()
+    return lines[-1].strip() if lines else ""
 
 
-def normalised(text: str) -> str:
-    """A text without what does not tell titles apart: case, accents' encoding, punctuation, white space.
+def without_lead(answer: str) -> str:
+    """Return an answer without `The answer is` and the like before it, and without Markdown's bold."""
+    plain = answer.replace("**", "")
+    found = _LEAD.match(plain)
+    return plain[found.end() :].strip() if found else plain.strip()
 
-    Of a text that is nothing but punctuation, that stays.
+
+def plain_number(text: str) -> Fraction | None:
+    """Return the number that a text is (`1,234.5`, `-3e2`, `3/4`, `50%`, `$18.00.`), or None where it is anything more.
+
+    A currency may stand before it and a full stop behind it; dollar signs may enclose it, as in LaTeX.
     """
-    folded = unicodedata.normalize("NFKC", text).casefold().replace("&", " and ")
-    return " ".join(folded.translate(_PUNCTUATION).split()) or " ".join(text.casefold().split())
+    if len(text) > 2 * _LONGEST_NUMBER:
+        return None
+    plain = ascii_forms(text).replace("\\$", "$").replace("\\%", "%").strip()
+    sign = plain[:1] if plain[:1] in ("-", "+") else ""
+    plain = sign + plain[len(sign) :].lstrip(_AROUND).rstrip(". \t\r\n$")
+    if len(plain) > _LONGEST_NUMBER or not any(char.isdecimal() for char in plain) or not _NUMBER.fullmatch(plain):
+        return None
+    return _value(plain)
 
 
-def formula(text: str) -> str:
-    """A text without case, white space around operators, and a full stop at its end."""
-    folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(".")
-    return _OPERATOR.sub(r"\1", folded)
+def ranking_of(answer: str, right: Collection[str]) -> list[str]:
+    """Return the entries of a list in normal form, best first.
 
+    Args:
+        answer: what a completion gives as its answer.
+        right: right answers in normal form. One line that is a right answer as a whole is one entry, and so is an
+            entry whose own text begins like a place in a list (`1984. A novel`).
 
-def whole_number(text: str) -> Fraction | None:
-    """The number that a text is, apart from a currency before and a full stop behind it, or None."""
-    bare = _AROUND.sub("", text)
-    return _value(bare) if _NUMBER.fullmatch(bare) else None
-
-
-def last_number(text: str) -> Fraction | None:
-    """The last number in a text (`1,234.5`, `-3e2`, `3/4`, `50%`), or None."""
-    found = _NUMBER.findall(text)
-    return _value(found[-1]) if found else None
-
-
-def ranking_of(answer: str) -> list[str]:
-    """The entries of a list, best first: one a line, numbered or with bullets; or one line, cut where it has marks."""
-    lines = [line.strip() for line in answer.splitlines() if line.strip()]
-    if len(lines) == 1 and len(_NUMBERED.findall(lines[0])) > 1:
-        return [entry.strip() for entry in _NUMBERED.split(lines[0]) if entry.strip()]
-    marked = [line for line in lines if _BULLET.match(line)]
-    if marked:
-        return [_BULLET.sub("", line).strip() for line in marked]
+    Returns:
+        One entry a line; or those lines that have bullets, or numbers that count up from 0 or 1; or the parts of a
+        single line, cut at such numbers, else at `;` or `|`, else at commas.
+    """
+    lines = [line for raw in answer.splitlines() if (line := raw.strip())]
     if len(lines) == 1:
-        parts = re.split(r"[;|]", lines[0]) if re.search(r"[;|]", lines[0]) else lines[0].split(",")
-        return [part.strip() for part in parts if part.strip()]
-    return lines
+        whole = normalised(lines[0])
+        entries = [lines[0]] if whole in right else _parts(lines[0])
+    else:
+        entries = _marked_lines(lines, right) or lines
+    return [entry for text in entries if (entry := normalised(text))]
+
+
+def _marked_lines(lines: list[str], right: Collection[str]) -> list[str]:
+    """Return the lines that are numbered or have bullets, without these marks."""
+    numbered = [(line, found) for line in lines if (found := _NUMBERED.match(line))]
+    if numbered and _counts_up([int(found[1]) for _, found in numbered]):
+        return [line if normalised(line) in right else line[found.end() :] for line, found in numbered]
+    return [line[found.end() :] for line in lines if (found := _BULLET.match(line))]
+
+
+def _parts(line: str) -> list[str]:
+    """Return the entries of a list that is one line."""
+    places = list(_PLACE.finditer(line))
+    if places and places[0].start() == 0 and _counts_up([int(place[1]) for place in places]):
+        ends = [*(place.start() for place in places[1:]), len(line)]
+        return [line[place.end() : end] for place, end in zip(places, ends, strict=True)]
+    if found := _BULLET.match(line):
+        return [line[found.end() :]]
+    mark = next((mark for mark in ";|" if mark in line), ",")
+    return line.replace("|", ";").split(";") if mark != "," else line.split(",")
+
+
+def _counts_up(numbers: list[int]) -> bool:
+    """Tell whether numbers are places: one after the other, from 0 or 1 on."""
+    return numbers[0] in (0, 1) and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
 def _boxed(text: str) -> str | None:
-    """What stands in the last `\\boxed{}`, whose braces may hold others."""
-    start = text.rfind("\\boxed{")
-    if start < 0:
+    """Return what stands in the last `\\boxed{}`, whose braces may hold others."""
+    begin = None
+    for found in _BOXED.finditer(text):
+        begin = found.end()
+    if begin is None:
         return None
-    depth, begin = 1, start + len("\\boxed{")
+    depth = 1
     for index in range(begin, len(text)):
         depth += {"{": 1, "}": -1}.get(text[index], 0)
         if depth == 0:
@@ -100,8 +139,6 @@ def _boxed(text: str) -> str | None:
 
 def _value(text: str) -> Fraction | None:
     plain = text.replace(",", "").replace(" ", "")
-    if len(plain) > _LONGEST_NUMBER:
-        return None
     over, _, under = plain.removesuffix("%").partition("/")
     try:
         top, bottom = Decimal(over), Decimal(under or 1)

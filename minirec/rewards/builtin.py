@@ -7,40 +7,56 @@ from collections.abc import Callable, Mapping
 from math import log2
 from typing import Any
 
-from minirec.rewards.answers import answer_of, formula, last_number, marked_answer, normalised, ranking_of, whole_number
+from minirec.rewards.answers import answer_of, marked_answer, plain_number, ranking_of, without_lead
+from minirec.rewards.mathematics import equivalent
+from minirec.rewards.reward import needs_answer
+from minirec.rewards.text import formula, normalised
 
 Answer = str | list[str]
 
 
+@needs_answer
 def exact_title(completion: str, answer: Answer, row: Mapping[str, Any]) -> float:
     """1 if the completion's answer is one of the titles, apart from case, punctuation and white space."""
     return float(normalised(answer_of(completion)) in {normalised(title) for title in _all(answer)})
 
 
+@needs_answer
 def token_f1(completion: str, answer: Answer, row: Mapping[str, Any]) -> float:
     """F1 of the words of the completion's answer with those of the best fitting right answer."""
     given = Counter(normalised(answer_of(completion)).split())
     return max(_f1(given, Counter(normalised(right).split())) for right in _all(answer))
 
 
+@needs_answer
 def ranked_ndcg(completion: str, answer: Answer, row: Mapping[str, Any]) -> float:
     """NDCG of the list in the completion's answer: the right answers are the relevant titles, all equally so."""
     marked = marked_answer(completion)
-    listed = ranking_of(completion if marked is None else marked)
     relevant = {normalised(title) for title in _all(answer)}
+    listed = ranking_of(completion if marked is None else marked, relevant)
     gain, left = 0.0, set(relevant)
-    for place, entry in enumerate(listed, start=1):
-        # A title that is named again is relevant once.
-        if (title := normalised(entry)) in left:
+    for place, title in enumerate(listed, start=1):
+        if title in left:  # A title that is named again is relevant once.
             left.remove(title)
             gain += 1 / log2(place + 1)
     return gain / sum(1 / log2(place + 1) for place in range(1, len(relevant) + 1))
 
 
+@needs_answer
 def exact_answer(completion: str, answer: Answer, row: Mapping[str, Any]) -> float:
-    """1 if the completion's answer is a right one: the same number where both are numbers, else the same text."""
+    """1 if the completion's answer is a right one: the same plain number, else the same short text."""
     given = answer_of(completion)
     return float(any(_same(given, answer_of(right)) for right in _all(answer)))
+
+
+@needs_answer
+def math_answer(completion: str, answer: Answer, row: Mapping[str, Any]) -> float:
+    """1 if the completion's answer is mathematically a right one: LaTeX, fractions, units, sets (by math-verify)."""
+    given, marked = answer_of(completion), marked_answer(completion) is not None
+    rights = [answer_of(right) for right in _all(answer)]
+    return float(
+        any(_same(given, right) for right in rights) or any(equivalent(given, right, marked=marked) for right in rights)
+    )
 
 
 BUILT_IN: Mapping[str, Callable[[str, Answer, Mapping[str, Any]], float]] = {
@@ -48,6 +64,7 @@ BUILT_IN: Mapping[str, Callable[[str, Answer, Mapping[str, Any]], float]] = {
     "token_f1": token_f1,
     "ranked_ndcg": ranked_ndcg,
     "exact_answer": exact_answer,
+    "math_answer": math_answer,
 }
 
 
@@ -61,6 +78,9 @@ def _f1(given: Counter[str], right: Counter[str]) -> float:
 
 
 def _same(given: str, right: str) -> bool:
-    """Whether two answers are the same number, where the right one is a number, else the same text."""
-    wanted = whole_number(right)
-    return last_number(given) == wanted if wanted is not None else formula(given) == formula(right)
+    """Tell whether an answer is the plain number that the right one is, or the same text where that is no number."""
+    plain = without_lead(given)
+    if (wanted := plain_number(right)) is not None:
+        return plain_number(plain) == wanted
+    wanted_text = formula(right)
+    return wanted_text in (formula(given), formula(plain)) if wanted_text else given.strip() == right.strip()

@@ -3,21 +3,19 @@
 A package registers a function under `[project.entry-points."minirec.rewards"]` in its pyproject.toml:
 
     title_length = "my_package.rewards:title_length"
+
+A function that compares with the prompt's answer says so with `@needs_answer`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
 
 from minirec.rewards.builtin import BUILT_IN
+from minirec.rewards.reward import Reward
 
 GROUP = "minirec.rewards"
 """Group of the entry points."""
-
-Reward = Callable[[str, Any, Mapping[str, Any]], float]
-"""(completion, the prompt's answer or None, all fields of the prompt's row) -> reward."""
 
 
 class UnknownRewardError(ValueError):
@@ -25,12 +23,12 @@ class UnknownRewardError(ValueError):
 
 
 def known_rewards() -> list[str]:
-    """The names that `load_reward` takes, the built-in ones first."""
+    """Return the names that `load_reward` takes, the built-in ones first."""
     return [*BUILT_IN, *sorted(set(_registered()) - set(BUILT_IN))]
 
 
 def load_reward(name: str) -> Reward:
-    """A reward by its name. Raises UnknownRewardError."""
+    """Return a reward by its name. Raises UnknownRewardError."""
     if name in BUILT_IN:
         return BUILT_IN[name]
     entry = _registered().get(name)

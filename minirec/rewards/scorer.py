@@ -7,8 +7,8 @@ from math import isfinite
 from typing import Any
 
 from api_schemas.rewards import TextReward
-from minirec.rewards.builtin import BUILT_IN
-from minirec.rewards.registry import Reward, load_reward
+from minirec.rewards.registry import load_reward
+from minirec.rewards.reward import Reward, does_need_answer
 
 
 class RewardError(ValueError):
@@ -19,33 +19,33 @@ class Scorer:
     """Rewards of completions, by the names and weights of a request."""
 
     def __init__(self, rewards: Sequence[TextReward]) -> None:
-        """Raises UnknownRewardError."""
+        """Load the rewards by name. Raises UnknownRewardError."""
         self._rewards: list[tuple[str, float, Reward]] = [
             (reward.name, reward.weight, load_reward(reward.name)) for reward in rewards
         ]
 
     @property
     def needs_answer(self) -> list[str]:
-        """Names of those that compare with the row's answer: all built-in ones do, others see for themselves."""
-        return [name for name, _, _ in self._rewards if name in BUILT_IN]
+        """Names of the rewards that say that they compare with the row's answer."""
+        return [name for name, _, reward in self._rewards if does_need_answer(reward)]
 
     def __call__(self, completion: str, row: Mapping[str, Any]) -> float:
-        """What one completion of a prompt's row earns. Raises RewardError."""
-        earned = sum(weight * self._earned(name, reward, completion, row) for name, weight, reward in self._rewards)
-        if not isfinite(earned):
-            raise RewardError(f"the rewards of sample {row['id']!r} add up to {earned}: lower their weights")
-        return earned
+        """Return what one completion of a prompt's row earns. Raises RewardError."""
+        total = sum(weight * self._reward_of(name, reward, completion, row) for name, weight, reward in self._rewards)
+        if not isfinite(total):
+            raise RewardError(f"the rewards of sample {row['id']!r} add up to {total}: lower their weights")
+        return total
 
-    def _earned(self, name: str, reward: Reward, completion: str, row: Mapping[str, Any]) -> float:
+    def _reward_of(self, name: str, reward: Reward, completion: str, row: Mapping[str, Any]) -> float:
         answer = row.get("answer")
-        if answer is None and name in BUILT_IN:
+        if answer is None and does_need_answer(reward):
             raise RewardError(f"sample {row['id']!r} has no answer, and the reward {name!r} compares with it")
         try:
-            earned = float(reward(completion, answer, row))
+            value = float(reward(completion, answer, row))
         except Exception as error:
             raise RewardError(
                 f"the reward {name!r} failed for sample {row['id']!r}: {type(error).__name__}: {error}"
             ) from error
-        if not isfinite(earned):
-            raise RewardError(f"the reward {name!r} gave {earned} for sample {row['id']!r}")
-        return earned
+        if not isfinite(value):
+            raise RewardError(f"the reward {name!r} gave {value} for sample {row['id']!r}")
+        return value

@@ -1,29 +1,37 @@
 """The method on arrays: which samples teach, which of them differ, and in which order to train on them."""
 
 from minirec.selection.advantage import SIGNAL_POLICY, SIGNAL_TEACHER, advantages
-from minirec.selection.baselines import baseline
-from minirec.selection.compose import EmptySelectionError, Selection, select
+from minirec.selection.baselines import BaselineError, baseline
+from minirec.selection.checks import RowError
+from minirec.selection.compose import EmptySelectionError, Selection, Vector, default_alpha, select
 from minirec.selection.curriculum import curriculum
 from minirec.selection.diversity import DiverseChoice, select_diverse
-from minirec.selection.gate import OPEN, TOO_EASY, TOO_HARD, gate
+from minirec.selection.gate import NO_SPREAD, OPEN, TOO_EASY, TOO_HARD, gate
 from minirec.selection.learnability import learnability
 from minirec.selection.representativeness import representativeness
+from minirec.selection.ties import tie_order
 
 __all__ = [
+    "NO_SPREAD",
     "OPEN",
     "SIGNAL_POLICY",
     "SIGNAL_TEACHER",
     "TOO_EASY",
     "TOO_HARD",
+    "BaselineError",
     "DiverseChoice",
     "EmptySelectionError",
+    "RowError",
     "Selection",
+    "Vector",
     "advantages",
     "baseline",
     "curriculum",
+    "default_alpha",
     "gate",
     "learnability",
     "representativeness",
     "select",
     "select_diverse",
+    "tie_order",
 ]

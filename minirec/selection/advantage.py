@@ -16,14 +16,14 @@ SIGNAL_TEACHER: Final = 1
 
 
 def advantages(rewards: Rewards, hits: Hits, *, floor: float = 1e-3) -> tuple[FloatArray, npt.NDArray[np.int8]]:
-    """Advantage of each rollout within its group, and where the sample's signal comes from (docs/method.md, section 4).
+    """Return each rollout's advantage within its group, and where the signal comes from (docs/method.md, section 4).
 
     rewards (N, G) and hits (N, G) -> advantages (N, G) and signals (N,) of `SIGNAL_POLICY` or `SIGNAL_TEACHER`.
     A = (r - mean) / max(std, floor), with the group's population standard deviation.
 
     A group has a signal when some rollouts hit and others miss, or when all hit and their rewards (their ranks) spread
     by at least `floor`. A group that never hits has none, whatever its spread: what is left of its rewards is the
-    softmax's noise. Without a signal every advantage is 0, so that such a group pulls on nothing by itself.
+    softmax's noise. Without a signal every advantage is 0, so that such a group has no gradient of its own.
 
     Raises ValueError for NaN or infinity (naming the row), for shapes that differ and for a floor that is not positive.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final, Literal
@@ -9,26 +10,21 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from minirec.selection.checks import (
-    FloatArray,
-    Hits,
-    IndexArray,
-    Rewards,
-    finite_matrix,
-    min_max,
-    require_size,
-)
+from minirec.selection.checks import FloatArray, Hits, IndexArray, Rewards, finite_matrix, min_max, require_size
 from minirec.selection.curriculum import curriculum, group_sizes
 from minirec.selection.diversity import select_diverse
-from minirec.selection.gate import OPEN, TOO_EASY, TOO_HARD, gate
-from minirec.selection.learnability import learnability
-from minirec.selection.representativeness import representativeness
+from minirec.selection.findings import Scale, gate_warnings, nothing_open, reward_warnings, tie_warning
+from minirec.selection.gate import MIN_SPREAD, OPEN, TOO_EASY_REWARD, gate
+from minirec.selection.learnability import MU, learnability
+from minirec.selection.representativeness import Direction, representativeness
 from minirec.selection.rows import Rows
+from minirec.selection.strata import Quotas, proportional_quotas, stratum_codes
+from minirec.selection.ties import merge_equal, tie_order
 
 Profile = Literal["minirec", "paper"]
-
-FEW_OPEN: Final = 0.1
-"""A gate that leaves less of the pool than this is worth a warning."""
+Vector = Literal["teacher", "gradient", "hvp"]
+GROUP_SIZE: Final = 64
+SEED: Final = 42
 
 
 class EmptySelectionError(ValueError):
@@ -56,11 +52,21 @@ class Selection:
     scores: FloatArray
     """(N,) alpha * L + R."""
     gate: npt.NDArray[np.int8]
-    """(N,) verdicts `OPEN`, `TOO_HARD` and `TOO_EASY`; all open where no gate applies."""
+    """(N,) verdicts `OPEN`, `TOO_HARD`, `TOO_EASY` and `NO_SPREAD`; all open where no gate applies."""
     backfilled: int
     """How many were chosen although gated, because the open samples ran out."""
     warnings: tuple[str, ...]
     """What a person should know about this selection."""
+
+
+def default_alpha(profile: Profile, vector: Vector | None, *, has_vectors: bool) -> float:
+    """Return the weight of L beside R where none was given (docs/method.md, section 5).
+
+    0 in profile "minirec" beside teacher-forced vectors, its default: the gate is then all that L has to say. 1 beside
+    any other vector, without vectors, and in profile "paper".
+    """
+    is_teacher = vector in (None, "teacher")
+    return 0.0 if profile == "minirec" and has_vectors and is_teacher else 1.0
 
 
 def select(
@@ -70,63 +76,110 @@ def select(
     hits: Hits | None = None,
     vectors: Any = None,
     embeddings: Any = None,
+    ids: Sequence[str] | None = None,
+    strata: npt.ArrayLike | None = None,
     profile: Profile = "minirec",
-    alpha: float = 1.0,
-    mu: float = 0.5,
+    vector: Vector | None = None,
+    alpha: float | None = None,
+    mu: float = MU,
     sigma: float | None = None,
     gated: bool = True,
-    too_easy_reward: float = 0.95,
-    min_spread: float = 1e-3,
+    too_easy_reward: float = TOO_EASY_REWARD,
+    min_spread: float = MIN_SPREAD,
     groups: int | None = None,
-    group_size: int = 64,
-    seed: int = 42,
+    group_size: int = GROUP_SIZE,
+    seed: int = SEED,
 ) -> Selection:
     """Choose k samples to train on and put them in order (docs/method.md, sections 3 to 6).
 
-    rewards (N, G), hits (N, G), vectors (N, d) and embeddings (N, e) of the pool. Without vectors the score is
-    alpha * L alone; without embeddings the k largest scores are chosen, whatever they have in common. `groups`
-    defaults to as many as it takes for about `group_size` samples each. `sigma` defaults to the pool's standard
-    deviation of mean rewards.
-
     profile "paper" is the published computation: no gate, no floor under sigma, R against the mean of the raw vectors,
-    and the remainder of the curriculum in its last group. "minirec" corrects these four.
+    equal samples in the order of the pool, and the remainder of the curriculum in its last group. "minirec" corrects
+    these five.
 
-    Raises ValueError for NaN or infinity (naming the row), arrays that disagree in N and k > N; `EmptySelectionError`
-    when the gate leaves nothing.
+    Args:
+        rewards: (N, G) of the pool.
+        k: How many samples to choose.
+        hits: (N, G) whether a rollout reached the goal; without them, whether its reward is at least 0.001.
+        vectors: (N, d) behind R. Without them the score is alpha * L alone.
+        embeddings: (N, e). Without them the k largest scores are chosen, whatever they have in common.
+        ids: (N,) ids of the samples. Equal samples go by a hash of `seed` and id; by row number without ids.
+        strata: (N,) values; of samples with the same one no more are chosen than their share of k.
+        profile: "minirec" or "paper".
+        vector: What `vectors` are: "teacher" (default of "minirec"), "gradient" or "hvp".
+        alpha: Weight of L beside R; see `default_alpha` for None.
+        mu: Mean reward at which a sample is most learnable.
+        sigma: Width of the bell; None takes the pool's standard deviation of mean rewards.
+        gated: Whether samples that cannot teach are set aside.
+        too_easy_reward: See `minirec.selection.gate`.
+        min_spread: See `minirec.selection.gate`.
+        groups: Groups of the curriculum; None takes as many as it takes for about `group_size` samples each.
+        group_size: See `groups`.
+        seed: Of the curriculum, and of who goes first among equals.
+
+    Returns:
+        The choice, its order, and what was computed of every sample.
+
+    Raises:
+        EmptySelectionError: The gate leaves nothing.
+        RowError: NaN or infinity, or an embedding without direction.
+        ValueError: Arrays that disagree in N, or k > N.
     """
     values = finite_matrix(rewards, "rewards")
     n = len(values)
     require_size(k, n)
-    if not 0 <= alpha < np.inf:
-        raise ValueError(f"alpha must be a number of at least 0, not {alpha}")
     _require_rows(embeddings, "embeddings", n)
     _require_rows(vectors, "vectors", n)
+    if ids is not None and len(ids) != n:
+        raise ValueError(f"there are {n} samples with rewards and {len(ids)} ids: one id per sample is needed")
+    weight = default_alpha(profile, vector, has_vectors=vectors is not None) if alpha is None else alpha
+    if not 0 <= weight < np.inf:
+        raise ValueError(f"alpha must be a number of at least 0, not {alpha}")
+    if weight == 0 and vectors is None:
+        raise ValueError("alpha is 0 and there are no vectors: nothing is left to choose by")
     paper = profile == "paper"
 
     means = values.mean(axis=1)
     raw = learnability(values, mu=mu, sigma=_sigma(means, sigma, paper), normalize=False)
-    learnable = min_max(raw)
+    # The min-max would make a ranking of rounding where all values are alike, so equal ones are made the same before.
+    same = (lambda scores: scores) if paper else merge_equal
+    learnable = min_max(same(raw))
     agreement = None
     if vectors is not None:
-        agreement = representativeness(vectors, direction="mean" if paper else "unit_mean")
-    scores = alpha * learnable if agreement is None else alpha * learnable + agreement
+        direction: Direction = "mean" if paper else "unit_mean"
+        agreement = min_max(same(representativeness(vectors, direction=direction, normalize=False)))
+    scores = weight * learnable if agreement is None else weight * learnable + agreement
 
     verdicts = np.full(n, OPEN, dtype=np.int8)
     if gated and not paper:
         verdicts = gate(values, hits, too_easy_reward=too_easy_reward, min_spread=min_spread)
     is_open = verdicts == OPEN
+    scale = Scale(hits is not None, mu, too_easy_reward)
     if not is_open.any():
-        raise EmptySelectionError(_nothing_open(means, verdicts))
+        raise EmptySelectionError(nothing_open(values, verdicts, scale))
 
+    order = np.arange(n) if paper else tie_order(n if ids is None else ids, seed)
+    codes = None if strata is None else stratum_codes(strata, n)
+    levels = same(scores)
+    if not paper and levels[is_open].max() == 0:
+        levels = np.where(is_open, 1.0, levels)  # One score for all would make every product 0: distances decide.
     if embeddings is None:
-        indices, distances = _best_first(scores, is_open)[:k], None
+        indices, distances, n_by_score = _best_first(levels, is_open, k, codes, order), None, k
     else:
-        diverse = select_diverse(embeddings, scores, k, eligible=is_open)
-        indices, distances = diverse.indices, diverse.distances
+        diverse = select_diverse(embeddings, levels, k, eligible=is_open, strata=codes, tie_order=order)
+        indices, distances, n_by_score = diverse.indices, diverse.distances, diverse.n_by_score
     backfilled = int(np.count_nonzero(~is_open[indices]))
 
     count = groups if groups is not None else ceil(k / group_size)
     remainder: Literal["last", "spread"] = "last" if paper else "spread"
+    ties = tie_warning(
+        scores=levels,
+        is_open=is_open,
+        codes=codes,
+        indices=indices,
+        n_by_score=n_by_score,
+        has_embeddings=embeddings is not None,
+        how="in the order of the pool" if paper else f"at random (seed {seed})",
+    )
     return Selection(
         indices=indices,
         order=curriculum(means, indices, groups=count, seed=seed, remainder=remainder),
@@ -138,43 +191,41 @@ def select(
         scores=scores,
         gate=verdicts,
         backfilled=backfilled,
-        warnings=_warnings(is_open, k, backfilled),
+        warnings=(*gate_warnings(is_open, k, backfilled), *reward_warnings(values, scale), *ties),
     )
 
 
 def _require_rows(values: Any, name: str, n: int) -> None:
-    """ValueError unless the matrix, if there is one, has a row for each sample."""
+    """Raise ValueError unless the matrix, if there is one, has a row for each sample."""
     if values is not None and (rows := Rows(values, name).n) != n:
         raise ValueError(f"there are {n} samples with rewards and {rows} {name}: one row per sample is needed")
 
 
-def _best_first(scores: FloatArray, is_open: npt.NDArray[np.bool_]) -> IndexArray:
-    """All samples, the open ones first, each part by score, then position."""
-    return np.lexsort((-scores, ~is_open))
+def _best_first(
+    scores: FloatArray,
+    is_open: npt.NDArray[np.bool_],
+    k: int,
+    codes: IndexArray | None,
+    order: IndexArray,
+) -> IndexArray:
+    """Return k samples, the open ones first, each part by score, then `order`, within the quotas of their strata."""
+    best_first = np.lexsort((order, -scores, ~is_open))
+    if codes is None:
+        return best_first[:k]
+    n_open = int(np.count_nonzero(is_open))
+    chosen = []
+    for part, among, count in (
+        (best_first[:n_open], is_open, min(k, n_open)),
+        (best_first[n_open:], ~is_open, k - min(k, n_open)),
+    ):
+        if count:
+            quotas = Quotas(codes, proportional_quotas(codes, among, count, scores, order))
+            chosen.append(part[quotas.fitting(part)])
+    return np.concatenate(chosen)
 
 
 def _sigma(means: FloatArray, sigma: float | None, paper: bool) -> float | Literal["pool"]:
-    """The bell's width: as given, or the pool's, which only the published computation leaves without a floor."""
+    """Return the bell's width: as given, or the pool's, which only the published computation leaves without a floor."""
     if sigma is not None:
         return sigma
     return max(float(means.std()), 1e-12) if paper else "pool"
-
-
-def _nothing_open(means: FloatArray, verdicts: npt.NDArray[np.int8]) -> str:
-    hard, easy = (np.count_nonzero(verdicts == verdict) for verdict in (TOO_HARD, TOO_EASY))
-    low, middle, high = np.quantile(means, [0, 0.5, 1])
-    return (
-        f"the gate leaves none of {means.size} samples: {hard} are too hard (no rollout hits) and {easy} too easy. "
-        f"Mean rewards: {low:.3g} at least, {middle:.3g} in the middle, {high:.3g} at most; "
-        f"{np.mean(means < 1e-5):.0%} below 1e-5. Use a policy with a training run behind it, or widen the gate."
-    )
-
-
-def _warnings(is_open: npt.NDArray[np.bool_], k: int, backfilled: int) -> tuple[str, ...]:
-    n, n_open = is_open.size, int(np.count_nonzero(is_open))
-    warnings = []
-    if n_open < FEW_OPEN * n:
-        warnings.append(f"only {n_open} of {n} samples ({n_open / n:.1%}) pass the gate")
-    if backfilled:
-        warnings.append(f"{backfilled} of the {k} selected samples are gated: only {n_open} samples pass the gate")
-    return tuple(warnings)

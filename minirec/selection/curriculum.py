@@ -21,7 +21,7 @@ def curriculum(
     seed: int = 42,
     remainder: Remainder = "spread",
 ) -> IndexArray:
-    """The selected samples in training order (docs/method.md, section 6).
+    """Return the selected samples in training order (docs/method.md, section 6).
 
     mean_rewards (N,) of the whole pool and indices (k,) into it -> (k,): the indices in pool order, shuffled with
     `random.Random(seed)`, cut into groups, each sorted by mean reward from high (easy) to low (hard). Equal rewards
@@ -46,7 +46,7 @@ def curriculum(
 
 
 def group_sizes(k: int, groups: int, remainder: Remainder = "spread") -> IndexArray:
-    """Sizes of the groups that k samples are cut into, shape (groups,).
+    """Return the sizes of the groups that k samples are cut into, shape (groups,).
 
     "spread": sizes differ by at most one, the larger groups first; "last": the last group takes the whole remainder,
     as in the published code.

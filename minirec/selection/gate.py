@@ -12,7 +12,10 @@ from minirec.selection.checks import Hits, Rewards, finite_matrix, hit_matrix
 OPEN: Final = 0
 TOO_HARD: Final = 1
 TOO_EASY: Final = 2
+NO_SPREAD: Final = 3
 
+TOO_EASY_REWARD: Final = 0.95
+MIN_SPREAD: Final = 1e-3
 HIT_REWARD: Final = 1e-3
 """Reward from which a rollout counts as a hit where hits are not given. A miss ranks beyond K, so its target has a
 probability below 1/K and its reward is below w/K: 5e-5 for w = 0.05 and K = 1,000. A hit has at least
@@ -23,22 +26,29 @@ def gate(
     rewards: Rewards,
     hits: Hits | None = None,
     *,
-    too_easy_reward: float = 0.95,
-    min_spread: float = 1e-3,
+    too_easy_reward: float = TOO_EASY_REWARD,
+    min_spread: float = MIN_SPREAD,
     hit_reward: float = HIT_REWARD,
 ) -> npt.NDArray[np.int8]:
-    """Verdict on each sample: `OPEN` (0), `TOO_HARD` (1) or `TOO_EASY` (2) (docs/method.md, section 3).
+    """Judge each sample: `OPEN` (0), `TOO_HARD` (1), `TOO_EASY` (2) or `NO_SPREAD` (3) (docs/method.md, section 3).
 
-    rewards (N, G) and hits (N, G) -> (N,). Too hard: no rollout hits. Too easy: every reward is above
-    `too_easy_reward`, or every rollout hits and the rewards' population standard deviation is below `min_spread`.
-    Without hits, a rollout hits when its reward is at least `hit_reward`.
+    Args:
+        rewards: (N, G) of the pool.
+        hits: (N, G); without them, a rollout hits when its reward is at least `hit_reward`.
+        too_easy_reward: Too easy is a sample whose every reward is above this.
+        min_spread: Without spread is a sample whose every rollout hits, with a population standard deviation of the
+            rewards below this. One rollout has no spread to judge by.
+        hit_reward: See `hits`.
 
-    Raises ValueError for NaN or infinity (naming the row) and for shapes that differ.
+    Returns:
+        (N,) verdicts. Too hard is a sample that no rollout hits, whatever its rewards.
+
+    Raises:
+        ValueError: NaN or infinity (the message names the row), or shapes that differ.
     """
     values = finite_matrix(rewards, "rewards")
     hit = values >= hit_reward if hits is None else hit_matrix(hits, values.shape)
-    # One rollout has no spread to judge by.
     alike = (values.std(axis=1) < min_spread) & (values.shape[1] > 1)
-    too_easy = (values > too_easy_reward).all(axis=1) | (hit.all(axis=1) & alike)
-    verdicts = np.where(too_easy, TOO_EASY, OPEN)
+    verdicts = np.where(hit.all(axis=1) & alike, NO_SPREAD, OPEN)
+    verdicts = np.where((values > too_easy_reward).all(axis=1), TOO_EASY, verdicts)
     return np.where(hit.any(axis=1), verdicts, TOO_HARD).astype(np.int8)

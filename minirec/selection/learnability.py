@@ -8,15 +8,17 @@ import numpy as np
 
 from minirec.selection.checks import FloatArray, Rewards, finite_matrix, min_max
 
+MU: Final = 0.5
+"""Mean reward at which a sample is most learnable."""
 SIGMA_FLOOR: Final = 0.1
 """Least width taken from a pool. Below it the bell of a pool of near-zero rewards falls under the 1e-12 of the
 min-max and every L becomes the same number; at 0.1 a sample that is never solved still has exp(-12.5) = 4e-6."""
 
 
 def learnability(
-    rewards: Rewards, *, mu: float = 0.5, sigma: float | Literal["pool"] = "pool", normalize: bool = True
+    rewards: Rewards, *, mu: float = MU, sigma: float | Literal["pool"] = "pool", normalize: bool = True
 ) -> FloatArray:
-    """L of each sample, from its rollouts' rewards (docs/method.md, section 3).
+    """Return L of each sample, from its rollouts' rewards (docs/method.md, section 3).
 
     rewards (N, G) -> (N,): exp(-(mean - mu)^2 / (2 sigma^2)), then moved to [0, 1] over the pool; `normalize=False`
     leaves that out. `sigma="pool"` is the population standard deviation of the N mean rewards, at least `SIGMA_FLOOR`.

@@ -1,4 +1,4 @@
-"""Representativeness: how well a sample's pull on the policy agrees with the whole pool's."""
+"""Representativeness: how well a sample's gradient agrees with the whole pool's."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from minirec.selection.checks import FloatArray, min_max
+from minirec.selection.checks import FloatArray, RowError, min_max
 from minirec.selection.rows import Double, Rows
 
 Direction = Literal["unit_mean", "mean"]
 
 
 def representativeness(vectors: Any, *, direction: Direction = "unit_mean", normalize: bool = True) -> FloatArray:
-    """R of each sample, from its gradient or Hessian-vector product (docs/method.md, section 4).
+    """Return R of each sample, from its gradient or Hessian-vector product (docs/method.md, section 4).
 
     vectors (N, d), of any floating-point type, memory-mapped or a torch tensor -> (N,): (1 + cos(v, m)) / 2, then
     moved to [0, 1] over the pool; `normalize=False` leaves that out. m is the mean of the unit vectors
@@ -38,12 +38,12 @@ def _finite(rows: Rows, block: slice) -> Double:
     part = rows.double(block)
     bad = np.flatnonzero(~np.isfinite(part).all(axis=1))
     if bad.size:
-        raise ValueError(f"{rows.name}: row {block.start + bad[0]} has NaN or infinity")
+        raise RowError(rows.name, block.start + int(bad[0]), "has NaN or infinity")
     return part
 
 
 def _unit(part: Double) -> Double:
-    """Rows of length 1; zero rows stay zero."""
+    """Return rows of length 1; zero rows stay zero."""
     # Divided by its largest entry first, so that squaring neither overflows nor underflows.
     largest = np.abs(part).max(axis=1, keepdims=True)
     scaled = part / np.where(largest > 0, largest, 1)

@@ -34,17 +34,17 @@ class Rows:
         self.block_rows = max(1, BLOCK_BYTES // (4 * self.d))
 
     def blocks(self) -> Iterator[slice]:
-        """Slices of `block_rows` rows that together cover the matrix."""
+        """Yield slices of `block_rows` rows that together cover the matrix."""
         for start in range(0, self.n, self.block_rows):
             yield slice(start, min(start + self.block_rows, self.n))
 
     def single(self, which: Which) -> Single:
-        """Those rows in float32, shape (len(which), d). Larger numbers than it holds become infinite."""
+        """Return those rows in float32, shape (len(which), d). Larger numbers than it holds become infinite."""
         with np.errstate(over="ignore"):
             return np.asarray(self._read(which), dtype=np.float32)
 
     def double(self, which: Which) -> Double:
-        """Those rows in float64, shape (len(which), d)."""
+        """Return those rows in float64, shape (len(which), d)."""
         return np.asarray(self._read(which), dtype=np.float64)
 
     def _read(self, which: Which) -> npt.NDArray[Any]:
@@ -55,7 +55,7 @@ class Rows:
 
 
 def _tensor_as_array(tensor: Any) -> tuple[npt.NDArray[Any], bool]:
-    """A torch tensor's memory as an array, and whether that is the 16 bits of bfloat16, which numpy lacks."""
+    """Return a torch tensor's memory as an array, and whether that is the 16 bits of bfloat16, which numpy lacks."""
     import torch
 
     tensor = tensor.detach().cpu()

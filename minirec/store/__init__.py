@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 
 import redis
 
 from minirec.settings import Settings
 from minirec.store.blobs import BlobStore
 from minirec.store.columns import ColumnStore
+from minirec.store.devices import DeviceRecord
 from minirec.store.doorbell import CeleryRing, celery_app
 from minirec.store.events import EventLog
+from minirec.store.garbage import CacheKeeper
 from minirec.store.jobs import JobReader
 from minirec.store.machine import Machine, Ring
 from minirec.store.records import DatasetRecords, IdempotencyRecords, SignalRecords
@@ -30,15 +33,18 @@ class Store:
     columns: ColumnStore
     datasets: DatasetRecords
     signals: SignalRecords
+    devices: DeviceRecord
     idempotency: IdempotencyRecords
     blobs: BlobStore
+    adopted: threading.Event = field(default_factory=threading.Event, compare=False)
+    """Set once this process has counted what jobs of older releases need (`minirec.store.retention`)."""
 
 
 def connect(settings: Settings, *, ring: Ring | None = None) -> Store:
     """The store that the settings name; doorbells go through Celery unless `ring` is given."""
     ring = ring or CeleryRing(celery_app(settings), time_limit=settings.unit_time_limit)
     connection = redis.Redis.from_url(settings.redis_url, socket_timeout=30, socket_keepalive=True)
-    return Store(
+    store = Store(
         redis=connection,
         prefix=PREFIX,
         machine=Machine(connection, prefix=PREFIX, ring=ring),
@@ -47,6 +53,10 @@ def connect(settings: Settings, *, ring: Ring | None = None) -> Store:
         columns=ColumnStore(connection, prefix=PREFIX),
         datasets=DatasetRecords(connection, prefix=PREFIX),
         signals=SignalRecords(connection, prefix=PREFIX),
+        devices=DeviceRecord(connection, prefix=PREFIX),
         idempotency=IdempotencyRecords(connection, prefix=PREFIX),
-        blobs=BlobStore(settings.blob_url),
+        blobs=BlobStore(settings.blob_url, cache_bytes=settings.blob_cache_bytes),
     )
+    if store.blobs.cache is not None:
+        CacheKeeper(store).start()
+    return store

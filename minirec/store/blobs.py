@@ -6,11 +6,9 @@ import hashlib
 import io
 import os
 import shutil
-import stat
-import tempfile
 import uuid
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,25 +16,28 @@ import fsspec
 import numpy as np
 from fsspec.implementations.local import LocalFileSystem
 from safetensors import SafetensorError
-from safetensors.numpy import load, load_file, save
 
-from minirec.store.errors import BlobCorruptError, BlobMissingError
+from minirec.store import checksums
+from minirec.store.cache import BlobCache
+from minirec.store.checksums import Arrays as Arrays
+from minirec.store.checksums import ChecksumError
+from minirec.store.errors import BlobCorruptError, BlobMissingError, BlobsLostError
 
-Arrays = dict[str, np.ndarray[Any, Any]]
+CACHE_BYTES = 20 * 1024**3
+BATCH = 1000
+"""Blobs that are deleted in one go."""
 
 
 class BlobStore:
     """Named, immutable blobs. A name appears only once its content is whole."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, cache_bytes: int = CACHE_BYTES) -> None:
         self.url = url
         self._fs, self._root = fsspec.core.url_to_fs(url)
         self._is_local = isinstance(self._fs, LocalFileSystem)
-
-    @cached_property
-    def _cache(self) -> Path:
-        """Where copies of a remote store's blobs are kept on this machine."""
-        return _private_folder() / hashlib.sha256(self.url.encode()).hexdigest()[:12]
+        self.cache = None if self._is_local else BlobCache(hashlib.sha256(url.encode()).hexdigest()[:12], cache_bytes)
+        """Copies on this machine, where the store is remote."""
+        self._verified: dict[str, tuple[int, int]] = {}
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
@@ -44,8 +45,23 @@ class BlobStore:
     def exists(self, name: str) -> bool:
         return bool(self._fs.exists(self._path(name)))
 
+    def size(self, name: str) -> int:
+        """Return how many bytes a blob has. Raises BlobMissingError."""
+        try:
+            return int(self._fs.size(self._path(name)))
+        except FileNotFoundError as error:
+            raise BlobMissingError(name, self.url) from error
+
+    def age(self, name: str, now: float) -> float:
+        """Return how many seconds ago a file of the store was written; infinite where the store does not say."""
+        try:
+            return now - float(self._fs.modified(self._path(name)).timestamp())
+        except (FileNotFoundError, NotImplementedError):
+            return float("inf")
+
     def put_file(self, name: str, source: Path) -> None:
         """Store a local file; the name exists only when all of it is there."""
+        self._write(name + checksums.SUFFIX, checksums.of_file(source).encode())
         if self._is_local:
             with open(source, "rb") as content:
                 self._publish(name, content)
@@ -54,40 +70,81 @@ class BlobStore:
 
     def put_bytes(self, name: str, content: bytes) -> None:
         """Store a small content."""
+        self._write(name + checksums.SUFFIX, checksums.of_bytes(content).encode())
         self._write(name, content)
 
     def put_arrays(self, name: str, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
         """Store named arrays as one safetensors file."""
-        self._write(name, save({key: np.ascontiguousarray(value) for key, value in arrays.items()}))
+        self._write(name, checksums.pack_arrays(arrays))
 
     def get_arrays(self, name: str) -> Arrays:
-        """Read what `put_arrays` stored. Raises BlobMissingError or BlobCorruptError."""
+        """Read named arrays, stored with `put_arrays` or as a file. Raises BlobMissingError or BlobCorruptError."""
         try:
             if self._is_local:
-                return load_file(self.local_path(name))
-            return load(self._fs.cat_file(self._path(name)))
+                arrays, checked = checksums.read_arrays(Path(self._path(name)))
+                if not checked:
+                    self.local_path(name)  # It may have a checksum beside it.
+            else:
+                content = self._fs.cat_file(self._path(name))
+                arrays, checked = checksums.unpack_arrays(content)
+                if not checked:
+                    self._verify(name, checksums.of_bytes(content))
         except FileNotFoundError as error:
             raise BlobMissingError(name, self.url) from error
-        except SafetensorError as error:
+        except (SafetensorError, ChecksumError) as error:
             raise BlobCorruptError(name, self.url, str(error)) from error
+        return arrays
+
+    def get_all_arrays(self, names: Iterable[str]) -> Iterator[Arrays]:
+        """Read many blobs. Raises BlobsLostError in the end, with the name of each that is missing or corrupt."""
+        lost: list[BlobMissingError | BlobCorruptError] = []
+        for name in names:
+            try:
+                arrays = self.get_arrays(name)
+            except (BlobMissingError, BlobCorruptError) as error:
+                lost.append(error)
+                continue
+            if not lost:
+                yield arrays
+        if lost:
+            raise BlobsLostError(lost)
+
+    def get_bytes(self, name: str) -> bytes:
+        """Read what `put_bytes` stored. Raises BlobMissingError or BlobCorruptError."""
+        return self.local_path(name).read_bytes()
 
     def local_path(self, name: str) -> Path:
-        """A path to the blob on this machine; fetched once where the store is remote."""
-        if self._is_local:
-            path = Path(self._path(name))
-            if not path.exists():
-                raise BlobMissingError(name, self.url)
-            return path
-        path = self._cache / name
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-            try:
-                self._fs.get_file(self._path(name), str(partial))
-            except FileNotFoundError as error:
-                raise BlobMissingError(name, self.url) from error
-            os.replace(partial, path)
+        """Return a path to the blob on this machine, fetched once where the store is remote.
+
+        Raises BlobMissingError or BlobCorruptError.
+        """
+        if self.cache is not None:
+            return self.cache.get(name, lambda path: self._fetch(name, path))
+        path = Path(self._path(name))
+        try:
+            facts = path.stat()
+        except FileNotFoundError as error:
+            raise BlobMissingError(name, self.url) from error
+        version = (facts.st_mtime_ns, facts.st_size)
+        if self._verified.get(name) != version:
+            self._verify(name, checksums.of_file(path))
+            self._verified[name] = version
         return path
+
+    def _fetch(self, name: str, path: Path) -> None:
+        try:
+            self._fs.get_file(self._path(name), str(path))
+        except FileNotFoundError as error:
+            raise BlobMissingError(name, self.url) from error
+        self._verify(name, checksums.of_file(path))
+
+    def _verify(self, name: str, found: str) -> None:
+        try:
+            expected = self._fs.cat_file(self._path(name + checksums.SUFFIX))
+        except FileNotFoundError:
+            return  # Arrays have theirs inside; an older release wrote none.
+        if expected.decode(errors="replace") != found:
+            raise BlobCorruptError(name, self.url, "it fails its checksum")
 
     def files(self, name: str) -> list[str]:
         """Names of the blobs directly below a name; none if there is nothing."""
@@ -102,17 +159,42 @@ class BlobStore:
             return []
         entries = self._fs.ls(self._path(name), detail=True, refresh=True)
         names = (entry["name"].rstrip("/").rsplit("/", 1)[1] for entry in entries if entry["type"] == kind)
-        return sorted(entry for entry in names if not entry.endswith(".partial"))
+        return sorted(entry for entry in names if not entry.endswith((".partial", checksums.SUFFIX)))
+
+    def all_names(self) -> dict[str, int]:
+        """Return every file in the store with its size in bytes: blobs, their checksums, and what was cut off."""
+        root = self._root.rstrip("/")
+        if not self._fs.exists(root):
+            return {}
+        self._fs.invalidate_cache()
+        found = self._fs.find(root, detail=True)
+        return {path.removeprefix(root).lstrip("/"): int(facts["size"] or 0) for path, facts in found.items()}
 
     def delete(self, name: str) -> None:
         """Remove a blob; one that is not there is fine."""
-        if self.exists(name):
-            self._fs.rm(self._path(name))
+        for path in (self._path(name), self._path(name + checksums.SUFFIX)):
+            with suppress(FileNotFoundError):
+                self._fs.rm(path)
+        if self.cache is not None:
+            self.cache.forget(name)
 
-    def delete_tree(self, name: str) -> None:
-        """Remove every blob below a name."""
-        if self._fs.exists(self._path(name)):
-            self._fs.rm(self._path(name), recursive=True)
+    def delete_tree(self, name: str, *, on_batch: Callable[[], None] = lambda: None) -> None:
+        """Remove every blob below a name, some at a time; `on_batch` is called before each time, and may raise."""
+        name = name.rstrip("/")
+        self._fs.invalidate_cache()  # Others have written since it was listed.
+        paths = sorted(self._fs.find(self._path(name)))
+        for start in range(0, len(paths), BATCH):
+            on_batch()
+            if self._is_local:
+                for path in paths[start : start + BATCH]:
+                    Path(path).unlink(missing_ok=True)
+            else:
+                with suppress(FileNotFoundError):
+                    self._fs.rm(paths[start : start + BATCH])
+        if self._is_local:
+            shutil.rmtree(self._path(name), ignore_errors=True)
+        if self.cache is not None:
+            self.cache.forget(f"{name}/")
 
     def check(self) -> None:
         """Write and remove a small blob; raises what the storage raises."""
@@ -145,13 +227,3 @@ class BlobStore:
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
-
-
-def _private_folder() -> Path:
-    """This user's folder for copies of remote blobs. Raises PermissionError where it is another's."""
-    folder = Path(tempfile.gettempdir()) / f"minirec-blobs-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    facts = folder.lstat()
-    if facts.st_uid != os.getuid() or stat.S_IMODE(facts.st_mode) & 0o077 or not stat.S_ISDIR(facts.st_mode):
-        raise PermissionError(f"{folder} is open to other users; remove it, or set TMPDIR to a folder of your own")
-    return folder

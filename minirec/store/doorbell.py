@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from minirec.redis_url import for_broker
 from minirec.settings import Settings
 from minirec.store.machine import Doorbell
 
@@ -18,9 +19,11 @@ log = logging.getLogger(__name__)
 
 
 def celery_app(settings: Settings) -> Celery:
-    """A Celery application that can send; the worker adds its tasks to one like it."""
-    app = Celery("minirec", broker=settings.broker_url or settings.redis_url)
+    """Return a Celery application that can send; the worker adds its tasks to one like it."""
+    url, tls = for_broker(settings.broker_url or settings.redis_url)
+    app = Celery("minirec", broker=url)
     app.conf.update(
+        broker_use_ssl=tls,
         task_serializer="json",
         accept_content=["json"],
         task_ignore_result=True,
@@ -60,6 +63,6 @@ class CeleryRing:
             log.warning("%d doorbells were not rung, the janitor will: %s", len(doorbells), error)
 
     def waiting(self) -> dict[str, int]:
-        """Messages in each queue."""
+        """Return the number of messages in each queue."""
         with self._app.connection_for_read() as connection, connection.channel() as channel:
             return {queue: int(channel._size(queue)) for queue in QUEUES}

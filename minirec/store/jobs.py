@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,6 +12,10 @@ import redis
 from minirec.store.errors import NotFoundError
 
 PAGE = 200
+"""Jobs looked at together where a list is filtered."""
+
+GROUP_FIELDS = ("units", "done", "total", "progress", "cached")
+"""Fields of a group, in the order of `GroupProgress`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +59,10 @@ class JobReader:
 
     def get(self, job: str) -> JobRecord:
         """One job. Raises NotFoundError."""
-        fields = self._fields([job])[0]
-        if not fields:
+        found = self._records([job])
+        if not found:
             raise NotFoundError(f"no job {job}")
-        return self._record(fields)
+        return found[0]
 
     def page(
         self,
@@ -69,24 +73,30 @@ class JobReader:
         status: str | None = None,
         dataset_id: str | None = None,
     ) -> tuple[list[JobRecord], bool]:
-        """Up to `limit` jobs of a kind, newest first, and whether there are more. Raises NotFoundError for `after`."""
-        found: list[JobRecord] = []
-        for fields in self._newest_first(kind, after):
-            if status is not None and fields["status"] != status:
-                continue
-            if dataset_id is not None and fields.get("dataset_id") != dataset_id:
-                continue
-            if len(found) == limit:
-                return found, True
-            found.append(self._record(fields))
-        return found, False
+        """Return up to `limit` jobs of a kind, newest first, and whether there are more.
+
+        Only those that are returned are read whole: requests can be large. Raises NotFoundError for an `after` that is
+        not there.
+        """
+        wanted = {name: value for name, value in (("status", status), ("dataset_id", dataset_id)) if value is not None}
+        chunk = PAGE if wanted else limit + 1
+        found: list[str] = []
+        for jobs in self._newest_first(kind, after, chunk):
+            found += self._with_fields(jobs, wanted) if wanted else jobs
+            if len(found) > limit:
+                break
+        return self._records(found[:limit]), len(found) > limit
 
     def active(self) -> Iterator[JobRecord]:
-        """Jobs that have not ended."""
-        members = cast("set[bytes]", self._redis.smembers(f"{self._prefix}jobs:active"))
-        for fields in self._fields(sorted(member.decode() for member in members)):
-            if fields:
-                yield self._record(fields)
+        """Yield the jobs that have not ended."""
+        yield from self._records(self._active_ids())
+
+    def active_states(self) -> list[tuple[str, str]]:
+        """Return kind and status of every job that has not ended, and nothing more of it."""
+        pipe = self._redis.pipeline(transaction=False)
+        for job in self._active_ids():
+            pipe.hmget(f"{self._prefix}job:{job}", ["kind", "status"])
+        return [(kind.decode(), status.decode()) for kind, status in pipe.execute() if kind and status]
 
     def group(self, name: str) -> tuple[int, dict[str, Any]]:
         """Units and spec that a group was opened with: settings may have changed since. Raises NotFoundError."""
@@ -95,7 +105,8 @@ class JobReader:
             raise NotFoundError(f"no group {name}")
         return int(units), json.loads(spec)
 
-    def _newest_first(self, kind: str, after: str | None) -> Iterator[dict[str, str]]:
+    def _newest_first(self, kind: str, after: str | None, chunk: int) -> Iterator[list[str]]:
+        """Yield ids of a kind's jobs, `chunk` at a time."""
         index = f"{self._prefix}jobs:{kind}"
         start = 0
         if after is not None:
@@ -103,20 +114,37 @@ class JobReader:
             if rank is None:
                 raise NotFoundError(f"no {kind} {after} to list after")
             start = rank + 1
-        while page := cast("list[bytes]", self._redis.zrevrange(index, start, start + PAGE - 1)):
-            yield from (fields for fields in self._fields([member.decode() for member in page]) if fields)
-            start += PAGE
+        while page := cast("list[bytes]", self._redis.zrevrange(index, start, start + chunk - 1)):
+            yield [member.decode() for member in page]
+            # Jobs added meanwhile move the ranks.
+            rank = cast("int | None", self._redis.zrevrank(index, page[-1]))
+            start = start + chunk if rank is None else rank + 1
 
-    def _fields(self, jobs: list[str]) -> list[dict[str, str]]:
+    def _active_ids(self) -> list[str]:
+        members = cast("set[bytes]", self._redis.smembers(f"{self._prefix}jobs:active"))
+        return sorted(member.decode() for member in members)
+
+    def _with_fields(self, jobs: list[str], wanted: Mapping[str, str]) -> list[str]:
+        """Return those of the jobs whose fields have these values."""
+        pipe = self._redis.pipeline(transaction=False)
+        for job in jobs:
+            pipe.hmget(f"{self._prefix}job:{job}", list(wanted))
+        expected = [value.encode() for value in wanted.values()]
+        return [job for job, values in zip(jobs, pipe.execute(), strict=True) if values == expected]
+
+    def _records(self, jobs: list[str]) -> list[JobRecord]:
+        """Return the jobs that are there, in two round trips however many they are."""
         pipe = self._redis.pipeline(transaction=False)
         for job in jobs:
             pipe.hgetall(f"{self._prefix}job:{job}")
-        return [{key.decode(): value.decode() for key, value in raw.items()} for raw in pipe.execute()]
+        read = [{key.decode(): value.decode() for key, value in raw.items()} for raw in pipe.execute()]
+        found = [fields for fields in read if fields]
+        for fields in found:
+            pipe.hmget(f"{self._prefix}group:{fields.get('group', '')}", GROUP_FIELDS)
+        groups = pipe.execute()
+        return [_record(fields, values) for fields, values in zip(found, groups, strict=True)]
 
-    def _record(self, fields: dict[str, str]) -> JobRecord:
-        group = None
-        if name := fields.get("group"):
-            names = ("units", "done", "total", "progress", "cached")
-            values = cast("list[bytes | None]", self._redis.hmget(f"{self._prefix}group:{name}", names))
-            group = GroupProgress(*(int(value or 0) for value in values))
-        return JobRecord(fields["id"], fields["kind"], fields["status"], fields.get("stage"), fields, group)
+
+def _record(fields: dict[str, str], group: list[bytes | None]) -> JobRecord:
+    progress = GroupProgress(*(int(value or 0) for value in group)) if fields.get("group") else None
+    return JobRecord(fields["id"], fields["kind"], fields["status"], fields.get("stage"), fields, progress)

@@ -5,7 +5,7 @@
 -- A unit is claimed (lease, attempt, fence), renewed and committed, or it comes back.
 --
 --   <p>job:<id>            hash    status, stage, request, result, error, ...
---   <p>job:<id>:stages     list    JSON {name, group, queue, handler, units, total, spec}
+--   <p>job:<id>:stages     list    JSON {name, group, queue, handler, units, total, spec, outputs}
 --   <p>job:<id>:events     stream  what happened
 --   <p>group:<g>           hash    state (open, complete, failed), units, done, progress, cached, ...
 --   <p>group:<g>:todo      zset    unit -> when its doorbell was last rung
@@ -13,7 +13,13 @@
 --   <p>group:<g>:units     hash    a<i> attempts, f<i> fence, p<i> progress, w<i> worker, s<i> what it holds
 --   <p>group:<g>:waiters   set     jobs that wait for it
 --   <p>group:<g>:closing   set     cancelled jobs whose workers have not stopped yet
---   <p>groups:open, <p>groups:closing, <p>jobs:active   sets for the janitor
+--   <p>group:<g>:jobs      set     jobs that name it in their stages: it is collected with the last of them
+--   <p>group:<g>:outputs   set     what its units write: blob names, blob prefixes ending in '/', 'columns:<name>'
+--   <p>output:<name>       set     who keeps it: 'group:<g>', 'dataset:<id>'
+--   <p>garbage             zset    blob names and prefixes that nobody keeps -> since when
+--   <p>garbage:busy        set     those of them that are being deleted now
+--   <p>jobs:<kind>         zset    jobs -> when they were created;  <p>kinds: set of the kinds
+--   <p>groups:open, <p>groups:closing, <p>groups:unnamed, <p>jobs:active   sets for the janitor
 
 local p = KEYS[1]
 local op = ARGV[1]
@@ -34,10 +40,12 @@ local function job_key(job) return p .. 'job:' .. job end
 local function group_key(group) return p .. 'group:' .. group end
 local function stamp() return string.format('%.3f', now) end
 
-local function event(job, kind, data)
-  redis.call('XADD', job_key(job) .. ':events', 'MAXLEN', '~', '10000', '*',
-    'type', kind, 'at', stamp(), 'data', cjson.encode(data))
+-- An event with data that is JSON already: what came from outside keeps its types.
+local function event_json(job, kind, data)
+  redis.call('XADD', job_key(job) .. ':events', 'MAXLEN', '~', '10000', '*', 'type', kind, 'at', stamp(), 'data', data)
 end
+
+local function event(job, kind, data) event_json(job, kind, cjson.encode(data)) end
 
 local function move(job, to)
   local key = job_key(job)
@@ -62,6 +70,95 @@ local function ring(group, unit)
   redis.call('ZADD', group_key(group) .. ':todo', 'XX', stamp(), unit)
   rings[#rings + 1] = { queue, group, tostring(unit) }
 end
+
+-- Outputs are kept by whoever needs them. What nobody keeps is deleted: columns at once, blobs by the janitor, from a
+-- list that survives whoever works it off.
+
+local function keep(owner, name)
+  redis.call('SADD', p .. 'output:' .. name, owner)
+  if redis.call('SISMEMBER', p .. 'garbage:busy', name) == 1 then return false end
+  redis.call('ZREM', p .. 'garbage', name)
+  return true
+end
+
+local function drop(owner, name)
+  local key = p .. 'output:' .. name
+  if redis.call('SREM', key, owner) == 0 or redis.call('EXISTS', key) == 1 then return end
+  if string.sub(name, 1, 8) == 'columns:' then
+    redis.call('UNLINK', p .. name)
+  else
+    redis.call('ZADD', p .. 'garbage', 'NX', stamp(), name)
+  end
+end
+
+local function add_outputs(group, names)
+  for _, name in ipairs(names or {}) do
+    if redis.call('SADD', group_key(group) .. ':outputs', name) == 1 then keep('group:' .. group, name) end
+  end
+end
+
+-- A name in a job's stages keeps the group and its outputs, from before the group is opened.
+local function name_group(job, stage)
+  redis.call('SADD', group_key(stage.group) .. ':jobs', job)
+  redis.call('SREM', p .. 'groups:unnamed', stage.group)
+  add_outputs(stage.group, stage.outputs)
+end
+
+local GROUP_KEYS = { '', ':todo', ':leased', ':units', ':waiters', ':closing', ':jobs', ':outputs' }
+
+-- Forget a group that no job names, once none of its workers is left that may still write.
+local function collect(group)
+  local key = group_key(group)
+  if redis.call('EXISTS', key .. ':jobs') == 1 then
+    redis.call('SREM', p .. 'groups:unnamed', group)
+  elseif redis.call('ZCARD', key .. ':leased') > 0 then
+    redis.call('SADD', p .. 'groups:unnamed', group)
+  else
+    for _, name in ipairs(redis.call('SMEMBERS', key .. ':outputs')) do drop('group:' .. group, name) end
+    for _, suffix in ipairs(GROUP_KEYS) do redis.call('DEL', key .. suffix) end
+    for _, set in ipairs({ 'open', 'closing', 'unnamed' }) do redis.call('SREM', p .. 'groups:' .. set, group) end
+  end
+end
+
+local function unname_group(job, group)
+  redis.call('SREM', group_key(group) .. ':jobs', job)
+  collect(group)
+end
+
+-- The groups that a job names, from a place in its stages on.
+local function groups_of(job, from)
+  local groups = {}
+  for _, raw in ipairs(redis.call('LRANGE', job_key(job) .. ':stages', from, -1)) do
+    groups[#groups + 1] = cjson.decode(raw).group
+  end
+  return groups
+end
+
+local function add_stage(job, raw)
+  redis.call('RPUSH', job_key(job) .. ':stages', raw)
+  local stage = cjson.decode(raw)
+  name_group(job, stage)
+  return stage.group
+end
+
+-- What follows the stage that a job is at. A plan that was made before, and is made again, is replaced.
+local function plan(job, stages)
+  local index = tonumber(redis.call('HGET', job_key(job), 'stage_index'))
+  local before, named = groups_of(job, index + 1), {}
+  redis.call('LTRIM', job_key(job) .. ':stages', 0, index)
+  for _, raw in ipairs(stages) do named[add_stage(job, raw)] = true end
+  for _, group in ipairs(before) do
+    if not named[group] then unname_group(job, group) end
+  end
+end
+
+-- Fences grow for ever, also when Redis was emptied or restored meanwhile: they start at the time of day.
+local function next_fence()
+  redis.call('SET', p .. 'fence', string.format('%.0f', now * 1000000), 'NX')
+  return string.format('%.0f', redis.call('INCR', p .. 'fence'))
+end
+
+local function ended(status) return status == 'succeeded' or status == 'failed' or status == 'cancelled' end
 
 local function open_group(stage)
   local key = group_key(stage.group)
@@ -202,8 +299,10 @@ function ops.create(job, kind, fields, stages)
   if redis.call('EXISTS', job_key(job)) == 1 then return 'exists' end
   redis.call('HSET', job_key(job), 'id', job, 'kind', kind, 'status', 'queued', 'created_at', stamp())
   for name, value in pairs(cjson.decode(fields)) do redis.call('HSET', job_key(job), name, value) end
-  for _, stage in ipairs(cjson.decode(stages)) do redis.call('RPUSH', job_key(job) .. ':stages', stage) end
+  redis.call('HSET', job_key(job), 'named', 1)
+  for _, raw in ipairs(cjson.decode(stages)) do add_stage(job, raw) end
   redis.call('ZADD', p .. 'jobs:' .. kind, stamp(), job)
+  redis.call('SADD', p .. 'kinds', kind)
   redis.call('SADD', p .. 'jobs:active', job)
   event(job, 'status', { status = 'queued' })
   enter(job, 0)
@@ -219,14 +318,18 @@ function ops.claim(group, unit, worker, lease)
     redis.call('ZADD', key .. ':todo', 'XX', 0, unit)
     return { 'idle' }
   end
+  for _, name in ipairs(redis.call('SMEMBERS', key .. ':outputs')) do
+    -- What a deleted job left here is being removed: what is written now would go with it.
+    if redis.call('SISMEMBER', p .. 'garbage:busy', name) == 1 then return { 'busy' } end
+  end
   local attempt = redis.call('HINCRBY', key .. ':units', 'a' .. unit, 1)
-  local fence = redis.call('INCR', p .. 'fence')
+  local fence = next_fence()
   redis.call('ZREM', key .. ':todo', unit)
   redis.call('ZADD', key .. ':leased', now + tonumber(lease), unit)
   redis.call('HSET', key .. ':units', 'f' .. unit, fence, 'w' .. unit, worker)
   for _, job in ipairs(waiters(group)) do move(job, 'running') end
   local group_fields = redis.call('HMGET', key, 'handler', 'spec', 'units', 'total')
-  return { 'ok', tostring(fence), tostring(attempt), unpack(group_fields) }
+  return { 'ok', fence, tostring(attempt), unpack(group_fields) }
 end
 
 -- renew group unit fence lease progress cached holds: still alive; '' leaves a field as it is
@@ -244,12 +347,13 @@ end
 -- tell group unit fence kind data_json: an event for the jobs that wait
 function ops.tell(group, unit, fence, kind, data)
   if not holds(group, unit, fence) then return 'stale' end
-  for _, job in ipairs(waiters(group)) do event(job, kind, cjson.decode(data)) end
+  for _, job in ipairs(waiters(group)) do event_json(job, kind, data) end
   return 'ok'
 end
 
 -- commit group unit fence progress commit_json [key field value ...]: the unit's outcome, all or nothing.
--- commit_json: {job: {field: value}, stages: [json, ...], warnings: [text, ...]} for the waiting jobs
+-- commit_json: {job: {field: value}, stages: [json, ...], warnings: [text, ...]} for the waiting jobs, and
+-- {outputs: [name, ...]} that the unit has written beside those that its stage announced
 function ops.commit(group, unit, fence, progress, outcome, ...)
   if not holds(group, unit, fence) then return 'stale' end
   local key = group_key(group)
@@ -261,10 +365,11 @@ function ops.commit(group, unit, fence, progress, outcome, ...)
   local done = redis.call('HINCRBY', key, 'done', 1)
   local jobs = waiters(group)
   outcome = cjson.decode(outcome)
+  add_outputs(group, outcome.outputs)
   -- A job that was cancelled while its worker finished needs the outcome, too: a retry goes on behind this unit.
   for _, job in ipairs(redis.call('SUNION', key .. ':waiters', key .. ':closing')) do
     for name, value in pairs(outcome.job or {}) do redis.call('HSET', job_key(job), name, value) end
-    for _, stage in ipairs(outcome.stages or {}) do redis.call('RPUSH', job_key(job) .. ':stages', stage) end
+    if #(outcome.stages or {}) > 0 then plan(job, outcome.stages) end
     for _, text in ipairs(outcome.warnings or {}) do event(job, 'warning', { message = text }) end
   end
   if done == tonumber(redis.call('HGET', key, 'units')) then
@@ -323,11 +428,169 @@ function ops.cancel(job)
 end
 
 function ops.retry(job)
-  local fields = redis.call('HMGET', job_key(job), 'status', 'stage_index')
-  if not fields[1] then return 'missing' end
+  local fields = redis.call('HMGET', job_key(job), 'status', 'stage_index', 'emptied_at')
+  if not fields[1] or fields[3] then return 'missing' end
   if not move(job, 'queued') then return 'unfinished' end
+  redis.call('HDEL', job_key(job), 'reopened')
   redis.call('HINCRBY', job_key(job), 'retries', 1)
   enter(job, tonumber(fields[2]))
+  return 'ok'
+end
+
+-- The unfinished job that needs a job, itself included; nil if there is none.
+local function needed_by(job)
+  if not ended(redis.call('HGET', job_key(job), 'status')) then return job end
+  for _, other in ipairs(redis.call('SMEMBERS', p .. 'jobs:active')) do
+    local needs = redis.call('HGET', job_key(other), 'needs')
+    for _, needed in ipairs(needs and cjson.decode(needs) or {}) do
+      if needed == job then return other end
+    end
+  end
+end
+
+local function empty(job)
+  for _, group in ipairs(groups_of(job, 0)) do unname_group(job, group) end
+  redis.call('DEL', job_key(job) .. ':stages')
+end
+
+-- empty job: give up what a finished job computed; its record stays
+function ops.empty(job)
+  if redis.call('EXISTS', job_key(job)) == 0 then return { 'missing' } end
+  local by = needed_by(job)
+  if by then return { 'in_use', by } end
+  empty(job)
+  redis.call('HSETNX', job_key(job), 'emptied_at', stamp())
+  return { 'ok' }
+end
+
+-- delete job: forget a finished job, and what it computed and nobody else names
+function ops.delete(job)
+  local kind = redis.call('HGET', job_key(job), 'kind')
+  if not kind then return { 'missing' } end
+  local by = needed_by(job)
+  if by then return { 'in_use', by } end
+  empty(job)
+  redis.call('DEL', job_key(job), job_key(job) .. ':events')
+  redis.call('ZREM', p .. 'jobs:' .. kind, job)
+  if redis.call('EXISTS', p .. 'jobs:' .. kind) == 0 then redis.call('SREM', p .. 'kinds', kind) end
+  if redis.call('EXISTS', p .. 'kinds', p .. 'groups:unnamed') == 0 then redis.call('DEL', p .. 'fence') end
+  return { 'ok' }
+end
+
+-- adopt job stages_json: name the groups of a job that an older release created
+function ops.adopt(job, kind, stages)
+  if redis.call('EXISTS', job_key(job)) == 0 or redis.call('HSETNX', job_key(job), 'named', 1) == 0 then return 'ok' end
+  redis.call('SADD', p .. 'kinds', kind)
+  for _, raw in ipairs(cjson.decode(stages)) do name_group(job, cjson.decode(raw)) end
+  return 'ok'
+end
+
+-- keep owner name ...: 'busy' when one of them is just being deleted, and has to be kept again in a moment
+function ops.keep(owner, ...)
+  local free = true
+  for _, name in ipairs({ ... }) do free = keep(owner, name) and free end
+  return free and 'ok' or 'busy'
+end
+
+function ops.drop(owner, ...)
+  for _, name in ipairs({ ... }) do
+    keep(owner, name) -- Also what nobody kept in an older release.
+    drop(owner, name)
+  end
+  return 'ok'
+end
+
+-- discard dataset name ...: no longer for a dataset, nor for jobs that have ended; other datasets keep theirs
+function ops.discard(dataset, ...)
+  for _, name in ipairs({ ... }) do
+    local key = p .. 'output:' .. name
+    redis.call('SREM', key, dataset)
+    local others = false
+    for _, owner in ipairs(redis.call('SMEMBERS', key)) do others = others or string.sub(owner, 1, 8) == 'dataset:' end
+    if not others then
+      redis.call('DEL', key)
+      redis.call('ZADD', p .. 'garbage', 'NX', stamp(), name)
+    end
+  end
+  return 'ok'
+end
+
+-- take_garbage limit: names that may be deleted now, those first whose deletion broke off
+function ops.take_garbage(limit)
+  local names = redis.call('SMEMBERS', p .. 'garbage:busy')
+  if #names == 0 then
+    names = redis.call('ZRANGE', p .. 'garbage', 0, tonumber(limit) - 1)
+    if #names > 0 then redis.call('SADD', p .. 'garbage:busy', unpack(names)) end
+  end
+  return names
+end
+
+-- end_garbage name: it is deleted; who waits to make it again may begin
+function ops.end_garbage(name)
+  redis.call('ZREM', p .. 'garbage', name)
+  redis.call('SREM', p .. 'garbage:busy', name)
+  for _, owner in ipairs(redis.call('SMEMBERS', p .. 'output:' .. name)) do
+    local group = string.match(owner, '^group:(.*)$')
+    if group and redis.call('EXISTS', group_key(group) .. ':waiters') == 1 then
+      for _, unit in ipairs(redis.call('ZRANGE', group_key(group) .. ':todo', 0, -1)) do ring(group, unit) end
+    end
+  end
+  return 'ok'
+end
+
+-- Units of a group are to be done again; those that are not done stay as they are.
+local function reopen(group, units)
+  local key = group_key(group)
+  local state = redis.call('HGET', key, 'state')
+  if not state then return end
+  for _, unit in ipairs(units) do
+    if not redis.call('ZSCORE', key .. ':todo', unit) and not redis.call('ZSCORE', key .. ':leased', unit) then
+      redis.call('ZADD', key .. ':todo', 0, unit)
+      redis.call('HDEL', key .. ':units', 'a' .. unit)
+      redis.call('HINCRBY', key, 'done', -1)
+      set_progress(group, unit, 0)
+      if state == 'complete' then redis.call('HSET', key, 'state', 'open') end
+    end
+  end
+end
+
+-- The first stage of a job, up to the one it is at, whose group is among some.
+local function stage_of(job, groups)
+  local index = tonumber(redis.call('HGET', job_key(job), 'stage_index'))
+  for place, raw in ipairs(redis.call('LRANGE', job_key(job) .. ':stages', 0, index)) do
+    local group = cjson.decode(raw).group
+    if groups[group] then return place - 1, group end
+  end
+end
+
+-- reopen group unit fence limit message lost_json: a unit cannot be done, since what an earlier stage made is lost.
+-- lost_json: {group: [unit, ...]}, for every group that may have made it. The jobs that wait go back to that stage.
+function ops.reopen(group, unit, fence, limit, message, lost)
+  if not holds(group, unit, fence) then return 'stale' end
+  local key = group_key(group)
+  lost = cjson.decode(lost)
+  local back = {}
+  for _, job in ipairs(waiters(group)) do
+    local index, from = stage_of(job, lost)
+    if not index then return 'unknown' end
+    if from == group then return 'own' end
+    if tonumber(redis.call('HGET', job_key(job), 'reopened') or 0) >= tonumber(limit) then return 'again' end
+    back[#back + 1] = { job, index, from }
+  end
+  redis.call('ZREM', key .. ':leased', unit)
+  redis.call('HDEL', key .. ':units', 'f' .. unit)
+  redis.call('HINCRBY', key .. ':units', 'a' .. unit, -1)
+  redis.call('ZADD', key .. ':todo', 0, unit)
+  redis.call('DEL', key .. ':waiters')
+  redis.call('SREM', p .. 'groups:open', group)
+  for _, move_back in ipairs(back) do
+    local job, index, from = unpack(move_back)
+    redis.call('HINCRBY', job_key(job), 'reopened', 1)
+    event(job, 'warning', { message = message })
+    reopen(from, lost[from])
+    enter(job, index)
+  end
+  close_cancelled(group)
   return 'ok'
 end
 
@@ -354,6 +617,15 @@ function ops.sweep(max_attempts, ...)
       for _, unit in ipairs(silent) do ring(group, unit) end
     end
     close_cancelled(group)
+  end
+  for _, group in ipairs(redis.call('SMEMBERS', p .. 'groups:unnamed')) do
+    local key = group_key(group)
+    for _, unit in ipairs(redis.call('ZRANGEBYSCORE', key .. ':leased', '-inf', now)) do
+      redis.call('ZREM', key .. ':leased', unit)
+      redis.call('HDEL', key .. ':units', 'f' .. unit)
+      redis.call('ZADD', key .. ':todo', 0, unit)
+    end
+    collect(group)
   end
   return tostring(expired)
 end

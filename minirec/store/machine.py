@@ -14,6 +14,9 @@ from typing import Any, Literal, NamedTuple, cast
 
 import redis
 
+from minirec.store.errors import InUseError, NotFoundError
+from minirec.store.names import outputs_of, prefixes_of
+
 
 class Doorbell(NamedTuple):
     """Says that a unit wants doing; losing one, or hearing it twice, does no harm."""
@@ -44,7 +47,7 @@ class Stage:
     (`columns:scores:x`). They are deleted when no job names the group any more."""
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        return json.dumps(asdict(self) | {"outputs": self.outputs or outputs_of(self.group)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +75,15 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
     writes: list[tuple[str, str, bytes]] = field(default_factory=list)
     """Hash fields (key, field, value) below the store's prefix."""
+    outputs: list[str] = field(default_factory=list)
+    """Blobs that the unit has written and that its stage could not announce, since their names were not known yet."""
 
 
 class Machine:
     """Moves jobs and units, atomically, and rings the doorbells of units that want doing."""
 
     def __init__(self, connection: redis.Redis, *, prefix: str, ring: Ring) -> None:
+        self._redis = connection
         self._prefix = prefix
         self._ring = ring
         self._script = connection.register_script(files("minirec.store").joinpath("machine.lua").read_text())
@@ -88,10 +94,16 @@ class Machine:
             self._ring([Doorbell(queue.decode(), group.decode(), int(unit)) for queue, group, unit in rings])
         return answer.decode() if isinstance(answer, bytes) else answer
 
-    def create(self, job: str, kind: str, fields: Mapping[str, str], stages: Iterable[Stage]) -> bool:
-        """Record a job as queued and open its first stage; False if the id is taken."""
+    def create(
+        self, job: str, kind: str, fields: Mapping[str, str], stages: Iterable[Stage], *, needs: Iterable[str] = ()
+    ) -> bool:
+        """Record a job as queued and open its first stage; False if the id is taken.
+
+        The jobs that it `needs` cannot be deleted before it has ended.
+        """
         encoded = json.dumps([stage.to_json() for stage in stages])
-        return cast(str, self._call("create", job, kind, json.dumps(dict(fields)), encoded)) == "ok"
+        about = dict(fields) | {"needs": json.dumps(list(needs))}
+        return cast(str, self._call("create", job, kind, json.dumps(about), encoded)) == "ok"
 
     def claim(self, group: str, unit: int, *, worker: str, lease: float) -> Claim | None:
         """Take a unit, or None: done, held by another, or wanted by nobody."""
@@ -127,6 +139,7 @@ class Machine:
             "job": outcome.job,
             "stages": [stage.to_json() for stage in outcome.stages],
             "warnings": outcome.warnings,
+            "outputs": outcome.outputs,
         }
         flat = [part for write in outcome.writes for part in write]
         args = (claim.group, claim.unit, claim.fence, progress, json.dumps(about), *flat)
@@ -141,6 +154,38 @@ class Machine:
         """Put a unit back unharmed: the attempt does not count."""
         return cast(str, self._call("release", claim.group, claim.unit, claim.fence)) == "ok"
 
+    def reopen(
+        self, claim: Claim, lost: Mapping[str, Sequence[int]], *, message: str, limit: int
+    ) -> Literal["ok", "stale", "unknown", "own", "again"]:
+        """Give a unit back, since what an earlier stage made is lost, and send its jobs back to that stage.
+
+        Args:
+            claim: The unit that found out.
+            lost: Units to do again, of every group that may have made what is lost.
+            message: A warning for the jobs.
+            limit: How often a job may be sent back.
+
+        Returns:
+            `ok`; `stale` when the claim was lost; or why nothing was changed: no earlier stage of the jobs made it
+            (`unknown`), the unit's own group did (`own`), or the jobs were sent back too often (`again`).
+        """
+        args = (claim.group, claim.unit, claim.fence, limit, message, json.dumps({k: list(v) for k, v in lost.items()}))
+        return cast(Literal["ok", "stale", "unknown", "own", "again"], self._call("reopen", *args))
+
+    def owners_of(self, blob: str) -> list[str]:
+        """Return who keeps a blob, or the columns `columns:<name>`: `group:<name>` and `dataset:<id>`, sorted."""
+        keys = [f"{self._prefix}output:{name}" for name in prefixes_of(blob)]
+        return sorted(owner.decode() for owner in cast("set[bytes]", self._redis.sunion(keys)))
+
+    def outputs(self, group: str) -> list[str]:
+        """Return what the units of a group write."""
+        found = cast("set[bytes]", self._redis.smembers(f"{self._prefix}group:{group}:outputs"))
+        return sorted(name.decode() for name in found)
+
+    def units(self, group: str) -> int:
+        """Return how many units a group has; 0 if it is not there."""
+        return int(cast("bytes | None", self._redis.hget(f"{self._prefix}group:{group}", "units")) or 0)
+
     def cancel(self, job: str) -> Literal["ok", "finished", "missing"]:
         """Cancel a job: at once if nothing of it runs, else as soon as its workers have stopped."""
         return cast(Literal["ok", "finished", "missing"], self._call("cancel", job))
@@ -148,6 +193,45 @@ class Machine:
     def retry(self, job: str) -> Literal["ok", "unfinished", "missing"]:
         """Queue a failed or cancelled job again at the stage where it stopped; finished units stay finished."""
         return cast(Literal["ok", "unfinished", "missing"], self._call("retry", job))
+
+    def delete(self, job: str) -> None:
+        """Forget a job, and the groups that no other names. Raises NotFoundError or InUseError."""
+        self._end("delete", job)
+
+    def empty(self, job: str) -> None:
+        """Give up the groups that a job names; its record stays. Raises NotFoundError or InUseError."""
+        self._end("empty", job)
+
+    def _end(self, op: Literal["delete", "empty"], job: str) -> None:
+        answer = self._call(op, job)
+        if answer[0] == b"missing":
+            raise NotFoundError(f"no job {job}")
+        if answer[0] == b"in_use":
+            raise InUseError(job, by=answer[1].decode())
+
+    def adopt(self, job: str, kind: str, stages: Sequence[str]) -> None:
+        """Count the groups of a job that an older release created; `stages` are its stages as JSON."""
+        self._call("adopt", job, kind, json.dumps(list(stages)))
+
+    def keep(self, owner: str, outputs: Iterable[str]) -> bool:
+        """Keep blobs for an owner; False while one of them is just being deleted: ask again in a moment."""
+        return cast(str, self._call("keep", owner, *outputs)) == "ok"
+
+    def drop(self, owner: str, outputs: Iterable[str]) -> None:
+        """Keep blobs no longer; those that nobody keeps become garbage."""
+        self._call("drop", owner, *outputs)
+
+    def discard(self, owner: str, outputs: Iterable[str]) -> None:
+        """Keep blobs of a dataset no longer, for it or for groups; for another dataset that has them they stay."""
+        self._call("discard", owner, *outputs)
+
+    def take_garbage(self, *, limit: int) -> list[str]:
+        """Names of blobs, and prefixes ending in a slash, to delete now; nobody writes there until `end_garbage`."""
+        return [name.decode() for name in self._call("take_garbage", limit)]
+
+    def end_garbage(self, name: str) -> None:
+        """Note that a name of `take_garbage` is deleted."""
+        self._call("end_garbage", name)
 
     def sweep(self, *, max_attempts: int, ring_after: Mapping[str, float]) -> int:
         """Give back what expired, ring what was forgotten, close what was cancelled; returns expired leases."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import secrets
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,6 +14,13 @@ from minirec.store.errors import NotFoundError
 
 IDEMPOTENCY_SECONDS = 24 * 3600
 UNFINISHED_SECONDS = 60
+_REPLACE = """
+-- Only while the key is free again or still the owner's: its answer is then stored, or, empty, the key freed.
+local held = redis.call('GET', KEYS[1])
+if held and cjson.decode(held).owner ~= ARGV[1] then return 0 end
+if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3]) end
+return 1
+"""
 
 
 class DatasetRecords:
@@ -36,6 +43,11 @@ class DatasetRecords:
         if stored is None:
             raise NotFoundError(f"no dataset {dataset_id}")
         return Dataset.model_validate_json(stored)
+
+    def all(self) -> list[Dataset]:
+        """Every dataset, in no order."""
+        stored = cast("list[bytes]", self._redis.hvals(self._hash))
+        return [Dataset.model_validate_json(raw) for raw in stored]
 
     def page(self, *, limit: int, after: str | None = None) -> tuple[list[Dataset], bool]:
         """Up to `limit` datasets, newest first, and whether there are more. Raises NotFoundError for `after`."""
@@ -88,6 +100,16 @@ class Replay:
     headers: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A key that a request holds while it is being answered."""
+
+    key: str
+    fingerprint: str
+    owner: str
+    """Random: a request that took longer than its reservation cannot touch the next one's."""
+
+
 class IdempotencyConflictError(ValueError):
     """The key was used for another request, or its first request is still being answered."""
 
@@ -102,29 +124,38 @@ class IdempotencyRecords:
     def __init__(self, connection: redis.Redis, *, prefix: str) -> None:
         self._redis = connection
         self._prefix = f"{prefix}idempotency:"
+        self._script = connection.register_script(_REPLACE)
 
-    def begin(self, key: str, fingerprint: str, *, seconds: int = UNFINISHED_SECONDS) -> Replay | None:
+    def begin(self, key: str, fingerprint: str, *, seconds: int = UNFINISHED_SECONDS) -> Reservation | Replay:
         """Reserve a key while its request is answered, or return the answer it had. Raises IdempotencyConflictError."""
-        entry = json.dumps({"fingerprint": fingerprint, "at": time.time()})
-        if self._redis.set(self._prefix + key, entry, nx=True, ex=seconds):
-            return None
-        stored: dict[str, Any] = json.loads(cast("bytes | None", self._redis.get(self._prefix + key)) or b"{}")
+        reservation = Reservation(key, fingerprint, secrets.token_hex(8))
+        entry = json.dumps({"fingerprint": fingerprint, "owner": reservation.owner})
+        found = None
+        while found is None:  # It may run out between the two.
+            if self._redis.set(self._prefix + key, entry, nx=True, ex=seconds):
+                return reservation
+            found = cast("bytes | None", self._redis.get(self._prefix + key))
+        stored: dict[str, Any] = json.loads(found)
         if stored.get("fingerprint") not in (None, fingerprint):
             raise IdempotencyConflictError("this Idempotency-Key was used for another request", in_progress=False)
         if "status" not in stored:
             raise IdempotencyConflictError("the first request with this key is being answered", in_progress=True)
         return Replay(stored["status"], stored["body"].encode(), stored["headers"])
 
-    def finish(self, key: str, fingerprint: str, replay: Replay) -> None:
-        """Keep the answer for the next request with this key."""
+    def finish(self, reservation: Reservation, replay: Replay) -> bool:
+        """Keep the answer for the next request with this key; False when the key is another request's by now."""
         entry = {
-            "fingerprint": fingerprint,
+            "fingerprint": reservation.fingerprint,
             "status": replay.status,
             "body": replay.body.decode(),
             "headers": replay.headers,
         }
-        self._redis.set(self._prefix + key, json.dumps(entry), ex=IDEMPOTENCY_SECONDS)
+        return self._replace(reservation, json.dumps(entry))
 
-    def abandon(self, key: str) -> None:
-        """Free a key whose request failed: the client may try again with it."""
-        self._redis.delete(self._prefix + key)
+    def abandon(self, reservation: Reservation) -> bool:
+        """Free a key whose request failed: the client may try again with it. False when it is another's by now."""
+        return self._replace(reservation, "")
+
+    def _replace(self, reservation: Reservation, entry: str) -> bool:
+        key = self._prefix + reservation.key
+        return bool(self._script(keys=[key], args=[reservation.owner, entry, IDEMPOTENCY_SECONDS]))

@@ -26,11 +26,11 @@ class Schedule:
         return update // self.per_epoch
 
     def batch(self, update: int) -> Sequence[int]:
-        """The rows of a 0-based update."""
+        """Return the rows of a 0-based update."""
         start = update % self.per_epoch * self.batch_size
         return self.rows[start : start + self.batch_size]
 
     def samples_seen(self, updates: int) -> int:
-        """Samples in the first `updates` batches, repetitions counted."""
+        """Return samples in the first `updates` batches, repetitions counted."""
         epochs, rest = divmod(updates, self.per_epoch)
         return epochs * len(self.rows) + rest * self.batch_size

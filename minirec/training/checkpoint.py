@@ -59,7 +59,7 @@ class Best:
 
 
 def latest_checkpoint(out: Path) -> Path | None:
-    """The checkpoint that a run in this folder resumes from."""
+    """Return the checkpoint that a run in this folder resumes from."""
     return max(out.glob(WHOLE), default=None)
 
 
@@ -118,7 +118,7 @@ def write_progress(folder: Path, progress: Progress, run: Mapping[str, Any]) -> 
 
 
 def read_progress(folder: Path, run: Mapping[str, Any]) -> Progress:
-    """What `write_progress` wrote. Raises ValueError for a checkpoint of another run, naming what differs."""
+    """Return what `write_progress` wrote. Raises ValueError for a checkpoint of another run, naming what differs."""
     state = json.loads((folder / "state.json").read_text())
     if state["format"] != FORMAT:
         raise ValueError(f"{folder.name} has format {state['format']}, this version reads {FORMAT}: train anew")

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from api_schemas.evaluations import Ranking
 from api_schemas.selections import RolloutSettings
-from api_schemas.training_jobs import Ranking
 from minirec.data.dataset import Dataset
 from minirec.policy.catalogue import embed_items
 from minirec.policy.policy import Policy
-from minirec.policy.ranks import ALONE, Ranks
-from minirec.training.experience import earn, ndcg_at, play
+from minirec.policy.ranks import SINGLE_PROCESS, Ranks
+from minirec.training.experience import collect_rollouts, compute_outcomes, ndcg_at
 
 CUTOFFS = (5, 10, 20, 50)
 BATCH = 64
@@ -42,7 +42,7 @@ class Evaluation:
         return self.ndcg[10]
 
     def summary(self) -> Ranking:
-        """The same as the API shows it."""
+        """Return the same as the API shows it."""
         hr, ndcg = ({str(k): mean for k, mean in means.items()} for means in (self.hit_rate, self.ndcg))
         return Ranking(samples=self.samples, hr=hr, ndcg=ndcg)
 
@@ -56,7 +56,7 @@ def evaluate(
     on_samples: Callable[[int], None] | None = None,
     on_items: Callable[[int], None] | None = None,
     catalogue: Tensor | None = None,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> Evaluation:
     """Rank each sample's target among all items but its history, with the target never left out itself.
 
@@ -76,8 +76,8 @@ def evaluate(
     for start in range(0, len(own), BATCH):
         samples = [dataset.sample(int(row)) for row in own[start : start + BATCH]]
         greedy = np.zeros((len(samples), 1, rollouts.max_new_tokens))
-        z = play(policy, items, samples, greedy, rollouts).z
-        outcomes = earn(z, catalogue, samples, rollouts)
+        z = collect_rollouts(policy, items, samples, greedy, rollouts).z
+        outcomes = compute_outcomes(z, catalogue, samples, rollouts)
         found += outcomes.rank[:, 0].tolist()
         logs += outcomes.target_probability[:, 0].log().tolist()
         if on_samples is not None:

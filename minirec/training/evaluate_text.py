@@ -11,7 +11,7 @@ from api_schemas import RolloutSettings, TextScore
 from minirec.data.dataset import PromptDataset
 from minirec.policy.answers import answer
 from minirec.policy.policy import Policy
-from minirec.policy.ranks import ALONE, Ranks
+from minirec.policy.ranks import SINGLE_PROCESS, Ranks
 from minirec.policy.rollouts import Sampling
 from minirec.rewards import Scorer
 from minirec.selection.gate import HIT_REWARD
@@ -35,7 +35,7 @@ class TextEvaluation:
         return self.reward_mean
 
     def summary(self) -> TextScore:
-        """The same as the API shows it."""
+        """Return the same as the API shows it."""
         return TextScore(samples=self.samples, reward_mean=self.reward_mean, pass_rate=self.pass_rate)
 
 
@@ -47,7 +47,7 @@ def evaluate_text(
     scorer: Scorer,
     rollouts: RolloutSettings,
     on_prompts: Callable[[int], None] | None = None,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> TextEvaluation:
     """Answer prompts greedily, so that no seed plays a part, and see what that earns.
 

@@ -38,7 +38,7 @@ class Episodes:
 
 
 @torch.inference_mode()
-def play(
+def collect_rollouts(
     policy: Policy, items: Items, samples: Sequence[Sample], noise: npt.NDArray[np.float64], settings: RolloutSettings
 ) -> Episodes:
     """Roll out B samples with noise (B, R, T), as many at once as memory takes. Noise 0 is a greedy rollout.
@@ -74,8 +74,8 @@ def play(
 
 
 @torch.inference_mode()
-def earn(z: Tensor, catalogue: Tensor, samples: Sequence[Sample], settings: RolloutSettings) -> Outcomes:
-    """Outcomes, each (B, R), of rollouts z (B, R, d) against unit vectors (M, d) of the catalogue.
+def compute_outcomes(z: Tensor, catalogue: Tensor, samples: Sequence[Sample], settings: RolloutSettings) -> Outcomes:
+    """Return outcomes, each (B, R), of rollouts z (B, R, d) against unit vectors (M, d) of the catalogue.
 
     History is out of the softmax, the target never (docs/method.md, sections 1 and 2).
     """
@@ -90,5 +90,5 @@ def earn(z: Tensor, catalogue: Tensor, samples: Sequence[Sample], settings: Roll
 
 
 def ndcg_at(rank: Tensor, k: int) -> Tensor:
-    """NDCG@k of one relevant item at a 1-based rank: 1 / log2(rank + 1), or 0 beyond k."""
+    """Return the NDCG@k of one relevant item at a 1-based rank: 1 / log2(rank + 1), or 0 beyond k."""
     return torch.where(rank <= k, 1.0 / torch.log2(rank.double() + 1), 0.0)

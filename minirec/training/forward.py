@@ -17,7 +17,7 @@ from minirec.policy.prompts import item_prompt
 from minirec.policy.rollouts import Sampling
 from minirec.training.experience import Items
 from minirec.training.losses import log_probabilities, widened
-from minirec.training.packing import Branch, Place, Tree, grow_trees, pack
+from minirec.training.packing import Branch, Place, Tree, build_trees, pack
 
 CPU_TOKENS = 1024
 """Tokens per micro-batch on a CPU: more of them at once gain no speed there, and take 2 MB each with a small model."""
@@ -27,14 +27,14 @@ ROWS_OF_LOGITS = 256
 
 
 def recomputes_activations(policy: Policy, grpo: GrpoSettings) -> bool:
-    """Whether the backward pass computes activations again: on a GPU memory is what runs short, on a CPU time."""
+    """Return whether the backward pass computes activations again: a GPU is short of memory, a CPU of time."""
     if grpo.gradient_checkpointing is None:
         return policy.device.type == "cuda"
     return grpo.gradient_checkpointing
 
 
 def tokens_that_fit(policy: Policy, grpo: GrpoSettings) -> int:
-    """How many tokens a micro-batch may have: bounded by memory for activations and logits on a GPU."""
+    """Return how many tokens a micro-batch may have: bounded by memory for activations and logits on a GPU."""
     if grpo.micro_batch_tokens is not None:
         return grpo.micro_batch_tokens
     if policy.device.type != "cuda":
@@ -78,7 +78,7 @@ def plan_trees(policy: Policy, prompts: Sequence[Sequence[int]], branches: Seque
     longest = max(len(prompts[branch.sample]) + len(branch.tokens) for branch in branches)
     window = policy.sliding_window or max(longest, budget)
     share = policy.attention_only and "position_ids" in _accepted(policy) and longest <= window
-    return grow_trees(prompts, branches, share=share, max_tokens=min(budget, window))
+    return build_trees(prompts, branches, share=share, max_tokens=min(budget, window))
 
 
 def run_trees(policy: Policy, trees: Sequence[Tree], sampling: Sampling) -> tuple[Tensor, Tensor]:
@@ -103,7 +103,7 @@ def run_trees(policy: Policy, trees: Sequence[Tree], sampling: Sampling) -> tupl
 
 
 def _where_drawn(places: Sequence[Place], branches: Sequence[Branch]) -> tuple[list[int], list[int]]:
-    """Row and position of the logits that each choice was drawn from: at the token before it."""
+    """Return the row and position of the logits that each choice was drawn from: at the token before it."""
     rows, positions = [], []
     for place, branch in zip(places, branches, strict=True):
         rows += [place.row] * len(branch.drawn)
@@ -153,5 +153,5 @@ def _forward(
 
 
 def _accepted(policy: Policy) -> frozenset[str]:
-    """What the model's forward takes; a PEFT wrapper's own only says `**kwargs`."""
+    """Return what the model's forward takes; a PEFT wrapper's own only says `**kwargs`."""
     return frozenset(inspect.signature(policy.model.get_base_model().forward).parameters)

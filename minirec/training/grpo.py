@@ -16,18 +16,19 @@ import numpy.typing as npt
 import torch
 
 from api_schemas.selections import RolloutSettings
-from api_schemas.training import GrpoSettings
 from minirec.data.dataset import Dataset, Sample, SampleTable
 from minirec.policy.catalogue import embed_items
 from minirec.policy.policy import Policy
-from minirec.policy.ranks import ALONE, Ranks
+from minirec.policy.ranks import SINGLE_PROCESS, Ranks
 from minirec.policy.rollouts import sampling_noise
+from minirec.specs.naming import identity as identity_of_settings
 from minirec.training.batches import Schedule
 from minirec.training.checkpoint import Progress, latest_checkpoint, load_checkpoint, save_checkpoint
 from minirec.training.evaluate import Evaluation, evaluate
 from minirec.training.experience import ndcg_at
 from minirec.training.learner import Learned, Learner
 from minirec.training.lora import save_adapter, set_adapter_tensors, with_lora
+from minirec.training.settings import Callbacks, RunSettings
 from minirec.training.validation import Validation
 
 M = TypeVar("M")
@@ -68,7 +69,7 @@ class UpdateMetrics:
 
 @dataclass(frozen=True)
 class TrainResult(Generic[M]):
-    """A finished run, whose updates are told of by an M each."""
+    """A finished run, with metrics of type M for each update."""
 
     adapter: Path
     """Folder with `adapter_config.json` and `adapter_model.safetensors`."""
@@ -85,68 +86,56 @@ class TrainResult(Generic[M]):
 
 def train(
     policy: Policy,
-    *,
     dataset: Dataset,
-    rows: Sequence[int],
-    rollouts: RolloutSettings,
-    grpo: GrpoSettings,
-    updates: int | None = None,
-    epochs: int = 1,
-    out: Path,
-    checkpoint_every: int = 5,
-    validation: Validation | None = None,
-    on_update: Callable[[UpdateMetrics], None] | None = None,
-    on_evaluation: Callable[[int, Evaluation], None] | None = None,
-    on_items: Callable[[int], None] | None = None,
-    resume: bool = True,
-    ranks: Ranks = ALONE,
+    settings: RunSettings,
+    callbacks: Callbacks | None = None,
+    *,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> TrainResult[UpdateMetrics]:
-    """Train LoRA weights on the samples in `rows`, in that order in every epoch; the policy itself stays as it was.
+    """Train LoRA weights on samples in their order, the same in every epoch; the policy itself stays as it was.
 
-    Runs for `updates` batches, starting over as often as that takes, or for `epochs` where it is None; `validation` may
-    end it sooner, and says which adapter is kept. It ends up in `out`/adapter. A checkpoint is written to `out` every
-    `checkpoint_every` updates, at every evaluation and at the end, before `on_update` hears of that update or
-    `on_evaluation` of what came out after so many; with `resume` the run goes on from the one it finds there, to the
-    same result as without the interruption. `on_items` hears how far the catalogue is embedded (anew every
-    `catalogue_refresh` updates and at every evaluation) or validated on. All of them may raise to stop.
+    The adapter ends up in `settings.out`/adapter. A checkpoint is complete before `callbacks` hear of the update or
+    the evaluation that it is of. `on_progress` hears how far the catalogue is embedded (anew every `catalogue_refresh`
+    updates and at every evaluation) or validated on.
 
-    Several `ranks` call this with the same arguments and the same `out`, and share every update and evaluation; only
-    the main one writes and calls `on_update` and `on_evaluation`. The adapter is that of one process, up to rounding;
-    with `lora_dropout` other inputs are dropped.
+    Args:
+        policy: The model to train an adapter for.
+        dataset: Samples and catalogue.
+        settings: What to train on and how.
+        callbacks: Who hears of it; they may raise to stop.
+        ranks: This process among several that call this with the same arguments and share every update and evaluation.
+            Only the main one writes and reports. The adapter is that of one process, up to rounding; with
+            `lora_dropout` other inputs are dropped.
 
-    Raises ValueError for no rows, groups of one rollout, a checkpoint of another run, samples that do not fit into
-    the model's context, and when the weights diverge.
+    Raises:
+        ValueError: For no rows, groups of one rollout, a checkpoint of another run, samples that do not fit into the
+            model's context, and when the weights diverge.
     """
-    if not len(rows):
-        raise ValueError("there are no samples to train on")
-    if rollouts.group_size < 2:
-        raise ValueError("GRPO compares the rollouts of a sample: group_size must be at least 2")
-    schedule = Schedule(rows, grpo.batch_size)
-    last = updates if updates is not None else epochs * schedule.per_epoch
-    identity = identity_of("samples", dataset, rows, rollouts, grpo, validation)
-    if grpo.learning_rate_schedule != "constant":
-        # Where a rate falls to zero depends on the length of the run, so another length is another run.
-        identity["updates"] = last
-    with with_lora(policy, grpo) as learning:
-        run = _Run(Learner(learning, dataset.items, rollouts, grpo, ranks), dataset, schedule, last, on_items)
-        checkpoint = latest_checkpoint(out) if resume else None
+    settings.check("samples")
+    callbacks = callbacks or Callbacks()
+    schedule, last, validation, out = settings.schedule, settings.last, settings.validation, settings.out
+    identity = identity_of("samples", dataset, settings)
+    with with_lora(policy, settings.grpo) as learning:
+        learner = Learner(learning, dataset.items, settings.rollouts, settings.grpo, ranks)
+        run = _Run(learner, dataset, schedule, last, callbacks.on_progress)
+        checkpoint = latest_checkpoint(out) if settings.resume else None
         if checkpoint is not None:
-            run.progress = load_checkpoint(checkpoint, learning, run.learner.optimizer, identity)
+            run.progress = load_checkpoint(checkpoint, learning, learner.optimizer, identity)
         progress = run.progress
         while True:
             if validation is not None and validation.is_due(progress, last):
                 evaluation = run.evaluate(validation)
                 run.save(out, identity)
-                if on_evaluation is not None and ranks.is_main:
-                    on_evaluation(progress.update, evaluation)
+                if callbacks.on_evaluation is not None and ranks.is_main:
+                    callbacks.on_evaluation(progress.update, evaluation)
             stopped_early = validation is not None and validation.has_enough(progress) and progress.update < last
             if stopped_early or progress.update >= last:
                 break
             metrics = run.update()
-            if progress.update % checkpoint_every == 0 or progress.update == last:
+            if progress.update % settings.checkpoint_every == 0 or progress.update == last:
                 run.save(out, identity)
-            if on_update is not None and ranks.is_main:
-                on_update(metrics)
+            if callbacks.on_update is not None and ranks.is_main:
+                callbacks.on_update(metrics)
         best = progress.best
         if best is not None:
             set_adapter_tensors(learning, best.weights)
@@ -173,13 +162,13 @@ class _Run:
         dataset: Dataset,
         schedule: Schedule,
         last: int,
-        on_items: Callable[[int], None] | None,
+        on_progress: Callable[[int], None] | None,
     ) -> None:
         self.learner = learner
         self.dataset = dataset
         self.schedule = schedule
         self.last = last
-        self.on_items = on_items
+        self.on_progress = on_progress
         self.progress = Progress()
 
     def update(self) -> UpdateMetrics:
@@ -196,7 +185,7 @@ class _Run:
             # For dropout. Nothing random outlives an update, so a resumed run needs no generator's state.
             torch.manual_seed(seed_of(self.learner.grpo.seed, number, self.learner.ranks.index))
             self.learner.set_learning_rate(self._share_of_rate())
-            learned = self.learner.update(samples, catalogue, noise, self._rivals(number))
+            learned = self.learner.update(samples, catalogue, noise, self._negatives(number))
         metrics = self._metrics(learned, time.perf_counter() - started, catalogue_seconds)
         self.progress.metrics.append(asdict(metrics))
         self.progress.update += 1
@@ -207,8 +196,8 @@ class _Run:
         linear = self.learner.grpo.learning_rate_schedule == "linear"
         return 1 - self.progress.update / self.last if linear else 1.0
 
-    def _rivals(self, number: int) -> list[int] | None:
-        """The items that an update compares targets with, the same for all ranks; None for the batch's own targets."""
+    def _negatives(self, number: int) -> list[int] | None:
+        """Return the items that an update compares targets with, the same for all ranks; None for the batch's own."""
         grpo, items = self.learner.grpo, len(self.learner.items)
         if grpo.item_negatives is None:
             return None
@@ -230,8 +219,8 @@ class _Run:
             dataset=self.dataset,
             rows=validation.rows,
             rollouts=self.learner.rollouts,
-            on_items=self.on_items,
-            on_samples=self.on_items,
+            on_items=self.on_progress,
+            on_samples=self.on_progress,
             catalogue=progress.catalogue if progress.refreshed == progress.update else None,
             ranks=self.learner.ranks,
         )
@@ -242,7 +231,7 @@ class _Run:
         """Embed the items anew, once at every update at which that is due."""
         progress, policy = self.progress, self.learner.policy
         if progress.update % self.learner.grpo.catalogue_refresh == 0 and progress.refreshed != progress.update:
-            vectors = embed_items(policy, self.dataset.items, on_batch=self.on_items, ranks=self.learner.ranks)
+            vectors = embed_items(policy, self.dataset.items, on_batch=self.on_progress, ranks=self.learner.ranks)
             progress.catalogue, progress.refreshed = torch.from_numpy(vectors).to(policy.device), progress.update
 
     def _metrics(self, learned: Learned, seconds: float, catalogue_seconds: float) -> UpdateMetrics:
@@ -268,32 +257,35 @@ class _Run:
 
 
 def _noise(sample: Sample, update: int, rollouts: RolloutSettings) -> npt.NDArray[np.float64]:
-    """Sampling noise (G, T) that depends on the seed, the update and the sample alone."""
+    """Return sampling noise (G, T) that depends on the seed, the update and the sample alone."""
     seed = seed_of(rollouts.seed, update)
     return sampling_noise(sample.id, seed=seed, rollouts=rollouts.group_size, length=rollouts.max_new_tokens)
 
 
 def seed_of(*parts: int) -> int:
-    """One seed from several numbers. Zeros at the end change nothing: the first process draws as the only one would."""
+    """Return one seed from several numbers.
+
+    Zeros at the end change nothing: the first process draws as the only one would.
+    """
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
-def identity_of(
-    kind: str,
-    dataset: SampleTable,
-    rows: Sequence[int],
-    rollouts: RolloutSettings,
-    grpo: GrpoSettings,
-    validation: Validation | None,
-) -> dict[str, Any]:
-    """What must be the same for a checkpoint to belong to a run; how long it goes on may change.
+def identity_of(kind: str, dataset: SampleTable, settings: RunSettings) -> dict[str, Any]:
+    """Return what must be the same for a checkpoint to belong to a run; how long it goes on may change.
 
     `kind` is what the rows are called where they differ.
     """
-    identity = {kind: _digest(dataset, rows), "rollouts": rollouts.model_dump(), "grpo": grpo.identity()}
-    if validation is not None:
-        identity["validation"] = {kind: _digest(dataset, validation.rows), "every": validation.every}
-    return identity
+    found: dict[str, Any] = {
+        kind: _digest(dataset, settings.rows),
+        "rollouts": settings.rollouts.model_dump(),
+        "grpo": identity_of_settings(settings.grpo, defaults=True),
+    }
+    if settings.grpo.learning_rate_schedule != "constant":
+        # Where a rate falls to zero depends on the length of the run, so another length is another run.
+        found["updates"] = settings.last
+    if (validation := settings.validation) is not None:
+        found["validation"] = {kind: _digest(dataset, validation.rows), "every": validation.every}
+    return found
 
 
 def _digest(dataset: SampleTable, rows: Sequence[int]) -> str:

@@ -4,9 +4,9 @@ The loss is the weighted sum of
 
 - the token loss: the clipped ratio times the rollout's advantage over everything that the policy drew in it, averaged
   over all tokens of the rollouts that have an advantage (each counts the same, whichever rollout it is from);
-- the item loss: the same over the softmax of the sample's target and its rivals (each once, those in the user's history
-  left out) for the best rollout of each group, averaged over the groups that have a signal. Rivals are items drawn from
-  the catalogue, or the targets of the batch's other samples.
+- the item loss: the same over the softmax of the sample's target and its negatives (each once, those in the user's
+  history left out) for the best rollout of each group, averaged over the groups that have a signal. Negatives are items
+  drawn from the catalogue, or the targets of the batch's other samples.
 
 A batch is used for one step, so the policy that acted is the policy that learns: the old log-probabilities are the new
 ones, detached, and every ratio is 1. Rollouts without an advantage contribute nothing and are left out of the pass with
@@ -35,11 +35,11 @@ from api_schemas.training import GrpoSettings
 from minirec.data.dataset import Sample
 from minirec.policy.batching import in_batches
 from minirec.policy.policy import Policy
-from minirec.policy.ranks import ALONE, Ranks
+from minirec.policy.ranks import SINGLE_PROCESS, Ranks
 from minirec.policy.rewards import Outcomes
 from minirec.policy.rollouts import Sampling
 from minirec.selection import advantages
-from minirec.training.experience import Episodes, Items, earn, play
+from minirec.training.experience import Episodes, Items, collect_rollouts, compute_outcomes
 from minirec.training.forward import (
     embed_with_gradient,
     plan_trees,
@@ -73,7 +73,7 @@ class Learner:
     """A policy with LoRA weights, the optimizer that moves them, and how to take one step."""
 
     def __init__(
-        self, policy: Policy, items: Items, rollouts: RolloutSettings, grpo: GrpoSettings, ranks: Ranks = ALONE
+        self, policy: Policy, items: Items, rollouts: RolloutSettings, grpo: GrpoSettings, ranks: Ranks = SINGLE_PROCESS
     ) -> None:
         self.policy = policy
         self.items = items
@@ -88,28 +88,28 @@ class Learner:
         samples: Sequence[Sample],
         catalogue: Tensor,
         noise: npt.NDArray[np.float64],
-        rivals: Sequence[int] | None,
+        negatives: Sequence[int] | None,
     ) -> Learned:
         """Learn from B samples, with the catalogue's unit vectors (M, d) and sampling noise (B, G, T).
 
-        `rivals` are the items that targets are compared with in the item loss; None are the batch's targets.
+        `negatives` are the items that targets are compared with in the item loss; None are the batch's targets.
 
         Raises ValueError when hidden states or gradients stop being finite.
         """
         started = time.perf_counter()
         share = self.ranks.share(len(samples))
         own = samples[share]
-        episodes = play(self.policy, self.items, own, noise[share], self.rollouts)
-        earned = earn(episodes.z, catalogue, own, self.rollouts)
+        episodes = collect_rollouts(self.policy, self.items, own, noise[share], self.rollouts)
+        outcomes = compute_outcomes(episodes.z, catalogue, own, self.rollouts)
         generation_seconds = time.perf_counter() - started
-        branches = _branches(episodes, earned, limit=noise.shape[2])
+        branches = _branches(episodes, outcomes, limit=noise.shape[2])
         groups, tokens = self._totals(sum(branch.best for branch in branches), int(episodes.sampled.sum()))
         losses, grad_norm = torch.zeros(2), 0.0
         if groups:
-            gradients, losses = self.gradients(own, episodes.prompts, branches, rivals)
+            gradients, losses = self.gradients(own, episodes.prompts, branches, negatives)
             grad_norm = self.step(gradients)
         return Learned(
-            outcomes=_of_all_ranks(earned, self.ranks),
+            outcomes=_of_all_ranks(outcomes, self.ranks),
             token_loss=float(losses[0]),
             item_loss=float(losses[1]),
             grad_norm=grad_norm,
@@ -123,7 +123,7 @@ class Learner:
         samples: Sequence[Sample],
         prompts: Sequence[Sequence[int]],
         branches: Sequence[Branch],
-        rivals: Sequence[int] | None,
+        negatives: Sequence[int] | None,
     ) -> tuple[list[Tensor], Tensor]:
         """Gradients of the loss, and the two losses (2,), gathered over micro-batches and ranks.
 
@@ -138,7 +138,7 @@ class Learner:
         )
         losses = torch.zeros(2)
         with with_gradients(self.policy, recompute=recomputes_activations(self.policy, self.grpo)):
-            contrast = Contrast.of(self.policy, self.items, samples, self.ranks, budget, rivals)
+            contrast = Contrast.of(self.policy, self.items, samples, self.ranks, budget, negatives)
             wanted = [*self.weights, contrast.vectors]
             gradients = [torch.zeros_like(tensor) for tensor in wanted]
 
@@ -196,7 +196,7 @@ class Learner:
 
 @dataclass(frozen=True)
 class Contrast:
-    """Targets and their rivals as the items of a softmax (docs/method.md, section 7)."""
+    """Targets and their negatives as the items of a softmax (docs/method.md, section 7)."""
 
     vectors: Tensor
     """(Y, d) unit vectors of the distinct items as a leaf: what micro-batches compute with."""
@@ -207,7 +207,7 @@ class Contrast:
     chosen: Tensor
     """(B,) which of the items is each sample's target, for this rank's part of the batch."""
     masked: Tensor
-    """(B, Y), true for items that are not compared with a sample's target: no rivals, or in its history."""
+    """(B, Y), true for items that are not compared with a sample's target: no negatives, or in its history."""
 
     @classmethod
     def of(
@@ -217,30 +217,30 @@ class Contrast:
         samples: Sequence[Sample],
         ranks: Ranks,
         budget: int,
-        rivals: Sequence[int] | None,
+        negatives: Sequence[int] | None,
     ) -> Contrast:
         targets = ranks.gather([sample.target for sample in samples])
-        rivals = targets if rivals is None else rivals
-        compared = sorted({*targets, *rivals})
+        negatives = targets if negatives is None else negatives
+        compared = sorted({*targets, *negatives})
         own = ranks.share(len(compared))
         graph = embed_with_gradient(policy, [items[row] for row in compared[own]], budget)
         vectors = graph.new_zeros(len(compared), policy.hidden_size)
         vectors[own] = graph.detach()
         chosen = torch.tensor([compared.index(sample.target) for sample in samples], device=policy.device)
-        allowed = [set(rivals).difference(sample.history) | {sample.target} for sample in samples]
+        allowed = [set(negatives).difference(sample.history) | {sample.target} for sample in samples]
         masked = torch.tensor([[row not in rows for row in compared] for rows in allowed], device=policy.device)
         return cls(ranks.total(vectors).requires_grad_(), own, graph, chosen, masked)
 
     def log_probabilities(self, u: Tensor, owners: Sequence[int], *, tau: float) -> Tensor:
-        """Log-probability (S,) of their samples' targets for unit rows u (S, d)."""
+        """Return the log-probability (S,) of their samples' targets for unit rows u (S, d)."""
         rows = list(owners)
         return item_log_probabilities(u, self.vectors, self.chosen[rows], self.masked[rows], tau=tau)
 
 
-def _branches(episodes: Episodes, earned: Outcomes, *, limit: int) -> list[Branch]:
-    """The rollouts that have an advantage, in the order of their samples."""
-    reward = earned.reward.cpu().numpy()
-    advantage, _ = advantages(reward, (earned.ndcg > 0).cpu().numpy())
+def _branches(episodes: Episodes, outcomes: Outcomes, *, limit: int) -> list[Branch]:
+    """Return the rollouts that have an advantage, in the order of their samples."""
+    reward = outcomes.reward.cpu().numpy()
+    advantage, _ = advantages(reward, (outcomes.ndcg > 0).cpu().numpy())
     branches = []
     for sample, rollout in np.argwhere(advantage != 0).tolist():
         tokens, sampled = episodes.tokens[sample][rollout], int(episodes.sampled[sample, rollout])
@@ -251,14 +251,14 @@ def _branches(episodes: Episodes, earned: Outcomes, *, limit: int) -> list[Branc
 
 
 def _of_all_ranks(outcomes: Outcomes, ranks: Ranks) -> Outcomes:
-    """The whole batch's outcomes from those of each rank's part."""
+    """Return the whole batch's outcomes from those of each rank's part."""
     names = [field.name for field in fields(outcomes)]
     samples = ranks.gather([*zip(*(getattr(outcomes, name).cpu() for name in names), strict=True)])
     return Outcomes(*map(torch.stack, zip(*samples, strict=True)))
 
 
 def what_was_drawn(tokens: Sequence[int], sampled: int, *, limit: int) -> list[int]:
-    """The policy's choices in a rollout: its first `sampled` tokens, and `ENDED` where it stopped short of the limit.
+    """Return the policy's choices in a rollout: its first `sampled` tokens, and `ENDED` where it stopped by itself.
 
     An `<answer>` that was appended for it is none of them.
     """

@@ -22,7 +22,7 @@ WEIGHTS = "adapter_model.safetensors"
 
 @contextmanager
 def with_lora(policy: Policy, grpo: GrpoSettings) -> Iterator[Policy]:
-    """The policy with fresh LoRA weights on every linear layer but the output head (docs/method.md, section 7).
+    """Return the policy with fresh LoRA weights on every linear layer but the output head (docs/method.md, section 7).
 
     The weights are float32 whatever the model's dtype, and start as the identity. The policy that came in shares its
     modules with the one inside, and is as it was once the block ends. Raises ValueError for a policy that carries an
@@ -49,7 +49,7 @@ def with_lora(policy: Policy, grpo: GrpoSettings) -> Iterator[Policy]:
 
 
 def adapter_tensors(policy: Policy) -> dict[str, Tensor]:
-    """The LoRA weights by name, on the CPU."""
+    """Return the LoRA weights by name, on the CPU."""
     tensors = get_peft_model_state_dict(policy.model, save_embedding_layers=False)
     return {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
 

@@ -17,7 +17,7 @@ ENDED = -1
 
 
 def log_probabilities(logits: Tensor, drawn: Tensor, end_ids: Tensor, sampling: Sampling) -> Tensor:
-    """Log-probability (N,) of what was drawn, a token or `ENDED`, from logits (N, V).
+    """Return the log-probability (N,) of what was drawn, a token or `ENDED`, from logits (N, V).
 
     It is the probability in the distribution that tokens are really drawn from: after temperature, top-k and top-p.
     Only its score function has mean zero over what can be drawn. With the plain softmax instead, every rollout would
@@ -41,15 +41,15 @@ def clipped_objective(
 
 
 def item_log_probabilities(u: Tensor, items: Tensor, chosen: Tensor, masked: Tensor, *, tau: float) -> Tensor:
-    """Log-probability (S,) of each row's target in the softmax over it and its rivals (docs/method.md, section 7).
+    """Return the log-probability (S,) of each target in the softmax over it and its negatives.
 
-    u (S, d) and items (Y, d) unit rows, each item once; chosen (S,) the row's own target; masked (S, Y) is true for
-    items that the row's target is not compared with.
+    It is the softmax of docs/method.md, section 7: u (S, d) and items (Y, d) are unit rows, each item once; chosen (S,)
+    is the row's own target; masked (S, Y) is true for items that the row's target is not compared with.
     """
     scores = (u @ items.T / tau).masked_fill(masked, -torch.inf)
     return scores.log_softmax(1).gather(1, chosen[:, None])[:, 0]
 
 
 def widened(tensor: Tensor) -> Tensor:
-    """The tensor in float32, or wider where it is."""
+    """Return the tensor in float32, or wider where it is."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

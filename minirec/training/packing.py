@@ -79,7 +79,7 @@ class Packed:
         return mask.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
 
 
-def grow_trees(
+def build_trees(
     prompts: Sequence[Sequence[int]], branches: Sequence[Branch], *, share: bool, max_tokens: int
 ) -> list[Tree]:
     """Put branches (in the order of their samples) behind the prompts of their samples.

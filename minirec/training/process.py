@@ -1,9 +1,9 @@
 """One process of a training run that takes several, started by torch's launcher with the path of a specification.
 
-The specification is a JSON file: which trainer, what it is told, and how to log. The main process reports on standard
+The specification is a JSON file: which trainer, its run, and how to log. The main process reports on standard
 output, a JSON object per line; a process that cannot go on says why there, whichever it is. Whatever else is printed
-goes to standard error. Standard input is the lifeline: every process ends when it does, so that none outlives whoever
-started them, however that one died.
+goes to standard error. Every process ends when its standard input is closed, so that none outlives the
+process that started them, however that one died.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ Report = Callable[[str, Mapping[str, Any]], None]
 log = structlog.get_logger(__name__)
 
 
-def specification(trainer: str, told: Mapping[str, Any], *, log_level: str, log_context: Mapping[str, Any]) -> str:
-    """What a process is started with, as JSON."""
-    return json.dumps({"trainer": trainer, "told": told, "log_level": log_level, "log_context": log_context})
+def specification(trainer: str, run: Mapping[str, Any], *, log_level: str, log_context: Mapping[str, Any]) -> str:
+    """Return what a process is started with, as JSON: the trainer, and its run as a dict."""
+    return json.dumps({"trainer": trainer, "run": run, "log_level": log_level, "log_context": log_context})
 
 
 def main(path: Path) -> int:
@@ -50,7 +50,7 @@ def main(path: Path) -> int:
     try:
         ranks = Ranks.join()
         structlog.contextvars.bind_contextvars(rank=ranks.index)
-        RUNS[spec["trainer"]].model_validate(spec["told"]).take_part(ranks, report)
+        RUNS[spec["trainer"]].model_validate(spec["run"]).take_part(ranks, report)
         ranks.leave()
     except Exception as error:
         log.exception("training_process_failed")

@@ -9,6 +9,6 @@ import numpy.typing as npt
 
 
 def draw_proxy_rows(pool: Sequence[int] | npt.NDArray[np.int64], samples: int, seed: int) -> npt.NDArray[np.int64]:
-    """Up to `samples` different rows of the pool, in random order: the same for the same pool and seed."""
+    """Return up to `samples` different rows of the pool, in random order: the same for the same pool and seed."""
     rows = np.asarray(pool, dtype=np.int64)
     return np.random.default_rng(seed).permutation(rows)[:samples]

@@ -7,7 +7,6 @@ and the number of the update, so that a resumed run draws what an undisturbed on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from math import gcd
 from pathlib import Path
 from typing import Any
@@ -15,78 +14,71 @@ from typing import Any
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
-from api_schemas.selections import RolloutSettings
-from api_schemas.training import GrpoSettings
 from minirec.data.dataset import PromptDataset
+from minirec.policy.chat import FIXED_DATE
 from minirec.policy.policy import Policy
-from minirec.policy.prompts import FIXED_DATE, plain_text, text_prompt
-from minirec.policy.ranks import ALONE, Ranks
+from minirec.policy.prompts import plain_text, text_prompt
+from minirec.policy.ranks import SINGLE_PROCESS, Ranks
 from minirec.rewards import Scorer
-from minirec.training.batches import Schedule
 from minirec.training.checkpoint import latest_checkpoint, read_progress
-from minirec.training.evaluate_text import TextEvaluation
 from minirec.training.forward import recomputes_activations
 from minirec.training.grpo import TrainResult, identity_of, save_whole
 from minirec.training.lora import set_adapter_tensors, with_lora
+from minirec.training.settings import Callbacks, RunSettings
 from minirec.training.text_metrics import TextMetrics
-from minirec.training.text_run import ROW, Hooks, TextRun
-from minirec.training.validation import Validation
+from minirec.training.text_run import ROW, TextRun
 
-WORKSHOP = "trl"
+TRL_FOLDER = "trl"
 """Folder, below that of the run, in which TRL writes its own checkpoints before they are complete."""
 
 
 def train_text(
     policy: Policy,
-    *,
     dataset: PromptDataset,
-    rows: Sequence[int],
     scorer: Scorer,
-    rollouts: RolloutSettings,
-    grpo: GrpoSettings,
-    updates: int | None = None,
-    epochs: int = 1,
-    out: Path,
-    checkpoint_every: int = 5,
-    validation: Validation | None = None,
-    on_update: Callable[[TextMetrics], None] | None = None,
-    on_evaluation: Callable[[int, TextEvaluation], None] | None = None,
-    on_prompts: Callable[[int], None] | None = None,
-    resume: bool = True,
-    ranks: Ranks = ALONE,
+    settings: RunSettings,
+    callbacks: Callbacks | None = None,
+    *,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> TrainResult[TextMetrics]:
-    """Train LoRA weights on the prompts in `rows`, in that order again and again, with TRL's `GRPOTrainer`.
+    """Train LoRA weights on prompts in their order, again and again, with TRL's `GRPOTrainer`.
 
     As `train` for interactions: the same callbacks, checkpoints and early stopping, by the mean reward on validation
     prompts. Batches follow each other through the order without a break, across the ends of epochs, so that none is
-    smaller: TRL's sampler would drop it. `policy` is TRL's for the time being: hand over one that nobody else uses.
-    Several `ranks` call this with the same arguments; the answers of an update must divide among them.
+    smaller: TRL's sampler would drop it.
 
-    Raises ValueError for no rows, groups of one answer, a checkpoint of another run and prompts that do not fit into
-    the model's context; RewardError.
+    Args:
+        policy: The model to train an adapter for. It is TRL's for the time being: hand over one that nobody else uses.
+        dataset: The prompts.
+        scorer: What answers earn.
+        settings: What to train on and how.
+        callbacks: Who hears of it; they may raise to stop.
+        ranks: This process among several that call this with the same arguments; the answers of an update must divide
+            among them.
+
+    Raises:
+        ValueError: For no rows, groups of one answer, a checkpoint of another run and prompts that do not fit into the
+            model's context.
+        RewardError: When a reward fails.
     """
-    if not len(rows):
-        raise ValueError("there are no prompts to train on")
-    if rollouts.group_size < 2:
-        raise ValueError("GRPO compares the answers to a prompt: group_size must be at least 2")
-    last = updates if updates is not None else epochs * Schedule(rows, grpo.batch_size).per_epoch
-    identity = identity_of("prompts", dataset, rows, rollouts, grpo, validation)
-    with with_lora(policy, grpo) as learning:
-        hooks = Hooks(on_update, on_evaluation, on_prompts)
-        run = TextRun(learning, dataset, rows, scorer, rollouts, grpo, last, validation, identity, hooks, ranks, out)
-        checkpoint = latest_checkpoint(out) if resume else None
+    settings.check("prompts")
+    out, last, validation = settings.out, settings.last, settings.validation
+    identity = identity_of("prompts", dataset, settings)
+    with with_lora(policy, settings.grpo) as learning:
+        run = TextRun(learning, dataset, scorer, settings, identity, callbacks or Callbacks(), ranks)
+        checkpoint = latest_checkpoint(out) if settings.resume else None
         if checkpoint is not None:
             run.progress = read_progress(checkpoint, identity)
         progress = run.progress
-        trainer = _trainer(run, out / WORKSHOP, checkpoint_every)
+        trainer = _trainer(run, out / TRL_FOLDER)
         resumed = None if checkpoint is None or progress.update == 0 else str(checkpoint)
         if resumed is not None:
             trainer._load_from_checkpoint(resumed)
         if validation is not None and validation.is_due(progress, last):
             run.evaluate()
             if progress.update == 0:
-                run.keep(out / WORKSHOP / "start")
-            run.tell_evaluation()
+                run.keep(out / TRL_FOLDER / "start")
+            run.report_evaluation()
         stopped = validation is not None and validation.has_enough(progress)
         if not stopped and progress.update < last:
             _train(trainer, resumed)
@@ -98,7 +90,7 @@ def train_text(
     return TrainResult(
         adapter=adapter,
         updates=progress.update,
-        samples_seen=progress.update * grpo.batch_size,
+        samples_seen=progress.update * settings.grpo.batch_size,
         metrics=[TextMetrics(**entry) for entry in progress.metrics],
         evaluations=progress.evaluations,
         best_update=progress.update if progress.best is None else progress.best.update,
@@ -115,9 +107,10 @@ def _train(trainer: Any, resumed: str | None) -> None:
         raise ValueError("the policy's probabilities are not finite any more: lower learning_rate") from error
 
 
-def _trainer(run: TextRun, out: Path, checkpoint_every: int) -> Any:
-    """TRL's trainer for the run, which hears of every step."""
-    policy, grpo, rollouts = run.policy, run.grpo, run.rollouts
+def _trainer(run: TextRun, out: Path) -> Any:
+    """Return TRL's trainer for the run, which hears of every step."""
+    policy, grpo, rollouts = run.policy, run.settings.grpo, run.settings.rollouts
+    policy.tokenizer.chat_template = policy.chat.template
     prompts, longest = _prompts(run)
     sequences, over = divmod(grpo.batch_size * rollouts.group_size, run.ranks.count)
     if over:
@@ -125,11 +118,11 @@ def _trainer(run: TextRun, out: Path, checkpoint_every: int) -> Any:
             f"{grpo.batch_size} prompts with {rollouts.group_size} answers each do not divide among "
             f"{run.ranks.count} processes: change batch_size or group_size"
         )
-    at_once = _sequences_at_once(run, sequences, longest)
+    at_once = _sequences_at_once(run.settings, sequences, longest)
     on_cuda = policy.device.type == "cuda"
     config = GRPOConfig(
         output_dir=str(out),
-        max_steps=run.last,
+        max_steps=run.settings.last,
         per_device_train_batch_size=at_once,
         gradient_accumulation_steps=sequences // at_once,
         num_generations=rollouts.group_size,
@@ -148,7 +141,7 @@ def _trainer(run: TextRun, out: Path, checkpoint_every: int) -> Any:
         beta=0.0,
         gradient_checkpointing=recomputes_activations(policy, grpo),
         save_strategy="steps",
-        save_steps=checkpoint_every,
+        save_steps=run.settings.checkpoint_every,
         logging_steps=1,
         logging_nan_inf_filter=False,
         seed=grpo.seed,
@@ -168,23 +161,26 @@ def _trainer(run: TextRun, out: Path, checkpoint_every: int) -> Any:
 
 
 def _prompts(run: TextRun) -> tuple[Dataset, int]:
-    """The prompts of all updates, one after the other, and the tokens of the longest. Raises ValueError for one that
-    does not fit."""
-    length = run.last * run.grpo.batch_size
-    order = [int(run.rows[place % len(run.rows)]) for place in range(min(length, len(run.rows)))]
+    """Return the prompts of all updates, one after the other, and the tokens of the longest.
+
+    Raises ValueError for one that does not fit.
+    """
+    settings = run.settings
+    rows, length = settings.rows, settings.last * settings.grpo.batch_size
+    order = [int(rows[place % len(rows)]) for place in range(min(length, len(rows)))]
     chat = run.policy.tokenizer.chat_template is not None
     entries, longest = [], 0
     for row in order:
         prompt = run.dataset.prompt(row)
-        longest = max(longest, len(text_prompt(run.policy, prompt, room=run.rollouts.max_new_tokens)))
-        messages = [dict(message) for message in prompt.messages]
+        longest = max(longest, len(text_prompt(run.policy, prompt, room=settings.rollouts.max_new_tokens)))
+        messages = run.policy.chat.accepted(prompt.messages)
         entries.append({"prompt": messages if chat else plain_text(messages), ROW: row})
     return Dataset.from_list(entries).select([place % len(order) for place in range(length)]), longest
 
 
-def _sequences_at_once(run: TextRun, sequences: int, longest: int) -> int:
-    """How many answers go through the pass with gradients together: a group, or what `micro_batch_tokens` allows."""
-    if run.grpo.micro_batch_tokens is None:
-        return gcd(sequences, run.rollouts.group_size)
-    most = max(1, run.grpo.micro_batch_tokens // (longest + run.rollouts.max_new_tokens))
+def _sequences_at_once(settings: RunSettings, sequences: int, longest: int) -> int:
+    """Return how many answers go through the pass with gradients together: a group, or what memory is allowed for."""
+    if settings.grpo.micro_batch_tokens is None:
+        return gcd(sequences, settings.rollouts.group_size)
+    most = max(1, settings.grpo.micro_batch_tokens // (longest + settings.rollouts.max_new_tokens))
     return max(size for size in range(1, sequences + 1) if sequences % size == 0 and size <= most)

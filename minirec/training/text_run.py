@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -13,8 +12,6 @@ import torch
 from accelerate.utils import set_seed
 from transformers import TrainerCallback
 
-from api_schemas.selections import RolloutSettings
-from api_schemas.training import GrpoSettings
 from minirec.data.dataset import PromptDataset
 from minirec.policy.answers import text_of
 from minirec.policy.policy import Policy
@@ -24,20 +21,11 @@ from minirec.selection.gate import HIT_REWARD
 from minirec.training.checkpoint import Progress, remove_older, write_progress
 from minirec.training.evaluate_text import TextEvaluation, evaluate_text
 from minirec.training.grpo import seed_of
+from minirec.training.settings import Callbacks, RunSettings
 from minirec.training.text_metrics import TextMetrics
-from minirec.training.validation import Validation
 
 ROW = "minirec_row"
 """Column with a prompt's row: everything else that rewards see is looked up by it."""
-
-
-@dataclass
-class Hooks:
-    """Who hears of what."""
-
-    on_update: Callable[[TextMetrics], None] | None
-    on_evaluation: Callable[[int, TextEvaluation], None] | None
-    on_prompts: Callable[[int], None] | None
 
 
 @dataclass
@@ -46,18 +34,12 @@ class TextRun(TrainerCallback):
 
     policy: Policy
     dataset: PromptDataset
-    rows: Sequence[int]
     scorer: Scorer
-    rollouts: RolloutSettings
-    grpo: GrpoSettings
-    last: int
-    """Updates after which it ends."""
-    validation: Validation | None
+    settings: RunSettings
     identity: dict[str, Any]
-    hooks: Hooks
+    """Of the run that a checkpoint belongs to."""
+    callbacks: Callbacks
     ranks: Ranks
-    out: Path
-    """Folder of its checkpoints."""
     progress: Progress = field(default_factory=Progress)
     _started: float = 0.0
     _seconds: float = 0.0
@@ -69,7 +51,7 @@ class TextRun(TrainerCallback):
     """An evaluation that nobody has heard of yet."""
 
     def reward(self, completion_ids: list[list[int]], **columns: Any) -> list[float]:
-        """What TRL's completions earn."""
+        """Return what TRL's completions earn."""
         # The text that scoring and evaluation read; a tokenizer may have TRL take it apart.
         texts = [text_of(self.policy, tokens) for tokens in completion_ids]
         rows = [self.dataset.prompt(row).row for row in columns[ROW]]
@@ -80,36 +62,37 @@ class TextRun(TrainerCallback):
 
     def evaluate(self) -> None:
         """Evaluate the policy as it is now, and remember what came out."""
-        assert self.validation is not None
+        validation = self.settings.validation
+        assert validation is not None
         model, training = self.policy.model, self.policy.model.training
         model.eval()
         self._found = evaluate_text(
             self.policy,
             dataset=self.dataset,
-            rows=self.validation.rows,
+            rows=validation.rows,
             scorer=self.scorer,
-            rollouts=self.rollouts,
-            on_prompts=self.hooks.on_prompts,
+            rollouts=self.settings.rollouts,
+            on_prompts=self.callbacks.on_progress,
             ranks=self.ranks,
         )
         model.train(training)
-        self.validation.record(self.progress, self._found, self.policy)
+        validation.record(self.progress, self._found, self.policy)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start an update: what it draws follows from the seed and its number."""
         self._started, self._rewards, self._tokens = time.perf_counter(), [], 0
-        set_seed(seed_of(self.rollouts.seed, state.global_step) % 2**32, device_specific=self.ranks.count > 1)
+        set_seed(seed_of(self.settings.rollouts.seed, state.global_step) % 2**32, device_specific=self.ranks.count > 1)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """End an update; evaluate where that is due."""
         self._seconds = time.perf_counter() - self._started
-        progress, validation = self.progress, self.validation
+        progress, validation = self.progress, self.settings.validation
         progress.update = state.global_step
-        if validation is not None and validation.is_due(progress, self.last):
+        if validation is not None and validation.is_due(progress, self.settings.last):
             self.evaluate()
             control.should_save = True
             control.should_training_stop |= validation.has_enough(progress)
-        control.should_save |= progress.update == self.last
+        control.should_save |= progress.update == self.settings.last
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
         """Keep an update's numbers; TRL logs once after each, and once more at the end."""
@@ -117,12 +100,13 @@ class TextRun(TrainerCallback):
             return
         if not (isfinite(logs["loss"]) and isfinite(logs["grad_norm"])):
             raise ValueError("the loss or its gradient is not finite: lower learning_rate, or use bfloat16")
-        number, batch, group = self.progress.update, self.grpo.batch_size, self.rollouts.group_size
+        settings, number = self.settings, self.progress.update
+        batch, group = settings.grpo.batch_size, settings.rollouts.group_size
         rewards = torch.tensor(self.ranks.gather(self._rewards), dtype=torch.float64).view(-1, group)
         tokens = sum(self.ranks.gather([self._tokens]))
         metrics = TextMetrics(
             update=number,
-            epoch=(number - 1) * batch // len(self.rows) + 1,
+            epoch=(number - 1) * batch // len(settings.rows) + 1,
             samples_seen=number * batch,
             loss=float(logs["loss"]),
             reward_mean=float(rewards.mean()),
@@ -135,14 +119,14 @@ class TextRun(TrainerCallback):
         )
         self.progress.metrics.append(asdict(metrics))
         if not control.should_save:
-            self._tell_update()
+            self._report_update()
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Complete the checkpoint that TRL has written."""
         self.ranks.gather([0])  # Each process writes a file of its own there, and writes it last.
         self.keep(Path(args.output_dir) / f"checkpoint-{state.global_step}")
-        self.tell_evaluation()
-        self._tell_update()
+        self.report_evaluation()
+        self._report_update()
 
     def keep(self, written: Path) -> None:
         """Write how far the run has come beside what TRL has written, if anything: under its final name it is whole."""
@@ -152,14 +136,14 @@ class TextRun(TrainerCallback):
         for file in written.glob("rng_state*.pth"):
             file.unlink()  # What an update draws follows from its number.
         write_progress(written, self.progress, self.identity)
-        remove_older(written.rename(self.out / f"checkpoint-{self.progress.update:06d}"))
+        remove_older(written.rename(self.settings.out / f"checkpoint-{self.progress.update:06d}"))
 
-    def tell_evaluation(self) -> None:
-        """Tell of an evaluation that nobody has heard of yet, once it is safe."""
+    def report_evaluation(self) -> None:
+        """Report an evaluation that nobody has heard of yet, once its checkpoint is complete."""
         found, self._found = self._found, None
-        if found is not None and self.ranks.is_main and self.hooks.on_evaluation is not None:
-            self.hooks.on_evaluation(self.progress.update, found)
+        if found is not None and self.ranks.is_main and self.callbacks.on_evaluation is not None:
+            self.callbacks.on_evaluation(self.progress.update, found)
 
-    def _tell_update(self) -> None:
-        if self.ranks.is_main and self.hooks.on_update is not None:
-            self.hooks.on_update(TextMetrics(**self.progress.metrics[-1]))
+    def _report_update(self) -> None:
+        if self.ranks.is_main and self.callbacks.on_update is not None:
+            self.callbacks.on_update(TextMetrics(**self.progress.metrics[-1]))

@@ -24,7 +24,7 @@ class Validation:
     """None trains to the end."""
 
     def is_due(self, progress: Progress, last: int) -> bool:
-        """Whether the policy as it is now wants evaluating: at the start, every so often, and at the end."""
+        """Return whether the policy as it is now is to be evaluated: at the start, every so often, and at the end."""
         due = progress.update % self.every == 0 or progress.update == last
         return due and not (progress.evaluations and progress.evaluations[-1]["update"] == progress.update)
 
@@ -39,7 +39,7 @@ class Validation:
             progress.best = Best(progress.update, score, weights)
 
     def has_enough(self, progress: Progress) -> bool:
-        """Whether the last evaluations brought nothing better."""
+        """Return whether the last evaluations brought nothing better."""
         if self.stopping is None or progress.best is None:
             return False
         since = sum(entry["update"] > progress.best.update for entry in progress.evaluations)

@@ -74,6 +74,17 @@ class Service:
         assert response.status_code == 202, response.text
         return dict(response.json())
 
+    def evaluate(self, dataset_id: str, **changes: Any) -> dict[str, Any]:
+        """Queue an evaluation and return its record."""
+        response = self.http.post("/v1/evaluations", json=evaluation_body(dataset_id, **changes))
+        assert response.status_code == 202, response.text
+        return dict(response.json())
+
+
+def evaluation_body(dataset_id: str, **changes: Any) -> dict[str, Any]:
+    """A request to evaluate a model on all samples of a small dataset."""
+    return {"dataset_id": dataset_id, "model": {"source": "local", "id": "tiny"}, "split": "all"} | changes
+
 
 def training_body(dataset_id: str, **changes: Any) -> dict[str, Any]:
     """A request to train on three samples."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from api_schemas import SelectionResult, TrainingResult
+from api_schemas import EvaluationResult, Ranking, SelectionResult, TrainingResult
 from minirec.store import Store
 from minirec.store.columns import Columns
 from minirec.store.machine import Claim, Outcome, Stage
@@ -156,4 +156,36 @@ class TrainingStandIn:
         assert self.store.machine.commit(claim, progress=self.updates)
         result = TrainingResult(updates=3, samples_seen=6, stopped_early=False, best_update=3)
         outcome = Outcome({"result": result.model_dump_json()})
+        assert self.store.machine.commit(self.claim(f"finish:{self.job_id}"), progress=1, outcome=outcome)
+
+
+@dataclass
+class EvaluationStandIn:
+    """A worker for one evaluation."""
+
+    store: Store
+    job_id: str
+    samples: int = 8
+
+    def claim(self, group: str) -> Claim:
+        """Take a unit that is there to be taken."""
+        claim = self.store.machine.claim(group, 0, worker="host/1", lease=60)
+        assert claim is not None
+        return claim
+
+    def prepare(self) -> None:
+        """Plan the stages, as the worker's `prepare_evaluation` does."""
+        stages = [
+            Stage("evaluating", f"evaluate:{self.job_id}", "train", "evaluate", 1, self.samples, "{}"),
+            Stage("finishing", f"finish:{self.job_id}", "cpu", "finish_evaluation", 1, 1, "{}"),
+        ]
+        outcome = Outcome({"samples_total": str(self.samples)}, stages)
+        assert self.store.machine.commit(self.claim(f"prepare:{self.job_id}"), progress=1, outcome=outcome)
+
+    def finish(self) -> None:
+        """Do everything."""
+        self.prepare()
+        assert self.store.machine.commit(self.claim(f"evaluate:{self.job_id}"), progress=self.samples)
+        ranking = Ranking(samples=self.samples, hr={"10": 0.5}, ndcg={"10": 0.25})
+        outcome = Outcome({"result": EvaluationResult(samples=self.samples, ranking=ranking).model_dump_json()})
         assert self.store.machine.commit(self.claim(f"finish:{self.job_id}"), progress=1, outcome=outcome)

@@ -14,6 +14,8 @@ import pytest
 
 from api_schemas import Dataset
 from minirec.data.dataset import Dataset as Content
+from minirec.store.garbage import collect_garbage
+from service import apart
 from tests.api.conftest import Service
 from tests.api.stand_in import StandIn
 from tests.api.test_problems import assert_problem
@@ -24,9 +26,10 @@ def rows_of(path: Path) -> list[dict[str, object]]:
 
 
 def blobs(service: Service) -> list[str]:
-    """Names of the datasets' blobs."""
-    root = Path(service.settings.blob_url.removeprefix("file://"))
-    return sorted(str(path.relative_to(root)) for path in root.rglob("datasets/**/*") if path.is_file())
+    """Names of the datasets' blobs, once the janitor has deleted what nobody keeps."""
+    collect_garbage(service.store)
+    names = service.store.blobs.all_names()
+    return sorted(name for name in names if name.startswith("datasets/") and not name.endswith(".crc32"))
 
 
 def test_an_upload_becomes_a_dataset(service: Service) -> None:
@@ -118,13 +121,14 @@ def test_rows_uploaded_again_while_they_are_deleted_are_there_afterwards(
     with ThreadPoolExecutor(1) as pool:
         uploads: list[Future[dict[str, Any]]] = []
 
-        def delete_slowly(*args: Any) -> None:
+        def delete_slowly(*args: Any, **options: Any) -> None:
             uploads.append(pool.submit(service.upload))
             wait(uploads, timeout=1)
-            delete_tree(*args)
+            delete_tree(*args, **options)
 
         monkeypatch.setattr(type(service.store.blobs), "delete_tree", delete_slowly)
         assert service.http.delete(f"/v1/datasets/{first}").status_code == 200
+        assert collect_garbage(service.store) == 1
         second = uploads[0].result()["id"]
     assert [row["id"] for row in service.http.get("/v1/datasets").json()["data"]] == [second]
     assert len(blobs(service)) == 2
@@ -137,3 +141,81 @@ def test_a_dataset_in_use_is_not_deleted(service: Service) -> None:
     assert selection_id in problem.detail
     StandIn(service.store, selection_id).finish()
     assert service.http.delete(f"/v1/datasets/{dataset_id}").status_code == 200
+
+
+def test_all_that_was_computed_for_a_dataset_goes_with_it(service: Service) -> None:
+    dataset_id, other = service.upload()["id"], service.upload()["id"]
+    selection_id, shared = service.select(dataset_id)["id"], service.select(other)["id"]
+    for job in (selection_id, shared):
+        service.store.blobs.put_bytes(f"scorings/{job}/64/shard", b"x")
+        StandIn(service.store, job, scoring=f"score:{job}").finish()
+    service.http.delete(f"/v1/datasets/{dataset_id}")
+    collect_garbage(service.store)
+    assert not service.store.blobs.exists(f"scorings/{selection_id}/64/shard")
+    assert not service.store.redis.exists(f"minirec:columns:selection:{selection_id}")
+    assert_problem(service.http.get(f"/v1/selections/{selection_id}/scores"), 410, "dataset_deleted")
+    assert service.http.get(f"/v1/selections/{selection_id}").json()["status"] == "succeeded"
+    # What another dataset's jobs need stays, although the rows are the same.
+    assert service.store.blobs.exists(f"scorings/{shared}/64/shard")
+    assert service.http.get(f"/v1/selections/{shared}/scores").status_code == 200
+    for job in (selection_id, shared):
+        assert service.http.delete(f"/v1/selections/{job}").status_code == 204
+    service.http.delete(f"/v1/datasets/{other}")
+    collect_garbage(service.store)
+    assert service.store.blobs.all_names() == {}
+    assert {key.decode() for key in service.store.redis.scan_iter("*")} == set()
+
+
+def test_a_damaged_dataset_is_said_to_be_damaged(service: Service) -> None:
+    selection_id = service.select(service.upload()["id"])["id"]
+    StandIn(service.store, selection_id).finish()
+    name = next(name for name in service.store.blobs.all_names() if name.endswith("samples.parquet"))
+    path = Path(service.store.blobs._path(name))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+    for route in ("scores", "subset?format=jsonl"):
+        problem = assert_problem(service.http.get(f"/v1/selections/{selection_id}/{route}"), 410, "data_lost")
+        assert name in problem.detail
+
+
+def test_odd_uploads_say_so_and_units_are_converted(service: Service, tmp_path: Path) -> None:
+    row = {"id": "s1", "history": ["a"], "target": "b", "timestamp": 1.5e12, "history_timestamps": [1.6e12]}
+    items = [{"item_id": name, "title": name} for name in "ab"]
+    samples, catalogue = tmp_path / "s", tmp_path / "i"
+    samples.write_text(json.dumps(row))
+    catalogue.write_text("\n".join(map(json.dumps, items)))
+
+    def upload(**fields: str) -> Any:
+        files = {"samples": samples.read_bytes(), "items": catalogue.read_bytes()}
+        named = {name: (name, content) for name, content in files.items()}
+        return service.http.post("/v1/datasets", files=named, data=fields)
+
+    problem = assert_problem(upload(), 422, "invalid_dataset")
+    assert "upload with timestamp_unit ms" in problem.errors[0].msg
+    dataset = upload(timestamp_unit="ms").json()
+    assert "later than the target" in dataset["warnings"][0]
+    assert service.http.get(f"/v1/datasets/{dataset['id']}").json() == dataset
+    assert (
+        "must be one of s, ms, us, ns" in assert_problem(upload(timestamp_unit="days"), 422, "invalid_request").detail
+    )
+    prompts = {"prompts": ("p", b'{"id": "p", "prompt": "x"}')}
+    response = service.http.post("/v1/datasets", files=prompts, data={"timestamp_unit": "ms"})
+    assert "no samples were sent" in assert_problem(response, 422, "invalid_request").detail
+
+
+def test_large_uploads_are_checked_in_a_process_of_their_own(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = service.upload()
+    monkeypatch.setattr(apart, "APART_BYTES", 0)
+    large = service.upload()
+    assert large["content_hash"] == small["content_hash"]
+    named = {"prompts": ("p.jsonl", b'{"id": "p", "prompt": "x"}\n{"id": "p", "prompt": "\\u200b"}\n{"id": "q"}\n')}
+    problem = assert_problem(service.http.post("/v1/datasets", files=named), 422, "invalid_dataset")
+    assert [(error.line, error.field) for error in problem.errors] == [(2, "prompt"), (3, "prompt")]
+    rewards = b"".join(json.dumps({"sample_id": f"s{n:03d}", "reward": [0.5]}).encode() + b"\n" for n in range(48))
+    url = f"/v1/datasets/{large['id']}/signals"
+    assert service.http.post(url, files={"rewards": ("r", rewards)}).json()["n_samples"] == 48
+    response = service.http.post(url, files={"rewards": ("r", rewards + rewards[:40])})
+    assert_problem(response, 422, "invalid_signals")

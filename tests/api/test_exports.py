@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from minirec.cli.connection import Connection
 from minirec.cli.main import app
 from minirec.client import MiniRec, UnprocessableError
-from minirec.data.exports import FORMATS
+from minirec.data.exports import TARGETS
 from minirec.store.columns import Columns
 from tests.api.conftest import KEY, Service
 from tests.api.stand_in import StandIn
@@ -82,7 +82,7 @@ def test_rows_are_the_subset_with_prompts_answers_and_scores(service: Service, f
         )
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", TARGETS)
 def test_every_format_is_the_same_twice_and_says_where_it_is_from(
     service: Service, finished: tuple[str, Columns], format: str
 ) -> None:
@@ -152,7 +152,7 @@ def test_exports_say_what_is_wrong_with_the_query(service: Service, query: str, 
     assert problem.errors[0].loc == ["query", field]
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", TARGETS)
 def test_the_sdk_makes_a_folder_of_it(
     service: Service, client: MiniRec, finished: tuple[str, Columns], tmp_path: Path, format: Any
 ) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
+import httpx2
 import pytest
 
-from tests.api.conftest import Service, selection_body
+from minirec.client import MiniRec
+from tests.api.conftest import KEY, Service, selection_body
 from tests.api.stand_in import StandIn
 from tests.api.test_problems import assert_problem
 
@@ -88,10 +91,48 @@ def test_a_request_still_being_answered_is_a_conflict(service: Service, monkeypa
     first = threading.Thread(target=lambda: answers.append(start(service, dataset_id)))
     first.start()
     assert arrived.wait(20)
-    assert_problem(start(service, dataset_id), 409, "idempotency_in_progress")
+    refused = start(service, dataset_id)
+    assert_problem(refused, 409, "idempotency_in_progress")
+    assert refused.headers["retry-after"] == "1"
     go_on.set()
     first.join(20)
     assert start(service, dataset_id).content == answers[0].content
+
+
+def test_the_sdk_gets_the_answer_to_an_attempt_that_it_gave_up(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset_id = service.upload()["id"]
+    create = type(service.store.machine).create
+    monkeypatch.setattr(
+        type(service.store.machine), "create", lambda *args, **kwargs: time.sleep(2) or create(*args, **kwargs)
+    )
+    statuses: list[int] = []
+
+    class Impatient(httpx2.BaseTransport):
+        """Gives up the first attempt while the service still works on it."""
+
+        first: threading.Thread | None = None
+
+        def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+            request.read()
+            if self.first is None:
+                self.first = threading.Thread(target=lambda: service.http.send(request))
+                self.first.start()
+                raise httpx2.ReadTimeout("slow")
+            response = service.http.send(request)
+            statuses.append(response.status_code)
+            return response
+
+    impatient = Impatient()
+    http = httpx2.Client(transport=impatient)
+    with MiniRec(base_url="http://testserver", api_key=KEY, http_client=http) as client:
+        selection = client.selections.create(dataset=dataset_id, size=6, model={"source": "local", "id": "tiny"})
+    assert impatient.first is not None
+    impatient.first.join(20)
+    assert statuses[0] == 409
+    assert statuses[-1] == 202
+    assert [row["id"] for row in service.http.get("/v1/selections").json()["data"]] == [selection.id]
 
 
 def test_uploads_are_told_apart_by_their_content_not_their_encoding(service: Service) -> None:

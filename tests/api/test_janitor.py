@@ -74,6 +74,24 @@ def test_a_lost_workers_unit_is_free_again_and_rung(store: Store, settings: Sett
     assert [event.type for event in store.events.read("sel_1")][-1] == "retry"
 
 
+def test_training_jobs_of_an_earlier_release_are_listed_under_their_present_name(
+    store: Store, settings: Settings
+) -> None:
+    for job in ("trn_1", "trn_2"):
+        store.machine.create(job, "training", {}, [Stage("preparing", f"prepare:{job}", "cpu", "p", 1, 1, "{}")])
+    store.machine.create("trn_3", "training_job", {}, [Stage("preparing", "prepare:trn_3", "cpu", "p", 1, 1, "{}")])
+    janitor = Janitor(store, lambda: waiting(settings), settings)
+    assert janitor.sweep()
+    assert janitor.sweep(), "once more changes nothing"
+    listed, _ = store.jobs.page("training_job", limit=10)
+    assert [(job.id, job.kind) for job in listed] == [(f"trn_{n}", "training_job") for n in (3, 2, 1)]
+    assert store.jobs.page("training", limit=10) == ([], False)
+    assert store.redis.smembers(f"{store.prefix}kinds") == {b"training_job"}
+    store.machine.cancel("trn_1")
+    store.machine.delete("trn_1")
+    assert [job.id for job in store.jobs.page("training_job", limit=10)[0]] == ["trn_3", "trn_2"]
+
+
 def test_a_unit_lost_too_often_fails_its_job(store: Store, settings: Settings, log: Path) -> None:
     group = add_job(store)
     with process(JANITOR, settings, log):

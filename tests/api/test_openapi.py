@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode, checks
 
-from api_schemas import Problem
+from api_schemas import JOB_KINDS, Problem
 from minirec.settings import Settings
 from service.app import create_app
 from tests.api.conftest import KEY, Service
-from tests.api.stand_in import StandIn, TrainingStandIn
+from tests.api.stand_in import EvaluationStandIn, StandIn, TrainingStandIn
 
 CHECKS = [
     checks.not_a_server_error,
@@ -74,15 +74,17 @@ def test_answers_are_as_announced(service: Service, method: str, path: str) -> N
 @pytest.mark.parametrize(("method", "path"), [operation for operation in OPERATIONS if "v1" in operation[1]])
 def test_answers_about_what_exists_are_as_announced(service: Service, method: str, path: str, state: str) -> None:
     dataset_id = service.upload()["id"]
-    selection_id = service.select(dataset_id)["id"]
+    ids = {
+        "selection_id": service.select(dataset_id)["id"],
+        "training_job_id": service.train(dataset_id)["id"],
+        "evaluation_id": service.evaluate(dataset_id)["id"],
+    }
+    assert set(ids) == {f"{kind.name}_id" for kind in JOB_KINDS}
     if state == "finished":
-        StandIn(service.store, selection_id).finish()
+        StandIn(service.store, ids["selection_id"]).finish()
+        TrainingStandIn(service.store, ids["training_job_id"]).finish()
+        EvaluationStandIn(service.store, ids["evaluation_id"]).finish()
     if state == "cancelled":
-        service.store.machine.cancel(selection_id)
-    training_job_id = service.train(dataset_id)["id"]
-    if state == "finished":
-        TrainingStandIn(service.store, training_job_id).finish()
-    if state == "cancelled":
-        service.store.machine.cancel(training_job_id)
-    ids = {"dataset_id": dataset_id, "selection_id": selection_id, "training_job_id": training_job_id}
-    fuzz(service, method, path, ids)
+        for job_id in ids.values():
+            service.store.machine.cancel(job_id)
+    fuzz(service, method, path, ids | {"dataset_id": dataset_id})

@@ -70,7 +70,8 @@ def test_metrics_count_jobs_doorbells_requests_and_lost_leases(service: Service)
     service.store.redis.lpush("gpu", "a message")
     found = metrics(service)
     assert found["minirec_store_up",] == 1
-    assert (found["minirec_jobs", "queued"], found["minirec_jobs", "running"]) == (1, 1)
+    assert (found["minirec_jobs", "selection", "queued"], found["minirec_jobs", "selection", "running"]) == (1, 1)
+    assert found["minirec_jobs", "evaluation", "queued"] == 0
     assert found["minirec_leases_expired_total",] == 3
     assert (found["minirec_queue_shards", "gpu"], found["minirec_queue_shards", "cpu"]) == (1, 0)
     assert found["minirec_http_request_seconds_count", "POST", "/v1/selections", "202"] == 2

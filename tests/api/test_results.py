@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from api_schemas import SampleRow, SampleScore, SubsetIds, SubsetRow
+from api_schemas.selections import GATE_VERDICTS
 from minirec.store.columns import Columns
+from service.scores import deciding_number
 from tests.api.conftest import Service
 from tests.api.stand_in import StandIn, made_up_columns
 from tests.api.test_datasets import rows_of
@@ -57,10 +59,18 @@ def test_scores_come_in_the_order_of_the_pool(service: Service, finished: tuple[
         for name in ("learnability", "learnability_raw", "representativeness", "score"):
             assert getattr(score, name) == columns[name][n]
         assert score.gate == ("open", "too_hard", "too_easy")[n % 3]
+        assert score.gate_value == (None, rewards.max(), rewards.min())[n % 3]
         assert score.signal == ("policy", "teacher", "none")[n % 3]
         picked = n // 7 if n % 7 == 0 and n < 42 else None
         assert score.picked_rank == picked
         assert score.training_position == (None if picked is None else 5 - picked)
+
+
+def test_each_verdict_comes_with_the_number_that_decided() -> None:
+    rewards = np.array([0.5, 0.25, 0.75])
+    numbers = {verdict: deciding_number(verdict, rewards) for verdict in GATE_VERDICTS}
+    expected = {"open": None, "too_hard": 0.75, "too_easy": 0.25, "no_spread": pytest.approx(rewards.std())}
+    assert numbers == expected
 
 
 @pytest.mark.parametrize("limit", [4, 1000])

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from minirec.store.garbage import collect_garbage
 from tests.api.conftest import Service, selection_body
+from tests.api.test_problems import assert_problem
 
 
 def rewards(count: int = 48) -> bytes:
@@ -76,3 +78,45 @@ def test_deleting_the_dataset_forgets_its_signals(service: Service) -> None:
     post(service, dataset_id, rewards=rewards())
     assert service.http.delete(f"/v1/datasets/{dataset_id}").status_code == 200
     assert service.store.signals.get(dataset_id) is None
+
+
+def signals_blobs(service: Service) -> list[str]:
+    """Blobs of signals, once the janitor has deleted what nobody keeps."""
+    collect_garbage(service.store)
+    return [name for name in service.store.blobs.all_names() if name.startswith("signals/") and "crc32" not in name]
+
+
+def test_signals_are_deleted_and_deleting_them_again_is_fine(service: Service) -> None:
+    dataset_id = service.upload()["id"]
+    post(service, dataset_id, rewards=rewards())
+    assert signals_blobs(service) != []
+    for _ in range(2):
+        assert service.http.delete(f"/v1/datasets/{dataset_id}/signals").status_code == 204
+        assert_problem(service.http.get(f"/v1/datasets/{dataset_id}/signals"), 404, "no_signals")
+        assert signals_blobs(service) == []
+    other = "ds_00000000000000000000"
+    assert_problem(service.http.delete(f"/v1/datasets/{other}/signals"), 404, "dataset_not_found")
+
+
+def test_signals_that_a_selection_needs_are_not_deleted(service: Service) -> None:
+    dataset_id = service.upload()["id"]
+    post(service, dataset_id, rewards=rewards())
+    body = {"dataset_id": dataset_id, "signals": "uploaded", "size": 5}
+    selection_id = service.http.post("/v1/selections", json=body).json()["id"]
+    problem = assert_problem(service.http.delete(f"/v1/datasets/{dataset_id}/signals"), 409, "signals_in_use")
+    assert selection_id in problem.detail
+    service.http.post(f"/v1/selections/{selection_id}/cancel")
+    assert service.http.delete(f"/v1/datasets/{dataset_id}/signals").status_code == 204
+
+
+def test_signals_that_are_replaced_go_unless_another_dataset_has_them(service: Service) -> None:
+    first, second = service.upload()["id"], service.upload()["id"]
+    for dataset_id in (first, second):
+        post(service, dataset_id, rewards=rewards())
+    assert len(signals_blobs(service)) == 1
+    post(service, first, rewards=rewards(40))
+    assert len(signals_blobs(service)) == 2
+    service.http.delete(f"/v1/datasets/{second}/signals")
+    assert len(signals_blobs(service)) == 1
+    service.http.delete(f"/v1/datasets/{first}")
+    assert signals_blobs(service) == []

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from api_schemas import TrainingJob
+from minirec.specs import PrepareTraining
 from minirec.store.machine import Doorbell
 from tests.api.conftest import Service, training_body
 from tests.api.stand_in import StandIn, TrainingStandIn
@@ -50,7 +51,7 @@ def test_a_job_on_ids_is_accepted_queued_and_rung(service: Service, dataset_id: 
     assert job.request.args.rollouts is not None, "the defaults in force are written out"
     assert service.doorbells == [Doorbell("cpu", f"prepare:{job.id}", 0)]
     claim = TrainingStandIn(service.store, job.id).claim(f"prepare:{job.id}")
-    assert (claim.handler, claim.spec) == ("prepare_training", {"job_id": job.id})
+    assert (claim.handler, PrepareTraining.read(claim.spec).job_id) == ("prepare_training", job.id)
 
 
 def test_a_job_on_a_selection_takes_its_model_and_its_rollouts(service: Service, dataset_id: str) -> None:

@@ -53,7 +53,7 @@ FAULTS = {
     "duplicate item": (lines(SAMPLE), lines(ITEM, ITEM), ("catalogue.jsonl", 2, "item_id", "line 1")),
     "empty history": (lines({**SAMPLE, "history": []}), lines(ITEM), ("pool.jsonl", 1, "history", "empty")),
     "NaN": (b'{"id": "s1", "history": ["i1"], "target": "i1", "timestamp": NaN}\n', lines(ITEM), ("pool.jsonl", 1)),
-    "wrong type": (lines({**SAMPLE, "history": "i1"}), lines(ITEM), ("pool.jsonl", 1, "history", "array")),
+    "wrong type": (lines({**SAMPLE, "history": "i1"}), lines(ITEM), ("pool.jsonl", 1, "history", "list")),
     "unknown field": (lines({**SAMPLE, "colour": "red"}), lines(ITEM), ("pool.jsonl", 1, "colour", "")),
     "no JSON": (lines(SAMPLE) + b"{oops\n", lines(ITEM), ("pool.jsonl", 2)),
     "bad UTF-8": (b'{"id": "\xff"}\n', lines(ITEM), ("pool.jsonl", 1)),

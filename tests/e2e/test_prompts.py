@@ -75,3 +75,14 @@ def test_a_killed_text_training_ends_with_the_same_adapter(stack: Stack, selecti
     lines = [json.loads(line) for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()]
     assert [line["update"] for line in lines] == list(range(1, 13))
     assert "mean reward" in (tmp_path / "killed" / "train.log").read_text()
+
+
+def test_mathematics_is_compared_where_the_workers_run(stack: Stack) -> None:
+    """The model is random: no answer of it is right, and one that is not a number is no error either."""
+    rewards = [{"name": "digits"}, {"name": "math_answer"}]
+    with stack.client() as client:
+        dataset = client.datasets.upload(prompts=stack.files / "prompts.jsonl")
+        job = client.selections.create(dataset=dataset.id, **SELECTION | {"rewards": rewards})
+        done = client.selections.wait(job.id, timeout=240)
+        assert done.status == "succeeded", stack.log()
+        assert any(score.reward_mean > 0 for score in client.selections.scores(done.id))

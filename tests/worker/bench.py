@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from api_schemas import SelectionCreate, TrainingJobCreate
+from api_schemas import EvaluationCreate, SelectionCreate, TrainingJobCreate
 from minirec.settings import Settings
+from minirec.specs import PrepareEvaluation, PrepareSelection, PrepareTraining
 from minirec.store import Store
 from minirec.store.ids import new_id
-from minirec.store.machine import Doorbell, Stage
+from minirec.store.machine import Doorbell
+from minirec.store.results import read_result
 from worker.runner import Runner
 
 
@@ -39,7 +41,7 @@ class Bench:
             job,
             "selection",
             {"request": request.model_dump_json(), "dataset_id": request.dataset_id},
-            [Stage("preparing", f"prepare:{job}", "cpu", "prepare", 1, 1, f'{{"selection_id": "{job}"}}')],
+            [PrepareSelection(job_id=job).stage("preparing")],
         )
         return job
 
@@ -56,9 +58,23 @@ class Bench:
         job = new_id("trn")
         self.store.machine.create(
             job,
-            "training",
+            "training_job",
             {"request": request.model_dump_json(), "dataset_id": self.dataset_id},
-            [Stage("preparing", f"prepare:{job}", "cpu", "prepare_training", 1, 1, f'{{"job_id": "{job}"}}')],
+            [PrepareTraining(job_id=job).stage("preparing")],
+        )
+        return job
+
+    def evaluate(self, **changes: Any) -> str:
+        """Queue an evaluation as the service does, and return its id."""
+        request = EvaluationCreate.model_validate(
+            {"dataset_id": self.dataset_id, "model": {"source": "local", "id": "tiny"}} | changes
+        )
+        job = new_id("evl")
+        self.store.machine.create(
+            job,
+            "evaluation",
+            {"request": request.model_dump_json(), "dataset_id": self.dataset_id},
+            [PrepareEvaluation(job_id=job).stage("preparing")],
         )
         return job
 
@@ -77,4 +93,4 @@ class Bench:
         """The finished selection's columns."""
         record = self.store.jobs.get(job)
         assert record.status == "succeeded", record.fields.get("error")
-        return self.store.columns.read(f"selection:{job}")
+        return read_result(self.store, record)

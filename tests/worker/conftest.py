@@ -12,6 +12,7 @@ from api_schemas import Dataset
 from minirec.data.ingest import ingest, ingest_prompts
 from minirec.settings import Settings
 from minirec.store import Store, connect
+from minirec.store.devices import Device
 from minirec.store.ids import new_id
 from minirec.store.machine import Doorbell
 from minirec.store.names import prompts_blob
@@ -43,6 +44,7 @@ def bench(redis_url: str, models_dir: Path, tmp_path: Path) -> Iterator[Bench]:
     store.redis.flushall()
     stopping = multiprocessing.get_context("fork").Event()
     dataset_id = upload(store, tmp_path)
+    store.devices.report(Device("cpu", "float32"))  # as a worker does that starts
     yield Bench(store, settings, Runner(store, settings, stopping), dataset_id, doorbells)
     store.redis.close()
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from api_schemas.baselines import BASELINES
 from tests.worker.bench import Bench
 
-ARMS = ["random", "kmeans", "grand", "el2n", "top_learnability"]
+ARMS = list(BASELINES)
 
 
-def test_every_arm_chooses_as_many_samples_and_is_compared(bench: Bench) -> None:
+def test_every_baseline_chooses_as_many_samples_and_is_compared(bench: Bench) -> None:
     job = bench.create(baselines=ARMS)
     bench.hear()
     columns = bench.result(job)

@@ -7,20 +7,26 @@ import sys
 import pytest
 
 from api_schemas import SelectionCreate
+from api_schemas.selections import PoolSettings
+from minirec.settings import Settings
+from minirec.specs import PinnedModel
+from minirec.specs.selection import PoolOfRows
 from tests.worker.bench import Bench
-from worker import plan
+from worker.plan import Plan, plan_selection
 
-BASIS = plan.Basis(content_hash="c", rows="r", model={}, model_fingerprint="m", prompt="p")
+POOL = PoolOfRows(content_hash="c", rows="r", pool=PoolSettings())
+MODEL = PinnedModel(source="local", id="m", revision="v", dtype="float32")
 
 
-def names(engine: str) -> plan.Names:
+def plan(engine: str) -> Plan:
     body = {"dataset_id": "ds_1", "model": {"source": "local", "id": "m"}, "size": 4, "proxy": {}}
-    return plan.names(SelectionCreate.model_validate(body | {"rollouts": {"engine": engine}}), BASIS)
+    request = SelectionCreate.model_validate(body | {"rollouts": {"engine": engine}})
+    return plan_selection("sel_1", request, POOL, MODEL, Settings())
 
 
 def test_scores_of_two_engines_are_kept_apart_and_share_their_proxy_and_catalogue() -> None:
-    transformers, vllm = names("transformers"), names("vllm")
-    assert transformers.scoring != vllm.scoring
+    transformers, vllm = plan("transformers"), plan("vllm")
+    assert transformers.score.name != vllm.score.name
     assert (transformers.proxy, transformers.catalogue) == (vllm.proxy, vllm.catalogue)
 
 

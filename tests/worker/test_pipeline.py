@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from api_schemas.selections import SIGNALS, SelectionCreate
+from api_schemas.selections import SIGNALS
 from tests.worker.bench import Bench
 from worker import score
-from worker.select import alpha_of
 
 
 def test_a_selection_runs_through_its_stages(bench: Bench) -> None:
@@ -28,7 +27,7 @@ def test_a_selection_runs_through_its_stages(bench: Bench) -> None:
     for group in set(groups):
         assert all(np.diff(means[groups == group]) <= 0)
     stages = [event.data["stage"] for event in bench.store.events.read(job) if event.type == "stage"]
-    assert stages == ["preparing", "embedding_catalogue", "scoring", "selecting"]
+    assert stages == ["preparing", "checking", "planning", "embedding_catalogue", "scoring", "selecting"]
     provenance = bench.store.jobs.get(job).json("provenance")
     assert len(provenance["model"]["revision"]) >= 40
 
@@ -58,29 +57,12 @@ def test_representativeness_is_of_teacher_forced_gradients_unless_another_vector
     assert SIGNALS.index("policy") in advantages["signal"]
 
 
-@pytest.mark.parametrize(
-    ("settings", "alpha"),
-    [
-        ({}, 0.0),
-        ({"weights": {"alpha": 0.5}}, 0.5),
-        ({"weights": {"vector": "gradient"}}, 1.0),
-        ({"profile": "paper"}, 1.0),
-        ({"profile": "paper", "weights": {"vector": "teacher"}}, 1.0),
-        ({"rewards": [{"name": "exact_answer"}]}, 1.0),
-        ({"signals": "uploaded", "model": None}, 1.0),
-    ],
-)
-def test_learnability_counts_where_nothing_steadier_does(settings: dict[str, Any], alpha: float) -> None:
-    model = {"source": "local", "id": "tiny"}
-    request = SelectionCreate.model_validate({"dataset_id": "ds_1", "size": 4, "model": model} | settings)
-    assert alpha_of(request) == alpha
-
-
 def test_selections_that_run_together_share_their_shards(bench: Bench) -> None:
     jobs = [bench.create(size=8), bench.create(size=9)]
     outcomes = bench.hear()
-    # 2 preparing + 3 catalogue shards + 3 scoring shards + 2 selecting, although two jobs wanted each shard.
-    assert outcomes.count("committed") == 10
+    # 2 preparing + 1 checking + 2 planning + 3 catalogue shards + 3 scoring shards + 2 selecting, although two jobs
+    # wanted each shard.
+    assert outcomes.count("committed") == 13
     for job, size in zip(jobs, (8, 9), strict=True):
         assert (bench.result(job)["picked_rank"] >= 0).sum() == size
 

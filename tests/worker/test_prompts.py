@@ -17,7 +17,7 @@ from minirec.data.ingest import ingest_prompts
 from minirec.store.names import prompts_blob
 from tests.builders import reward_package
 from tests.worker.bench import Bench
-from worker import score_prompts
+from worker import score
 from worker.runner import Runner
 
 DIGITS = [{"name": "digits"}]
@@ -53,7 +53,7 @@ def test_prompts_are_selected_without_a_catalogue(prompt_bench: Bench) -> None:
     assert ((columns["rewards"] >= 1e-3) == columns["hit"]).all()
     assert set(columns["signal"]) <= {0, 1}
     stages = [event.data["stage"] for event in prompt_bench.store.events.read(job) if event.type == "stage"]
-    assert stages == ["preparing", "scoring", "selecting"]
+    assert stages == ["preparing", "checking", "planning", "scoring", "selecting"]
 
 
 def test_another_weight_scores_anew_and_another_size_does_not(
@@ -69,7 +69,7 @@ def test_another_weight_scores_anew_and_another_size_does_not(
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("the model was touched")
 
-    monkeypatch.setattr(score_prompts, "score_prompts", refuse)
+    monkeypatch.setattr(score, "score_prompts", refuse)
     create(prompt_bench, size=20)
     assert prompt_bench.hear() == ["committed", "committed"]
 
@@ -78,9 +78,11 @@ def test_baselines_but_el2n_choose_among_prompts_too(prompt_bench: Bench) -> Non
     job = create(prompt_bench, baselines=["random", "kmeans", "grand", "top_learnability"])
     prompt_bench.hear()
     assert prompt_bench.store.jobs.get(job).status == "succeeded"
-    failing = create(prompt_bench, baselines=["el2n"])
+    without = create(prompt_bench, baselines=["el2n"])
     prompt_bench.hear()
-    assert error_of(prompt_bench, failing)["code"] == "baseline_unavailable"
+    result = prompt_bench.store.jobs.get(without).json("result")
+    assert result["baselines"] == {}
+    assert any("baseline 'el2n': the baseline 'el2n' needs target_probabilities" in w for w in result["warnings"])
 
 
 @pytest.mark.parametrize(
@@ -190,9 +192,9 @@ def test_two_processes_share_a_text_training(prompt_bench: Bench) -> None:
     assert [event.data["update"] for event in events if event.type == "evaluation"][1:-1] == [0, 3]
 
 
-def test_a_prompt_that_does_not_fit_fails_the_job_at_once_and_is_named(prompt_bench: Bench) -> None:
+def test_a_pool_of_which_no_prompt_fits_fails_before_the_model_runs(prompt_bench: Bench) -> None:
     job = create(prompt_bench, rollouts={"group_size": 2, "max_new_tokens": 8000})
-    assert prompt_bench.hear(limit=2) == ["committed", "failed"]
+    assert prompt_bench.hear(queue="cpu") == ["committed", "committed", "failed"]
     error = error_of(prompt_bench, job)
-    assert error["code"] == "invalid_sample"
+    assert (error["code"], error["samples"], error["stage"]) == ("empty_pool", 30, "planning")
     assert "the prompt of sample 'p000' has" in error["message"]

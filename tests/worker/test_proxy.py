@@ -12,10 +12,12 @@ from safetensors.numpy import load_file
 from api_schemas import ModelReference, ProxySettings, RolloutSettings
 from minirec.policy.load import load_policy
 from minirec.policy.reference import resolve
+from minirec.specs.outputs import proxy_file
 from minirec.training.grpo import train
 from minirec.training.proxy import draw_proxy_rows
+from minirec.training.settings import RunSettings
 from tests.worker.bench import Bench
-from worker import plan, training
+from worker import training
 from worker.datasets import open_dataset
 
 ROLLOUTS = {"group_size": 3, "max_new_tokens": 6}
@@ -30,7 +32,15 @@ def test_a_proxy_is_trained_once_and_changes_the_scores(bench: Bench) -> None:
     events = bench.store.events.read(first, limit=1000)
     assert [event.data["update"] for event in events if event.type == "metrics"] == [1, 2, 3, 4, 5, 6, 7]
     stages = [event.data["stage"] for event in events if event.type == "stage"]
-    assert stages == ["preparing", "training_proxy", "embedding_catalogue", "scoring", "selecting"]
+    assert stages == [
+        "preparing",
+        "checking",
+        "planning",
+        "training_proxy",
+        "embedding_catalogue",
+        "scoring",
+        "selecting",
+    ]
     assert not np.array_equal(bench.result(plain)["rewards"], bench.result(first)["rewards"])
     np.testing.assert_array_equal(bench.result(first)["rewards"], bench.result(second)["rewards"])
 
@@ -57,21 +67,24 @@ def test_a_killed_proxy_goes_on_from_its_checkpoint(
     # Six updates, the last checkpoint after the fifth, then on from there.
     assert [event.data["update"] for event in events if event.type == "metrics"] == [1, 2, 3, 4, 5, 6, 6, 7]
     name = bench.store.jobs.get(job).json("provenance")["proxy_fingerprint"]
-    stored = load_file(bench.store.blobs.local_path(plan.proxy_file(name, "adapter_model.safetensors")))
+    stored = load_file(bench.store.blobs.local_path(proxy_file(name, "adapter_model.safetensors")))
 
     policy = load_policy(
         resolve(ModelReference(source="local", id="tiny"), models_root=bench.settings.models_dir), device="cpu"
     )
     content = bench.store.datasets.get(bench.dataset_id).content_hash
-    settings, pool = ProxySettings.model_validate(PROXY), bench.store.blobs.get_arrays(plan.pool_blob(name))["rows"]
+    settings, dataset = ProxySettings.model_validate(PROXY), open_dataset(bench.store.blobs, content)
+    pool = dataset.pool(split=None, max_samples=None, seed=0)
     undisturbed = train(
         policy,
-        dataset=open_dataset(bench.store.blobs, content),
-        rows=draw_proxy_rows(pool, settings.samples, settings.grpo.seed).tolist(),
-        rollouts=RolloutSettings.model_validate(ROLLOUTS),
-        grpo=settings.grpo,
-        updates=settings.updates,
-        out=tmp_path / "undisturbed",
+        dataset,
+        RunSettings(
+            rows=draw_proxy_rows(pool, settings.samples, settings.grpo.seed).tolist(),
+            rollouts=RolloutSettings.model_validate(ROLLOUTS),
+            grpo=settings.grpo,
+            updates=settings.updates,
+            out=tmp_path / "undisturbed",
+        ),
     )
     expected = load_file(undisturbed.adapter / "adapter_model.safetensors")
     assert stored.keys() == expected.keys()

@@ -11,10 +11,11 @@ import pytest
 from safetensors.numpy import load_file
 
 from api_schemas import Event, TrainingResult
+from minirec.specs.outputs import rows_columns, training_checkpoints
 from minirec.training import evaluate, learner
 from minirec.training.evaluate import Evaluation
 from tests.worker.bench import Bench
-from worker import plan, training
+from worker import training
 
 IDS = [f"s{n:03d}" for n in (9, 2, 0, 7, 4, 1, 12)]
 ROLLOUTS = {"group_size": 3, "max_new_tokens": 6}
@@ -110,7 +111,7 @@ def test_a_job_trains_evaluates_and_leaves_its_files(split_bench: Bench) -> None
     assert history["test"]["after"] == done.test_after.model_dump()
     assert json.loads(artifact(split_bench, job, "adapter_config.json").read_text())["r"] == 4
     name = split_bench.store.jobs.get(job).json("provenance")["training_fingerprint"]
-    assert split_bench.store.blobs.folders(plan.training_file(name, "checkpoints")) == []
+    assert split_bench.store.blobs.folders(training_checkpoints(name)) == []
 
 
 def test_the_catalogue_of_a_selection_serves_the_evaluation_before(
@@ -162,7 +163,7 @@ def test_a_selection_is_trained_on_in_its_training_order(bench: Bench) -> None:
     bench.hear()
     assert result(bench, job).updates == 7
     name = bench.store.jobs.get(job).json("provenance")["training_fingerprint"]
-    rows = bench.store.blobs.get_arrays(plan.pool_blob(name))["train"].tolist()
+    rows = bench.store.columns.read(rows_columns(name, "train"))["row"].tolist()
     assert rows == [int(columns["row"][np.flatnonzero(place == position)[0]]) for position in range(10)]
 
 
@@ -266,9 +267,9 @@ def test_what_cannot_be_trained_on_fails_at_once(bench: Bench) -> None:
     assert (error["code"], error["stage"]) == ("unknown_sample", "preparing")
     assert "'nobody'" in error["message"]
     too_long = bench.train(**body(args={"rollouts": ROLLOUTS | {"max_new_tokens": 8000}}))
-    assert bench.hear() == ["committed", "failed"]
+    assert bench.hear() == ["failed"]
     error = bench.store.jobs.get(too_long).json("error")
-    assert (error["code"], error["stage"]) == ("training_failed", "training")
+    assert (error["code"], error["stage"]) == ("prompt_too_long", "preparing")
 
 
 def test_evaluation_leaves_out_what_is_trained_on(split_bench: Bench) -> None:

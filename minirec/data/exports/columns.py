@@ -59,7 +59,7 @@ class Extra:
         return [pa.field(column, kind) for column, kind in self.types.items()]
 
     def values(self, row: Row) -> dict[str, Any]:
-        """A row's values by column."""
+        """Return a row's values by column."""
         given = {column: row.extra.get(name) for name, column in self.names.items()}
         return {
             column: json_text(value) if column in self.as_json and value is not None else value
@@ -68,7 +68,7 @@ class Extra:
 
 
 def extra_columns(rows: Sequence[Row]) -> Extra:
-    """The columns that the further fields of these rows need."""
+    """Return the columns that the further fields of these rows need."""
     fields = sorted({name for row in rows for name in row.extra})
     names: dict[str, str] = {}
     types: dict[str, pa.DataType] = {}
@@ -84,7 +84,7 @@ def extra_columns(rows: Sequence[Row]) -> Extra:
 
 
 def _type(values: Sequence[Any]) -> pa.DataType | None:
-    """The one type that all values have, or None."""
+    """Return the one type that all values have, or None."""
     kinds = {type(value) for value in values}
     if kinds == {str}:
         return pa.string()

@@ -25,23 +25,23 @@ MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])
 
 
 def prefixed(fields: Sequence[pa.Field]) -> list[pa.Field]:
-    """The fields under names that collide with none of a trainer's."""
+    """Return the fields under names that collide with none of a trainer's."""
     return [field.with_name(f"minirec_{field.name}") for field in fields]
 
 
 def json_lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
-    """One JSON object per line."""
+    """Yield one JSON object per line."""
     for row in rows:
         yield json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
 def json_text(value: Any) -> str:
-    """A value as JSON, the same for the same value; integers of any size, which faster libraries refuse."""
+    """Return a value as JSON, the same for the same value; integers of any size, which faster libraries refuse."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def parquet(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> Iterator[bytes]:
-    """One Parquet file. The types are the schema's, never guessed from the rows: files of several exports fit."""
+    """Yield one Parquet file. The types are the schema's, never guessed from the rows: files of several exports fit."""
     rows = iter(rows)
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, schema, compression="zstd") as writer:

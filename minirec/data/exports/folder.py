@@ -12,23 +12,20 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 import orjson
 
 from api_schemas.datasets import Kind
+from api_schemas.exports import ExportFormat
 from minirec import __version__
-from minirec.data.exports.readme import CHECKED_WITH, readme
+from minirec.data.exports.readme import readme
 from minirec.data.exports.rows import Row
-from minirec.data.exports.warnings import find_warnings
-from minirec.data.exports.writers import Format, data_files
+from minirec.data.exports.target import Batches
+from minirec.data.exports.targets import TARGETS
 from minirec.data.prompts import PROMPT_VERSION
 
 README, MANIFEST = "README.md", "manifest.json"
 
 
-class SourceMissingError(ValueError):
-    """A row does not say which data set it is from, and the trainer must know."""
-
-
 def write_export(
     file: IO[bytes],
-    format: Format,
+    format: ExportFormat,
     rows: Sequence[Row],
     *,
     kind: Kind,
@@ -38,41 +35,38 @@ def write_export(
 ) -> None:
     """Write the zip file of an export to `file`.
 
-    `rows` are in training order, and of a dataset of this `kind`. `selection` is what is known of the selection itself,
-    with at least its `id`, and goes into the manifest. `batch_size` is the number of prompts in one batch of the
-    trainer, where it is known; rows that do not fill one are warned about. Raises SourceMissingError for verl where a
-    row has no source.
+    Args:
+        file: Open for writing.
+        format: Whose files to write.
+        rows: The samples in training order.
+        kind: Of the dataset that they are from.
+        selection: What is known of the selection, with at least its `id`; it goes into the manifest.
+        window: History items in the prompts.
+        batch_size: Prompts in one batch of the trainer, where it is known; rows that fill none are warned of.
+
+    Raises:
+        SourceMissingError: A row has no source, and the trainer needs one.
     """
-    if format == "verl" and (nameless := next((row for row in rows if row.source is None), None)) is not None:
-        raise SourceMissingError(
-            f"verl chooses the reward function by data_source; sample {nameless.id!r} has no source, and the dataset "
-            f"has no name to take instead: give one for the rows without"
-        )
-    stages = [sum(1 for _ in stage) for _, stage in groupby(rows, key=lambda row: row.pick.stage)]
-    warnings = find_warnings(format, rows, stages, batch_size)
+    target = TARGETS[format]
+    target.check(rows)
+    batches = Batches([sum(1 for _ in stage) for _, stage in groupby(rows, key=lambda row: row.pick.stage)], batch_size)
+    warnings = target.warnings(rows, batches)
     with ZipFile(file, "w", ZIP_DEFLATED) as archive:
         folder = _Folder(archive)
-        for data in data_files(format, kind, rows):
+        for data in target.files(kind, rows):
             folder.add(data.name, data.content, rows=data.rows)
         text = readme(
-            format,
-            kind,
-            rows,
-            selection=selection,
-            stages=stages,
-            files=list(folder.files),
-            batch_size=batch_size,
-            warnings=warnings,
+            target, kind, rows, selection=selection, batches=batches, files=list(folder.files), warnings=warnings
         )
         folder.add(README, [text.encode()])
         manifest = {
             "object": "export",
             "format": format,
-            "checked_with": CHECKED_WITH.get(format),
+            "checked_with": target.checked_with,
             "selection": selection,
             "kind": kind,
             "prompt": {"version": PROMPT_VERSION, "window": window} if kind == "interactions" else None,
-            "counts": {"rows": len(rows), "stages": stages},
+            "counts": {"rows": len(rows), "stages": batches.stages},
             "batch_size": batch_size,
             "warnings": warnings,
             "library_versions": {"minirec": __version__, "pyarrow": version("pyarrow")},
@@ -100,7 +94,7 @@ class _Folder:
 
 
 def _entry(name: str) -> ZipInfo:
-    """A plain file, without the time at which it was written."""
+    """Return the entry of a plain file, without the time at which it was written."""
     entry = ZipInfo(name)  # dated 1980-01-01
     entry.compress_type = ZIP_DEFLATED
     entry.create_system = 3  # Unix, wherever it was written: its permissions are

@@ -71,7 +71,7 @@ class Row:
 def build_rows(
     dataset: Dataset | PromptDataset, picks: Sequence[Pick], *, window: int, source: str | None
 ) -> list[Row]:
-    """The rows of `picks`, which are in training order.
+    """Return the rows of `picks`, which are in training order.
 
     Prompts of interactions show the last `window` history items; others are as they were uploaded. `source` is that of
     rows that name none of their own.

@@ -44,6 +44,7 @@ SCORE = {
     "representativeness": None,
     "score": 0.25,
     "gate": "too_easy",
+    "gate_value": 0.96,
     "signal": "policy",
     "picked_rank": 0,
     "training_position": 4,
@@ -89,6 +90,19 @@ def test_select_uploads_follows_and_says_what_to_do_next(monkeypatch: pytest.Mon
     assert "minirec subset sel_1 -o subset.jsonl" in result.stderr
     for part in ("8 of 128 in 2 curriculum groups", "40 too hard", "0.0900 picked", "1 min 5 s", "nine in ten"):
         assert part in result.stdout
+
+
+def test_an_upload_names_the_unit_of_its_times_and_shows_what_looks_odd(
+    monkeypatch: pytest.MonkeyPatch, files: list[str]
+) -> None:
+    warned = DATASET | {"warnings": ["3 of 4 samples have a history item that is later than the target"]}
+    arguments = ["datasets", "upload", *files, "--timestamp-unit", "ms"]
+    result, service = run(monkeypatch, arguments, answer(warned, 201))
+    assert result.exit_code == 0, result.output
+    assert b'name="timestamp_unit"\r\n\r\nms' in service.requests[0].content
+    assert "3 of 4 samples" in " ".join(result.stderr.split())
+    result, _ = run(monkeypatch, [*arguments[:-1], "days"], answer(warned, 201))
+    assert result.exit_code == 2
 
 
 def test_select_can_leave_the_job_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,12 +184,16 @@ def test_lists_are_tables_or_one_json_object_a_line(monkeypatch: pytest.MonkeyPa
     datasets = {"data": [DATASET | {"name": "[cds]"}], "has_more": False}
     result, _ = run(monkeypatch, ["datasets", "list"], answer(datasets))
     assert "[cds]" in result.stdout, "brackets are text, not markup"
+    datasets = {"data": [DATASET | {"name": "\x1b]0;owned\x07\x1b[2Jcds\x9b1m"}], "has_more": False}
+    result, _ = run(monkeypatch, ["datasets", "list"], answer(datasets))
+    assert "owned\ufffd\ufffd[2Jcds\ufffd1m" in result.stdout, "a terminal obeys no name"
+    assert "\x1b" not in result.stdout
 
 
 def test_scores_show_the_picks_first(monkeypatch: pytest.MonkeyPatch) -> None:
     result, service = run(monkeypatch, ["scores", "sel_1"], answer({"data": [SCORE], "has_more": False}))
     assert service.requests[0].url.params["order"] == "rank"
-    assert " ".join(result.stdout.splitlines()[1].split()) == "1 [s1] 0.500 1.00 0.250 too easy 5"
+    assert " ".join(result.stdout.splitlines()[1].split()) == "1 [s1] 0.500 1.00 0.250 too easy (0.96) 5"
 
 
 def test_a_subset_goes_to_a_file_by_its_ending_or_to_standard_output(
@@ -235,7 +253,21 @@ def test_the_stack_that_runs_here_is_found_unless_another_is_named(monkeypatch: 
         folder.write_note(stack)
         assert Connection(None, None).client().base_url == stack.url
         assert Connection("http://other.test", None).client().base_url == "http://other.test"
+        assert Connection("http://other.test", None).stack() is None
+        assert Connection(stack.url + "/", None).stack() == stack, "named by its address, it is still the one here"
     assert Connection(None, None).client().base_url == "http://127.0.0.1:8000"
+
+
+def test_warnings_of_a_dataset_are_shown_with_it(monkeypatch: pytest.MonkeyPatch, files: list[str]) -> None:
+    odd = DATASET | {"warnings": ["3 [histories] end after their target"]}
+    for arguments, status in ((["datasets", "upload", *files], 201), (["datasets", "show", "ds_1"], 200)):
+        result, _ = run(monkeypatch, arguments, answer(odd, status))
+        assert result.exit_code == 0
+        assert "Warning: 3 [histories] end after their target" in result.stderr
+        assert "DatasetWarning" not in result.stderr
+    result, _ = run(monkeypatch, ["datasets", "show", "ds_1", "--json"], answer(odd))
+    assert json.loads(result.stdout)["warnings"] == odd["warnings"]
+    assert result.stderr == ""
 
 
 def test_the_command_is_light_to_start() -> None:

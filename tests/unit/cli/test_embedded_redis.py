@@ -15,7 +15,7 @@ import redis
 
 from minirec.cli import embedded_redis
 from minirec.cli.embedded_redis import EmbeddedRedis, NoRedisError, find_server
-from minirec.cli.stack import StartError, choose_port, free_port, is_free
+from minirec.cli.stack import StartError, choose_port, free_port, why_not
 
 
 @contextmanager
@@ -96,11 +96,11 @@ def test_a_wanted_port_that_is_taken_is_refused_and_otherwise_another_is_chosen(
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         taken = holder.getsockname()[1]
-        assert not is_free(taken)
+        assert why_not(taken) == "is taken"
         with pytest.raises(StartError, match=f"port {taken} is taken"):
             choose_port(taken)
         monkeypatch.setattr("minirec.cli.stack.PREFERRED_PORT", taken)
         assert choose_port(None) not in (taken, 0)
-        assert is_free(choose_port(0))
+        assert why_not(choose_port(0)) is None
     assert choose_port(taken) == taken
     assert choose_port(None) == taken

@@ -75,7 +75,7 @@ def test_rewards_are_listed_with_what_they_pay_for(monkeypatch: pytest.MonkeyPat
     result = CliRunner().invoke(app, ["rewards"])
     assert result.exit_code == 0, result.output
     names = [line.split()[0] for line in result.stdout.splitlines()[1:] if not line.startswith(" ")]
-    assert names == ["exact_title", "token_f1", "ranked_ndcg", "exact_answer", "broken"]
+    assert names == ["exact_title", "token_f1", "ranked_ndcg", "exact_answer", "math_answer", "broken"]
     text = " ".join(result.stdout.split())  # however wide the screen is
     assert "token_f1 F1 of the words" in text
     assert "cannot be loaded" in text

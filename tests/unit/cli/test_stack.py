@@ -9,8 +9,9 @@ import pytest
 import redis
 
 from minirec.cli import stack as module
-from minirec.cli.data_folder import DataFolder
+from minirec.cli.data_folder import DataFolder, RunningStack
 from minirec.cli.stack import StartError, embedded_stack
+from minirec.cli.up import print_ready
 
 API = """
 import http.server, os, sys
@@ -90,3 +91,44 @@ def test_missing_libraries_are_named_with_the_extra_that_brings_them(
         embedded_stack(folder, port=0, models_dir=None),
     ):
         pass
+
+
+def test_settings_that_cannot_be_are_named_before_anything_starts(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIREC_SHARD_SIZE", "7")
+    monkeypatch.setenv("MINIREC_TRAIN_PROCESSES", "two")
+    with pytest.raises(StartError) as caught, embedded_stack(folder, port=None, models_dir=None):
+        pass
+    assert "MINIREC_SHARD_SIZE='7' should be a multiple of 8" in str(caught.value)
+    assert "MINIREC_TRAIN_PROCESSES='two' should be a valid integer" in str(caught.value)
+    assert not folder.path.exists()
+
+
+def test_the_end_of_a_log_has_no_traceback(folder: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, tmp_path, "def run():\n    raise ValueError('bad address')\nrun()\n")
+    with pytest.raises(StartError) as caught, embedded_stack(folder, port=None, models_dir=None):
+        pass
+    assert "ValueError: bad address" in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+    assert "line 2" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may listen on any port")
+def test_a_port_for_root_is_not_called_taken() -> None:
+    with pytest.raises(StartError, match="port 80 is not for this user; ports from 1024 on are"):
+        module.choose_port(80)
+
+
+def test_another_data_folder_is_named_for_other_shells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for folder, shown in (
+        (DataFolder(tmp_path / "my [data]"), f"export MINIREC_DATA_DIR='{tmp_path}/my [data]'"),
+        (DataFolder(tmp_path / ".local" / "share" / "minirec"), None),
+    ):
+        print_ready(RunningStack("http://127.0.0.1:1", str(folder.path), "/models", 1, {}), folder)
+        printed = capsys.readouterr().err
+        assert shown in printed if shown else "MINIREC_DATA_DIR" not in printed
+        assert f"Data    {folder.path}" in printed

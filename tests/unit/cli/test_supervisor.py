@@ -57,7 +57,7 @@ def supervisor(folder: DataFolder, said: list[str]) -> Iterator[Supervisor]:
     with folder.locked() as lock:
         made = Supervisor(said.append, lock)
         yield made
-        made.hurry()
+        made.kill_now()
         made.stop([list(made.children)])
 
 

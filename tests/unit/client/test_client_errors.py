@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx2
 import pytest
 
+from api_schemas import Selection
 from minirec import client as sdk
 from tests.unit.client.scripted_service import Script, problem, selection_json
 
@@ -82,7 +83,7 @@ def test_a_failed_job_tells_stage_reason_and_samples() -> None:
         "stage": "scoring",
         "sample_ids": [f"s{i}" for i in range(8)],
     }
-    selection = sdk.errors.Selection.model_validate(selection_json("failed", error=error))
+    selection = Selection.model_validate(selection_json("failed", error=error))
     assert str(sdk.JobFailedError(selection)) == (
         "selection sel_1 failed while scoring: lost three workers (poison_shard); "
         "samples: s0, s1, s2, s3, s4 and 3 more. A retry goes on from what is finished."
@@ -91,12 +92,6 @@ def test_a_failed_job_tells_stage_reason_and_samples() -> None:
 
 def test_the_tree_in_the_docstring_is_the_tree() -> None:
     assert sdk.errors.__doc__ is not None
-    for name in set(sdk.__all__) - {"MiniRec", "AsyncMiniRec"}:
+    for name in set(sdk.__all__) - {"MiniRec", "AsyncMiniRec", "DatasetWarning"}:
         assert issubclass(getattr(sdk, name), sdk.MiniRecError)
         assert name in sdk.errors.__doc__
-
-
-@pytest.mark.parametrize("url", ["service.test", "ftp://x"])
-def test_a_base_url_without_scheme_is_refused_with_an_example(url: str) -> None:
-    with pytest.raises(ValueError, match=r"http://127\.0\.0\.1:8000"):
-        sdk.MiniRec(base_url=url)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,13 +18,17 @@ from api_schemas import RolloutSettings, Selection, TextReward
 from minirec.client import (
     APIConnectionError,
     AsyncMiniRec,
+    DatasetWarning,
     JobCancelledError,
     JobFailedError,
     MiniRec,
     NotFoundError,
     WaitTimeoutError,
 )
+from minirec.client.warnings import dataset_warnings
 from tests.unit.client.scripted_service import Script, event_json, problem, selection_json, sse
+
+pytestmark = pytest.mark.usefixtures("both_clients")
 
 DATASET = {
     "id": "ds_1",
@@ -120,6 +126,7 @@ def test_upload_sends_files_by_name_and_counts_their_bytes(tmp_path: Path) -> No
         items=({"item_id": str(i), "title": "é"} for i in range(2)),
         name="cds",
         metadata={"a": "b"},
+        timestamp_unit="ms",
         on_progress=lambda sent, total: seen.append((sent, total)),
     )
     body = service.requests[0].content
@@ -128,6 +135,7 @@ def test_upload_sends_files_by_name_and_counts_their_bytes(tmp_path: Path) -> No
     assert b'name="items"; filename="items.jsonl"' in body
     assert '{"item_id": "1", "title": "é"}\n'.encode() in body
     assert b'name="metadata"\r\n\r\n{"a": "b"}' in body
+    assert b'name="timestamp_unit"\r\n\r\nms' in body
     total = 200_000 + 2 * len('{"item_id": "1", "title": "é"}\n'.encode())
     assert seen[-1] == (total, total)
     assert [sent for sent, _ in seen] == sorted(sent for sent, _ in seen)
@@ -141,6 +149,51 @@ def test_prompts_are_uploaded_as_one_file(tmp_path: Path) -> None:
     assert b'name="prompts"; filename="prompts.jsonl"' in service.requests[0].content
     assert '{"id": "p1", "prompt": "é"}\n'.encode() in service.requests[0].content
     assert b'name="samples"' not in service.requests[0].content
+
+
+@pytest.mark.parametrize(
+    ("row", "error", "message"),
+    [
+        ("title", TypeError, r'prompts row 2 is str, not a mapping.*frame\.to_dict\("records"\)'),
+        ({"id": {1, 2}}, TypeError, r"prompts row 2 cannot be written as JSON: .*set"),
+        ({"id": float("nan")}, ValueError, r"prompts row 2 cannot be written as JSON"),
+        ({"id": "\ud800"}, ValueError, r"prompts row 2 cannot be written as JSON: .*surrogates"),
+    ],
+)
+def test_a_row_that_is_no_json_object_is_named(row: object, error: type[Exception], message: str) -> None:
+    service = Script(answer(DATASET))
+    with pytest.raises(error, match=message):
+        service.client().datasets.upload(prompts=[{"id": "a"}, row])  # type: ignore[list-item]
+    assert service.requests == []
+
+
+def test_what_looks_odd_in_a_dataset_is_warned_of_at_the_callers_line() -> None:
+    service = Script(answer(DATASET | {"name": "cds", "warnings": ["3 histories end after their target"]}, 201))
+    with pytest.warns(DatasetWarning, match="cds: 3 histories end after their target") as caught:
+        dataset = service.client().datasets.upload(prompts=[{"id": "a"}])
+    assert list(dataset_warnings(dataset)) == ["3 histories end after their target"]
+    if Script.runner is None:
+        assert caught[0].filename == __file__
+
+
+def test_a_dataset_without_warnings_is_silent() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert dataset_warnings(Script(answer(DATASET, 201)).client().datasets.upload(prompts=[{"id": "a"}])) == []
+
+
+def test_a_file_whose_name_is_not_utf_8_is_sent_under_a_name_that_is(tmp_path: Path) -> None:
+    path = os.fsdecode(os.path.join(os.fsencode(tmp_path), b"pr\xfcfung.jsonl"))
+    Path(path).write_text("{}\n")
+    service = Script(answer(DATASET, 201))
+    service.client().datasets.upload(prompts=path)
+    assert 'filename="pr\ufffdfung.jsonl"'.encode() in service.requests[0].content
+
+
+def test_a_download_goes_to_a_file_whose_name_is_not_utf_8(tmp_path: Path) -> None:
+    target = os.fsdecode(os.path.join(os.fsencode(tmp_path), b"pr\xfcfung.jsonl"))
+    Script(httpx2.Response(200, content=b"x")).client().selections.download_subset("sel_1", target)
+    assert os.listdir(os.fsencode(tmp_path)) == [b"pr\xfcfung.jsonl"]
 
 
 @pytest.mark.parametrize("parts", [(), ("samples",), ("samples", "items", "prompts")])

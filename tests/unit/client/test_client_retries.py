@@ -11,6 +11,8 @@ import pytest
 from minirec.client import APIConnectionError, APIStatusError, APITimeoutError, ConflictError, MiniRec
 from tests.unit.client.scripted_service import Script, problem, selection_json
 
+pytestmark = pytest.mark.usefixtures("both_clients")
+
 OK = httpx2.Response(200, json=selection_json())
 
 
@@ -32,6 +34,52 @@ def test_a_lasting_fault_is_not_tried_again(status: int) -> None:
         create(service.client())
     assert len(service.requests) == 1
     assert service.pauses == []
+
+
+@pytest.mark.parametrize("status", [409, 413, 425])
+def test_an_answer_that_names_a_time_is_asked_for_again_then(status: int) -> None:
+    busy = problem(status)
+    busy.headers["retry-after"] = "3"
+    service = Script(busy, OK)
+    assert create(service.client()) == "sel_1"
+    assert service.pauses == [3.0]
+    with pytest.raises(APIStatusError):
+        create(Script(busy).client())
+
+
+@pytest.mark.parametrize("code", ["idempotency_in_progress", "dataset_busy"])
+def test_work_in_progress_is_waited_for_beyond_the_number_of_retries(code: str) -> None:
+    busy = problem(409, code=code)
+    busy.headers["retry-after"] = "1"
+    service = Script(*[busy] * 8, OK)
+    assert create(service.client()) == "sel_1"
+    assert [pause >= 1 for pause in service.pauses] == [True] * 8
+    assert len({request.headers["idempotency-key"] for request in service.requests}) == 1
+
+
+def test_failures_while_waiting_count_as_ever() -> None:
+    service = Script(problem(409, code="dataset_busy"), problem(503), problem(409, code="dataset_busy"), problem(503))
+    with pytest.raises(APIStatusError, match="503"):
+        create(service.client())
+    assert len(service.requests) == 5
+
+
+def test_work_in_progress_is_waited_for_no_longer_than_the_answer_would_be() -> None:
+    service = Script(problem(409, code="dataset_busy"))
+    with pytest.raises(ConflictError, match="dataset_busy"):
+        create(service.client(timeout=20))
+    assert 20 <= sum(service.pauses) < 20 + 8
+    long = Script(problem(409, code="idempotency_in_progress"))
+    with pytest.raises(ConflictError):
+        long.client(timeout=20).datasets.upload(prompts=[{"id": "a"}])
+    assert 900 <= sum(long.pauses) < 908
+
+
+def test_a_client_without_retries_does_not_wait_for_work_in_progress() -> None:
+    service = Script(problem(409, code="dataset_busy"))
+    with pytest.raises(ConflictError):
+        create(service.client(max_retries=0))
+    assert len(service.requests) == 1
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from api_schemas import Evaluation, TrainingArgs
-from minirec.client import AsyncMiniRec, JobFailedError
+from api_schemas import EvaluationSettings, TrainingArgs
+from minirec.client import AsyncMiniRec, JobFailedError, MiniRecError
 from tests.unit.client.scripted_service import Script, training_job_json
+
+pytestmark = pytest.mark.usefixtures("both_clients")
 
 FILES = {"adapter_config.json": b"{}", "train.log": b"done\n"}
 
@@ -33,7 +35,7 @@ def test_create_sends_what_was_given_and_nothing_else() -> None:
     service.client().training_jobs.create(
         selection="sel_1",
         args=TrainingArgs(updates=3),
-        evaluation=Evaluation(test_samples=0),
+        evaluation=EvaluationSettings(test_samples=0),
         metadata={"run": "7"},
     )
     assert service.requests[0].url.path == "/v1/training_jobs"
@@ -108,3 +110,11 @@ def test_the_async_client_downloads_just_so(tmp_path: Path) -> None:
 
     asyncio.run(download())
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == FILES
+
+
+@pytest.mark.parametrize("name", [".bashrc", "", "../x", "a/b", "a\0b", "C:x"])
+def test_a_file_with_another_name_than_a_plain_one_is_not_downloaded(tmp_path: Path, name: str) -> None:
+    service = Script(answer({"data": [{"name": name, "bytes": 1}], "has_more": False}), httpx2.Response(200))
+    with pytest.raises(MiniRecError, match="not a plain name"):
+        service.client().training_jobs.download("trn_1", tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from minirec.data.dataset import Dataset, Sample
 from minirec.data.ingest import ingest
+from minirec.data.pool import pool_size
 
 
 @pytest.fixture
@@ -69,8 +71,27 @@ def test_the_pool_is_the_train_rows_where_there_are_any(split_dataset):
     assert pool.tolist() == [1, 3]
 
 
-def test_the_pool_is_all_rows_where_none_is_marked_train(split_dataset):
-    assert split_dataset(["test", None, "valid"]).pool(split=None, max_samples=None, seed=0).tolist() == [0, 1, 2]
+def test_without_train_rows_the_pool_is_the_rows_without_a_split(split_dataset):
+    assert split_dataset(["test", None, "valid", None]).pool(split=None, max_samples=None, seed=0).tolist() == [1, 3]
+
+
+def test_test_and_validation_rows_are_in_no_pool_that_does_not_name_them(split_dataset):
+    dataset = split_dataset(["test", "valid", "test"])
+    assert dataset.pool(split=None, max_samples=None, seed=0).tolist() == []
+    assert dataset.pool(split="valid", max_samples=None, seed=0).tolist() == [1]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_counts_of_the_service_are_the_rows_of_the_worker(split_dataset, seed):
+    draw = np.random.default_rng(seed)
+    labels = draw.permutation(np.array([None, "train", "valid", "test"], dtype=object))[: draw.integers(1, 5)]
+    splits = draw.choice(labels, 12).tolist()
+    dataset = split_dataset(splits)
+    counts = Counter(split or "none" for split in splits)
+    for split in (None, "train", "valid", "test"):
+        rows = dataset.pool(split=split, max_samples=None, seed=0)
+        assert pool_size(counts, split) == len(rows)
+        assert split is not None or {splits[row] for row in rows} <= {None, "train"}
 
 
 def test_a_named_split_is_taken_even_if_it_is_empty(split_dataset):

@@ -39,12 +39,14 @@ def refused(tmp_path, write_jsonl, items):
     ("row", "field", "msg"),
     [
         ({"history": ["a"], "target": "b"}, "id", "the field is missing"),
-        (GOOD | {"id": 7}, "id", "valid string, got 7"),
+        (GOOD | {"id": 7.5}, "id", "valid string, got 7.5"),
+        (GOOD | {"id": True}, "id", "valid string, got true"),
+        (GOOD | {"id": "\u200b \u3000"}, "id", "is blank"),
         (GOOD | {"id": ""}, "id", "at least 1 character"),
         (GOOD | {"id": "x" * 300}, "id", "at most 256 characters"),
         (GOOD | {"history": []}, "history", "must not be empty"),
-        (GOOD | {"history": "a"}, "history", "valid array"),
-        (GOOD | {"history": ["a", 1, 2]}, "history[1]", "valid string, got 1 (and 1 more in this field)"),
+        (GOOD | {"history": "a"}, "history", 'must be a list, got "a"'),
+        (GOOD | {"history": ["a", 1.5, False]}, "history[1]", "valid string, got 1.5 (and 1 more in this field)"),
         (GOOD | {"history": ["a", None]}, "history[1]", "valid string, got null"),
         (GOOD | {"history": ["zz", "a", "yy"]}, "history[0]", '"zz" is not in the catalogue (and 1 more'),
         (GOOD | {"target": "zz"}, "target", 'item "zz" is not in the catalogue'),
@@ -55,7 +57,7 @@ def refused(tmp_path, write_jsonl, items):
         (GOOD | {"ratings": [1, 2]}, None, "ratings has 2 values for 1 history items"),
         (GOOD | {"split": "dev"}, "split", "'train', 'valid' or 'test'"),
         (GOOD | {"stars": 5}, "stars", "unknown field"),
-        ([1], None, "should be an object"),
+        ([1], None, "must be an object"),
         ('{"id": "s1"', None, "not valid JSON: EOF while parsing an object at column 11"),
         ('{"id": "\\ud800", "history": ["a"], "target": "b"}', None, "not valid JSON"),
         (b'{"id": "s\xe9", "history": ["a"], "target": "b"}', None, "not valid UTF-8 at byte 10 of the line (0xe9)"),
@@ -74,7 +76,8 @@ def test_a_bad_sample_is_named_by_line_and_field(refused, row, field, msg):
         ({"title": "Alien"}, "item_id", "the field is missing"),
         ({"item_id": "d"}, "title", "the field is missing"),
         ({"item_id": "d", "title": ""}, "title", "at least 1 character"),
-        ({"item_id": "d", "title": None}, "title", "valid string, got null"),
+        ({"item_id": "d", "title": None}, "title", "missing or null"),
+        ({"item_id": "d", "title": "\u2060\n"}, "title", "is blank"),
         ({"item_id": "d", "title": "D", "price": float("nan")}, "price", "NaN or an infinite number"),
         ({"item_id": "d", "title": "D", "sizes": [1, float("-inf")]}, "sizes", "NaN or an infinite number"),
         ({"item_id": "a", "title": "Again"}, "item_id", '"a" is on line 1 already'),
@@ -105,7 +108,7 @@ def test_a_hundred_faults_are_told_and_all_are_counted(refused):
 
 
 def test_a_broken_catalogue_does_not_drown_in_unknown_items(refused, items):
-    samples = [GOOD | {"id": f"s{i}"} for i in range(50)] + [GOOD | {"id": 7}]
+    samples = [GOOD | {"id": f"s{i}"} for i in range(50)] + [GOOD | {"id": 7.5}]
     faults, total = refused(samples, [{"item_id": "a"}, *items[1:]])
     assert total == 2
     assert [fault[:3] for fault in faults] == [("items.jsonl", 1, "title"), ("samples.jsonl", 51, "id")]
@@ -127,7 +130,7 @@ def test_messages_use_the_names_that_the_client_knows(tmp_path, write_jsonl, ite
         (b"", None, "the file is empty"),
         (b"\n \n", None, "the file has no rows"),
         (b'[{"id": "s1"}]', 1, "one object per line"),
-        ('{"id": "s1"}\n'.encode("utf-16"), None, "zero bytes"),
+        ('{"id": "s1"}\n'.encode("utf-16"), None, "UTF-16"),
         (bz2.compress(b"{}"), None, "bzip2"),
         (lzma.compress(b"{}"), None, "xz"),
         (gzip.compress(b"PAR1 and so on", mtime=0), None, "Parquet file inside gzip"),

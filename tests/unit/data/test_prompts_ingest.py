@@ -67,14 +67,14 @@ def test_parquet_is_the_same_dataset(write_jsonl: Write, tmp_path: Path) -> None
         ([{"id": "a", "prompt": ""}], "prompts.jsonl:1: prompt: String should have at least 1 character"),
         ([{"id": "a", "prompt": []}], "prompts.jsonl:1: prompt: must not be empty"),
         ([{"id": "a", "prompt": 4}], "prompts.jsonl:1: prompt: Input should be a text or a list of messages, got 4"),
-        ([{"id": "a", "prompt": ["x"]}], "prompts.jsonl:1: prompt[0]: Input should be an object"),
+        ([{"id": "a", "prompt": ["x"]}], "prompts.jsonl:1: prompt[0]: must be an object"),
         (
             [{"id": "a", "prompt": [{"role": "robot", "content": "x"}]}],
             "prompts.jsonl:1: prompt[0].role: Input should be",
         ),
         ([{"id": "a", "prompt": [{"role": "assistant", "content": "x"}]}], "ends with the assistant's turn"),
         (
-            [{"id": "a", "prompt": "x", "answer": 4}],
+            [{"id": "a", "prompt": "x", "answer": 4.5}],
             "prompts.jsonl:1: answer: Input should be a text or a list of texts",
         ),
         (
@@ -94,5 +94,7 @@ def test_faults_name_line_and_field(write_jsonl: Write, tmp_path: Path, rows: li
 
 def test_parquet_columns_of_a_wrong_type_are_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["a"], "prompt": [1]}), tmp_path / "rows.parquet")
-    with pytest.raises(DatasetError, match="column prompt has type int64, not string or list"):
+    with pytest.raises(
+        DatasetError, match="rows.parquet:1: prompt: Input should be a text or a list of messages, got 1"
+    ):
         ingest_prompts(tmp_path / "rows.parquet", tmp_path / "out")

@@ -11,8 +11,9 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 
+from api_schemas.exports import ExportFormat
 from minirec.data.dataset import Dataset, PromptDataset
-from minirec.data.exports import Format, Pick, Row, Scores, build_rows, write_export
+from minirec.data.exports import Pick, Row, Scores, build_rows, write_export
 from minirec.data.ingest import ingest, ingest_prompts
 from tests.builders import tiny_model, write_files, write_mixed_prompts
 
@@ -60,7 +61,7 @@ def prompt_rows(prompt_dataset: PromptDataset, picks: list[Pick]) -> list[Row]:
     return build_rows(prompt_dataset, picks, window=3, source="the/rest")
 
 
-def written(rows: list[Row], format: Format, **options: Any) -> bytes:
+def written(rows: list[Row], format: ExportFormat, **options: Any) -> bytes:
     file = io.BytesIO()
     write_export(file, format, rows, **DEFAULTS | options)
     return file.getvalue()
@@ -70,7 +71,7 @@ def written(rows: list[Row], format: Format, **options: Any) -> bytes:
 def export(rows: list[Row], tmp_path: Path) -> Export:
     """Write an export and unpack it."""
 
-    def make(format: Format, **options: Any) -> Path:
+    def make(format: ExportFormat, **options: Any) -> Path:
         folder = tmp_path / format
         with ZipFile(io.BytesIO(written(rows, format, **options))) as archive:
             archive.extractall(folder)
@@ -83,7 +84,7 @@ def export(rows: list[Row], tmp_path: Path) -> Export:
 def prompt_export(prompt_rows: list[Row], tmp_path: Path) -> Export:
     """Write an export of prompts and unpack it."""
 
-    def make(format: Format, **options: Any) -> Path:
+    def make(format: ExportFormat, **options: Any) -> Path:
         folder = tmp_path / format
         selection = SELECTION | {"request": {"rewards": REWARDS}}
         content = written(prompt_rows, format, kind="prompts", **{"selection": selection} | options)

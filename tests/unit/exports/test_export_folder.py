@@ -7,16 +7,17 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from zipfile import ZipFile
 
 import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from minirec.client.exports import ExportFormat
+from api_schemas.exports import ExportFormat
 from minirec.data.dataset import Dataset
-from minirec.data.exports import FORMATS, Format, Pick, Row, build_rows
+from minirec.data.exports import TARGETS, Pick, Row, Target, build_rows
+from minirec.data.exports.target import DataFile
 from tests.unit.exports.conftest import SELECTION, STAGES, Export, written
 
 
@@ -46,15 +47,15 @@ def test_the_prompt_asks_for_a_title_and_does_not_give_it_away(dataset: Dataset,
         assert row.answer not in row.messages[0]["content"]
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_the_same_selection_gives_the_same_bytes(rows: list[Row], format: Format) -> None:
+@pytest.mark.parametrize("format", TARGETS)
+def test_the_same_selection_gives_the_same_bytes(rows: list[Row], format: ExportFormat) -> None:
     once = written(rows, format, batch_size=4)
     assert written(list(rows), format, batch_size=4) == once
     assert written(rows[::-1], format, batch_size=4) != once
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_the_manifest_has_a_hash_of_every_other_file(export: Export, format: Format) -> None:
+@pytest.mark.parametrize("format", TARGETS)
+def test_the_manifest_has_a_hash_of_every_other_file(export: Export, format: ExportFormat) -> None:
     folder = export(format)
     manifest = manifest_of(folder)
     assert {path.name for path in folder.iterdir()} == {*manifest["files"], "manifest.json"}
@@ -64,8 +65,8 @@ def test_the_manifest_has_a_hash_of_every_other_file(export: Export, format: For
         assert (told["bytes"], told["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_the_manifest_says_where_the_rows_come_from(export: Export, format: Format) -> None:
+@pytest.mark.parametrize("format", TARGETS)
+def test_the_manifest_says_where_the_rows_come_from(export: Export, format: ExportFormat) -> None:
     manifest = manifest_of(export(format, batch_size=11))
     assert (manifest["format"], manifest["selection"]) == (format, SELECTION)
     assert manifest["counts"] == {"rows": 11, "stages": list(STAGES)}
@@ -74,8 +75,8 @@ def test_the_manifest_says_where_the_rows_come_from(export: Export, format: Form
     assert set(manifest["library_versions"]) == {"minirec", "pyarrow"}
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_the_zip_file_holds_plain_files_without_dates(rows: list[Row], format: Format) -> None:
+@pytest.mark.parametrize("format", TARGETS)
+def test_the_zip_file_holds_plain_files_without_dates(rows: list[Row], format: ExportFormat) -> None:
     with ZipFile(io.BytesIO(written(rows, format))) as archive:
         assert archive.testzip() is None
         for entry in archive.infolist():
@@ -110,7 +111,7 @@ def test_ids_come_with_their_stages(export: Export, rows: list[Row]) -> None:
     ("batch_size", "lost", "sizes"), [(4, "the last 3", "8 or 12"), (9, "the last 2", "9 or 18"), (12, "all", "12")]
 )
 def test_rows_that_fill_no_batch_are_warned_about(
-    export: Export, format: Format, batch_size: int, lost: str, sizes: str
+    export: Export, format: ExportFormat, batch_size: int, lost: str, sizes: str
 ) -> None:
     folder = export(format, batch_size=batch_size)
     (warning,) = manifest_of(folder)["warnings"]
@@ -122,7 +123,7 @@ def test_rows_that_fill_no_batch_are_warned_about(
 
 @pytest.mark.parametrize("format", ["trl", "verl", "jsonl", "parquet", "ids"])
 @pytest.mark.parametrize("batch_size", [None, 1, 11])
-def test_full_batches_are_nothing_to_warn_about(export: Export, format: Format, batch_size: int | None) -> None:
+def test_full_batches_are_nothing_to_warn_about(export: Export, format: ExportFormat, batch_size: int | None) -> None:
     folder = export(format, batch_size=batch_size)
     assert manifest_of(folder)["warnings"] == []
     assert "Warnings" not in (folder / "README.md").read_text()
@@ -136,13 +137,13 @@ def test_full_batches_are_nothing_to_warn_about(export: Export, format: Format, 
         ("openrlhf", ["for stage in stage_*.jsonl", "--rollout.batch_size 16", "--rollout_batch_size"]),
     ],
 )
-def test_the_readme_has_the_flags_that_keep_the_order(export: Export, format: Format, flags: list[str]) -> None:
+def test_the_readme_has_the_flags_that_keep_the_order(export: Export, format: ExportFormat, flags: list[str]) -> None:
     text = (export(format, batch_size=16) / "README.md").read_text()
     assert [flag for flag in flags if flag not in text] == []
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_the_readme_leaves_no_place_unfilled(export: Export, format: Format) -> None:
+@pytest.mark.parametrize("format", TARGETS)
+def test_the_readme_leaves_no_place_unfilled(export: Export, format: ExportFormat) -> None:
     text = (export(format, batch_size=16) / "README.md").read_text()
     assert "# sel_1 for" in text
     assert "{" not in text.replace("${stage%.jsonl}", "")
@@ -158,8 +159,38 @@ def test_titles_and_ids_of_any_script_arrive_as_they_are(rows: list[Row]) -> Non
         assert odd[0].id in (parsed.get("id"), *parsed.get("ids", ()))
 
 
-def test_the_sdk_knows_every_format() -> None:
-    assert ExportFormat == Format
+def test_every_name_of_a_format_has_a_target_and_every_target_a_name() -> None:
+    assert set(TARGETS) == set(get_args(ExportFormat))
+    assert {name: target.format for name, target in TARGETS.items()} == {name: name for name in TARGETS}
+
+
+def test_a_target_needs_nothing_but_itself(export: Export, rows: list[Row], monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that an export says of a target is in its one object."""
+    target = Target(
+        format="another",
+        title="Another trainer",
+        files=lambda kind, rows: iter([DataFile(f"{kind}.txt", len(rows), iter([b"content"]))]),
+        recipe=lambda context: f"{context.batch} prompts, from {context.sources}.\n",
+        checked_with="another 1.0",
+        warnings=lambda rows, batches: [f"{batches.rows} rows in {len(batches.stages)} stages."],
+    )
+    monkeypatch.setitem(TARGETS, "another", target)
+    folder = export("another", batch_size=4)
+    manifest, text = manifest_of(folder), (folder / "README.md").read_text()
+    assert (folder / "interactions.txt").read_bytes() == b"content"
+    assert (manifest["checked_with"], manifest["warnings"]) == ("another 1.0", ["11 rows in 3 stages."])
+    assert "# sel_1 for Another trainer" in text
+    assert "4 prompts, from `shop/clicks`." in text
+    assert "Checked by loading it with the classes of another 1.0." in text
+    assert "- 11 rows in 3 stages." in text
+
+
+def test_the_table_of_the_docs_has_a_column_for_every_target_with_prompts() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "rewards.md").read_text()
+    (head,) = [line for line in page.splitlines() if line.startswith("| | TRL")]
+    assert [cell.strip().lower() for cell in head.strip("|").split("|")[1:]] == [
+        name for name in TARGETS if name != "ids"
+    ]
 
 
 def test_without_a_name_verl_gets_no_made_up_source(dataset: Dataset, picks: list[Pick]) -> None:

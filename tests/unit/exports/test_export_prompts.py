@@ -15,8 +15,9 @@ from datasets import load_dataset
 from trl import GRPOTrainer
 
 from api_schemas import TextReward
+from api_schemas.exports import ExportFormat
 from minirec.data.dataset import PromptDataset
-from minirec.data.exports import FORMATS, Format, Pick, Row, SourceMissingError, build_rows
+from minirec.data.exports import TARGETS, Pick, Row, SourceMissingError, build_rows
 from minirec.data.exports.columns import MAX_COLUMNS, extra_columns
 from minirec.rewards import Scorer
 from tests.builders import MIXED_PROMPTS
@@ -129,8 +130,8 @@ def test_a_table_has_an_end_however_many_fields_there_are(prompt_rows: list[Row]
     assert (len(extra.schema), extra.left_out) == (MAX_COLUMNS, 5)
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_the_readme_is_about_prompts(prompt_export: Export, format: Format) -> None:
+@pytest.mark.parametrize("format", TARGETS)
+def test_the_readme_is_about_prompts(prompt_export: Export, format: ExportFormat) -> None:
     folder = prompt_export(format, batch_size=16)
     text = (folder / "README.md").read_text()
     outside = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
@@ -142,7 +143,7 @@ def test_the_readme_is_about_prompts(prompt_export: Export, format: Format) -> N
 
 
 @pytest.mark.parametrize("format", ["trl", "verl"])
-def test_without_rewards_of_the_selection_the_recipe_is_an_example(prompt_export: Export, format: Format) -> None:
+def test_without_rewards_of_the_selection_the_recipe_is_an_example(prompt_export: Export, format: ExportFormat) -> None:
     text = (prompt_export(format, selection=SELECTION) / "README.md").read_text()
     assert 'Scorer([TextReward(name="exact_answer")])' in text
     assert "made from uploaded rewards" in text
@@ -175,10 +176,10 @@ def test_trl_trains_on_prompts_with_the_rewards_of_the_recipe(
     data = load_dataset(
         "parquet", data_files=str(folder / "train.parquet"), split="train", cache_dir=str(tmp_path / "cache")
     ).filter(lambda line: line["solution"] is not None)
-    earned, seen = recipe(folder, "earned"), []
+    reward, seen = recipe(folder, "minirec_reward"), []
 
     def checked(completions: list[Any], minirec_row: list[str], **columns: Any) -> list[float]:
-        paid: list[float] = earned(completions=completions, minirec_row=minirec_row, **columns)
+        paid: list[float] = reward(completions=completions, minirec_row=minirec_row, **columns)
         texts = [turns[0]["content"] for turns in completions]
         assert paid == [score(text, json.loads(row)) for text, row in zip(texts, minirec_row, strict=True)]
         seen.extend(columns["minirec_id"])

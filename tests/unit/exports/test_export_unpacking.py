@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from zipfile import ZipFile, ZipInfo
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import pytest
 
@@ -61,6 +61,37 @@ def test_a_damaged_file_leaves_nothing(tmp_path: Path, damage: str) -> None:
     damaged = {"cut": content[:900], "changed": content.replace(b"22", b"23", 1), "something else": b"{}"}[damage]
     with pytest.raises(MiniRecError, match="ask for it again"):
         unpack(io.BytesIO(damaged), tmp_path / "out")
+    assert everything_below(tmp_path) == []
+
+
+def test_a_name_that_comes_twice_is_refused(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    with ZipFile(file, "w") as archive:
+        archive.writestr("one", b"1")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("one", b"2")
+    with pytest.raises(MiniRecError, match="'one' twice"):
+        unpack(file, tmp_path / "out")
+    assert everything_below(tmp_path) == []
+
+
+def test_a_file_that_grows_beyond_measure_is_refused(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    with ZipFile(file, "w", ZIP_DEFLATED) as archive:
+        archive.writestr("bomb", bytes(100_000_000))
+        archive.writestr("small", b"1")
+    with pytest.raises(MiniRecError, match=r"would grow from .* to 100,000,001 bytes"):
+        unpack(file, tmp_path / "out")
+    assert everything_below(tmp_path) == []
+
+
+@pytest.mark.parametrize(("place", "value"), [(8, 99), (6, 1)], ids=["unknown method", "encrypted"])
+def test_what_cannot_be_read_is_an_error_of_the_export(tmp_path: Path, place: int, value: int) -> None:
+    content = bytearray(zipped(one=b"1" * 100).getvalue())
+    content[place] = value
+    content[content.index(b"PK\x01\x02") + place + 2] = value
+    with pytest.raises(MiniRecError, match="ask for it again"):
+        unpack(io.BytesIO(bytes(content)), tmp_path / "out")
     assert everything_below(tmp_path) == []
 
 

@@ -15,6 +15,7 @@ import typer
 from pydantic import BaseModel
 
 from api_schemas import ItemRow, PromptRow, SampleRow, SelectionCreate
+from api_schemas.baselines import BASELINES
 from api_schemas.common import Request
 from minirec.cli.main import app
 from minirec.rewards import GROUP, known_rewards, load_reward
@@ -63,6 +64,12 @@ def test_the_method_explains_every_setting_of_a_selection_with_its_default() -> 
             assert shown == default, name
         else:
             assert json.loads(shown) == default, name
+
+
+def test_the_method_explains_every_baseline_in_the_words_of_the_schemas() -> None:
+    explained = rows((ROOT / "docs" / "method.md").read_text())
+    for name, facts in BASELINES.items():
+        assert explained[name][0].replace("$", "").startswith(facts.picks)
 
 
 def test_the_method_keeps_the_section_numbers_that_docstrings_refer_to() -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
+import minirec
 from minirec.cli.demo import demo
 
 ROOT = Path(__file__).parents[3]
@@ -49,7 +53,7 @@ def test_every_module_reaches_an_installation() -> None:
 
 def test_make_alone_says_what_can_be_made(tmp_path: Path) -> None:
     listed = make(tmp_path).stdout
-    targets = ("demo", "test", "lint", "bench", "quality", "clean", "help")
+    targets = ("demo", "test", "check", "images-test", "lint", "bench", "quality", "clean", "help")
     assert [name for name in targets if f"make {name} " not in listed] == []
 
 
@@ -72,3 +76,19 @@ def test_the_demo_is_told_what_make_was_told(tmp_path: Path, name: str) -> None:
     assert name.lower() in inspect.signature(demo).parameters
     done = make(tmp_path, "--dry-run", "demo", f"{name}=7")
     assert f"minirec demo --{name.lower()} 7" in " ".join(done.stdout.split())
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == minirec.__version__
+    newest = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest
+    assert newest[1] == minirec.__version__
+
+
+def test_ci_elsewhere_runs_what_a_developer_runs() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())["jobs"]["test"]
+    assert [step["run"].split() for step in workflow["steps"] if "run" in step] == [["make", "test", "PYTHON=python"]]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    claimed = [line.rsplit(" ", 1)[1] for line in project["classifiers"] if line.startswith("Programming Language")]
+    assert workflow["strategy"]["matrix"]["python"] == claimed

@@ -18,6 +18,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 from api_schemas.models import AdapterReference, ModelReference
 from minirec.policy import reference
 from minirec.policy.reference import ModelRefused, resolve
+from tests.unit.policy.files import write_tensors
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -30,7 +31,7 @@ def root(tmp_path: Path, models_root: Path) -> Path:
     adapter = folder / "adapters" / "good"
     adapter.mkdir(parents=True)
     (adapter / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4}')
-    (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    write_tensors(adapter / "adapter_model.safetensors", {"lora_A": (4, 8)})
     return folder
 
 
@@ -119,7 +120,8 @@ def test_pickled_weights_alone_are_refused(root: Path, file: str) -> None:
 def test_weights_listed_but_not_in_the_folder_are_refused(root: Path, shard: str) -> None:
     (root / "other").mkdir()
     (root / "other" / "model.safetensors").write_bytes(b"of another model")
-    index = {"weight_map": {"a": "model.safetensors", "b": shard}}
+    (root / "tiny" / "model.safetensors").rename(root / "tiny" / "model-00001-of-00002.safetensors")
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": shard}}
     (root / "tiny" / "model.safetensors.index.json").write_text(json.dumps(index))
     assert shard in str(refusal(lambda: local(root)))
 
@@ -167,7 +169,7 @@ class Hub:
         monkeypatch.setattr(huggingface_hub, "HfApi", lambda: self)
         monkeypatch.setattr(huggingface_hub, "snapshot_download", self.snapshot)
 
-    def model_info(self, repo_id: str, revision: str | None) -> Any:
+    def model_info(self, repo_id: str, revision: str | None, timeout: float) -> Any:
         self.asked.append((repo_id, revision))
         if self.error is not None:
             raise self.error

@@ -14,7 +14,7 @@ from minirec.policy.answers import answer, text_of
 from minirec.policy.policy import Policy
 from minirec.policy.prompts import text_prompt
 from minirec.policy.rollouts import Sampling
-from minirec.policy.text_scoring import SIGNAL_NONE, logits_of, pull, score_prompts
+from minirec.policy.text_scoring import SIGNAL_NONE, gradient_and_hvp_sums, logits_of, score_prompts
 from minirec.rewards import Scorer
 from minirec.selection.advantage import SIGNAL_POLICY, SIGNAL_TEACHER
 
@@ -58,7 +58,7 @@ def autograd(policy: Policy, prompt: list[int], said: list[int]) -> tuple[torch.
 def test_the_pull_of_answers_is_that_of_autograd(policy: Policy) -> None:
     prompt = text_prompt(policy, PROMPTS[1], room=12)
     said, weights = [[5, 9, 60], [7], [30, 31, 32, 33, 34]], [1.2, 0.0, -0.7]
-    gradient, hvp = pull(policy, prompt, said, weights)
+    gradient, hvp = gradient_and_hvp_sums(policy, prompt, said, weights)
     expected = torch.zeros(2, policy.hidden_size, dtype=torch.float64)
     for tokens, weight in zip(said, weights, strict=True):
         first, second = autograd(policy, prompt, tokens)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from api_schemas import TextReward
-from minirec.rewards import RewardError, Scorer, UnknownRewardError, known_rewards, load_reward
-from minirec.rewards.answers import answer_of, last_number, ranking_of
+from minirec.rewards import RewardError, Scorer, UnknownRewardError, known_rewards, load_reward, needs_answer
+from minirec.rewards.answers import answer_of, plain_number, ranking_of
+from minirec.rewards.text import normalised
 
 LN3 = 1.584962500721156
 
@@ -75,18 +76,68 @@ def test_naming_a_title_twice_pays_once() -> None:
 @pytest.mark.parametrize(
     ("answer", "entries"),
     [
-        ("1) One\n2) Two", ["One", "Two"]),
-        ("My list:\n- One\n* Two", ["One", "Two"]),
-        ("One\nTwo", ["One", "Two"]),
-        ("One, Two", ["One", "Two"]),
-        ("1. One, 2. Two", ["One", "Two"]),
-        ("- Paris, Texas", ["Paris, Texas"]),
-        ("One; Two, too", ["One", "Two, too"]),
+        ("1) One\n2) Two", ["one", "two"]),
+        ("0. One\n1. Two", ["one", "two"]),
+        ("My list:\n- One\n* Two", ["one", "two"]),
+        ("Here it is:\n(1) One\nIt is good.\n(2) Two", ["one", "two"]),
+        ("One\nTwo", ["one", "two"]),
+        ("One, Two", ["one", "two"]),
+        ("1. One, 2. Two", ["one", "two"]),
+        ("- Paris, Texas", ["paris texas"]),
+        ("One; Two, too", ["one", "two too"]),
+        ("One | Two", ["one", "two"]),
         ("", []),
+        ("2001: A Space Odyssey\n1984. A novel", ["2001 a space odyssey", "1984 a novel"]),
+        ("2001: A Space Odyssey", ["2001 a space odyssey"]),
+        ("2. Two\n3. Three", ["2 two", "3 three"]),
+        ("1. One\n3. Three", ["1 one", "3 three"]),
+        ("- 2001: A Space Odyssey\n- Heat", ["2001 a space odyssey", "heat"]),
     ],
 )
 def test_lists_come_in_many_layouts(answer: str, entries: list[str]) -> None:
-    assert ranking_of(answer) == entries
+    assert ranking_of(answer, set()) == entries
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["The Good, the Bad and the Ugly", "Monsters; Inc.", "1. FC Heidenheim", "1984: a, b", "2 Fast | 2 Furious"],
+)
+def test_one_line_that_is_right_as_a_whole_is_one_entry(title: str) -> None:
+    assert ranking_of(title, {normalised(title)}) == [normalised(title)]
+    assert earned("ranked_ndcg", f"<answer>{title}</answer>", title) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "title"),
+    [
+        ("Schindler’s List", "Schindler's List"),
+        ("“Crocodile” Dundee", '"Crocodile" Dundee'),
+        ("Spider‑Man – Far From Home", "Spider-Man: Far from Home"),
+        ("Wall·E", "WALL-E"),
+        ("「君の名は。」", "君の名は"),
+        ("Ｔｏｋｙｏ！　Ｓｔｏｒｙ", "Tokyo Story"),
+        ("Simon &amp; Garfunkel", "Simon and Garfunkel"),
+        ("Rock &#39;n&#x27; Roll", "Rock 'n' Roll"),
+        ("Amélie", "Ame\u0301lie"),
+        ("Straße", "STRASSE"),
+        ("Pokémon™", "Pokémon"),
+        ("soft\u00adware\u200b", "software"),
+        ("¿Qué?", "que\u0301"),
+        ("E.T.…", "E.T."),
+        ("I ❤️ Huckabees", "I ❤ Huckabees"),
+        ("Don´t", "Don't"),
+        ("8 ½ − x", "8 1/2 x"),
+    ],
+)
+def test_titles_match_whatever_marks_they_are_written_with(given: str, title: str) -> None:
+    assert earned("exact_title", f"<answer>{given}</answer>", title) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "title"), [("Alien", "Aliens"), ("Résumé", "Resume"), ("Se7en", "Seven"), ("★", "♥")]
+)
+def test_titles_that_differ_in_letters_differ(given: str, title: str) -> None:
+    assert earned("exact_title", f"<answer>{given}</answer>", title) == 0
 
 
 @pytest.mark.parametrize(
@@ -103,7 +154,21 @@ def test_lists_come_in_many_layouts(answer: str, entries: list[str]) -> None:
         ("The answer is 1e9999999", "5", 0.0),
         ("12345678901234567890123456789", "12345678901234567890123456788", 0.0),
         ("10 - 3", "-3", 0.0),
-        ("in 2010-2015", "2015", 1.0),
+        ("in 2010-2015", "2015", 0.0),
+        ("72 dollars", "72", 0.0),
+        ("5 million", "5", 0.0),
+        (r"\boxed{72\text{ cm}^2}", "2", 0.0),
+        (r"\boxed{1,2}", "12", 0.0),
+        ("1,23,456", "123456", 0.0),
+        ("The answer is 72.", "72", 1.0),
+        ("So the final answer is: **72**", "72", 1.0),
+        ("<answer>−５</answer>", "-5", 1.0),
+        ("<answer>5²</answer>", "52", 0.0),
+        ("<answer>5²</answer>", "5²", 1.0),
+        ("£18", "18.00", 1.0),
+        ("-$5", "-5", 1.0),
+        ("", ".", 0.0),
+        ("  ", "", 1.0),
         ("(5, 2)", "(1, 2)", 0.0),
         ("( 1,2 )", "(1, 2)", 1.0),
         ("2", "3:2", 0.0),
@@ -119,7 +184,7 @@ def test_exact_answer_compares_numbers_as_numbers(completion: str, right: str, r
 
 @pytest.mark.parametrize("text", ["1/0", "no number", "1e999999999999999999999", "1e-999999", "9" * 200])
 def test_what_is_no_number_is_none(text: str) -> None:
-    assert last_number(text) is None
+    assert plain_number(text) is None
 
 
 def test_a_title_of_punctuation_alone_is_compared_as_it_is() -> None:
@@ -170,6 +235,23 @@ def _plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (info / "entry_points.txt").write_text(f"[minirec.rewards]\n{entries}")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "shouting", raising=False)
+
+
+def test_a_reward_says_itself_whether_it_needs_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(completion: str, answer: object, row: object) -> float:
+        return float(len(completion) < 5)
+
+    @needs_answer
+    def same(completion: str, answer: object, row: object) -> float:
+        return float(completion == answer)
+
+    monkeypatch.setattr("minirec.rewards.registry.BUILT_IN", {"short": short, "same": same})
+    both = Scorer([TextReward(name="short"), TextReward(name="same")])
+    assert both.needs_answer == ["same"]
+    assert both("abc", {"id": "s", "answer": "abc"}) == 2
+    with pytest.raises(RewardError, match="'s' has no answer, and the reward 'same' compares with it"):
+        both("abc", {"id": "s"})
+    assert Scorer([TextReward(name="short")])("abc", {"id": "s"}) == 1
 
 
 @pytest.mark.usefixtures("_plugin")

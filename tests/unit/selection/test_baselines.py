@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
-from minirec.selection import baseline, learnability
+from api_schemas.baselines import BASELINES, Baseline
+from benchmarks.quality.arms import BASELINE_NAMES, KNOWN
+from minirec.selection import BaselineError, baseline, baselines, learnability
+from minirec.selection.baselines import CHOICES
 
 
 @pytest.fixture
@@ -19,7 +24,7 @@ def signals() -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize("arm", ["random", "kmeans", "grand", "el2n", "top_learnability"])
+@pytest.mark.parametrize("arm", CHOICES)
 @pytest.mark.parametrize("k", [1, 13, 40])
 def test_every_arm_chooses_k_samples_and_the_same_ones_again(arm: str, k: int, signals: dict[str, np.ndarray]) -> None:
     chosen = baseline(arm, k, **signals, seed=3)
@@ -62,12 +67,35 @@ def test_kmeans_of_one_distinct_point_still_chooses_k() -> None:
     assert np.unique(chosen).size == 5
 
 
-@pytest.mark.parametrize(
-    ("arm", "needed"), [("kmeans", "embeddings"), ("grand", "vectors"), ("el2n", "target_probabilities")]
-)
-def test_says_which_signal_is_missing(arm: str, needed: str) -> None:
-    with pytest.raises(ValueError, match=f"baseline '{arm}' needs {needed}"):
-        baseline(arm, 1, rewards=[[0.0]])
+@pytest.mark.parametrize(("arm", "needed"), [(name, facts.needs) for name, facts in BASELINES.items()])
+def test_computes_from_what_the_schemas_say_and_names_what_is_missing(
+    arm: str, needed: str, signals: dict[str, np.ndarray]
+) -> None:
+    enough = {name: signals[name] for name in {"rewards", needed}}
+    assert baseline(arm, 3, **enough).size == 3
+    if needed != "rewards":
+        with pytest.raises(BaselineError, match=f"baseline '{arm}' needs {needed}"):
+            baseline(arm, 3, **{name: values for name, values in signals.items() if name != needed})
+
+
+def test_every_baseline_has_one_name_everywhere() -> None:
+    assert list(CHOICES) == list(BASELINES) == list(get_args(Baseline)) == list(BASELINE_NAMES)
+    assert set(BASELINE_NAMES.values()) <= set(KNOWN)
+
+
+def test_kmeans_keeps_to_its_budget(signals: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds: list[int] = []
+    assign = baselines._assign
+    monkeypatch.setattr(baselines, "_assign", lambda *args: rounds.append(1) or assign(*args))
+    one_round = 40 * 6 * 5
+    for budget, expected in ((100 * one_round, 11), (4 * one_round, 4), (2 * one_round, 2)):
+        monkeypatch.setattr(baselines, "KMEANS_BUDGET", budget)
+        rounds.clear()
+        assert baseline("kmeans", 5, **signals).size == 5
+        assert len(rounds) == expected
+    monkeypatch.setattr(baselines, "KMEANS_BUDGET", 2 * one_round - 1)
+    with pytest.raises(BaselineError, match="'kmeans' would take 2.4e\\+03 multiplications for 5 clusters of 40"):
+        baseline("kmeans", 5, **signals)
 
 
 def test_says_which_arms_there_are() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -95,6 +97,29 @@ def test_raw_learnability_is_kept_beside_the_normalised(pool: dict[str, np.ndarr
     chosen = select(rewards=pool["rewards"], k=5, mu=0.4, sigma=0.3)
     raw = learnability(pool["rewards"], mu=0.4, sigma=0.3, normalize=False)
     assert chosen.learnability_raw.tolist() == raw.tolist()
+
+
+@pytest.mark.parametrize(
+    ("settings", "alpha"),
+    [
+        ({}, 0.0),
+        ({"vector": "teacher"}, 0.0),
+        ({"vector": "gradient"}, 1.0),
+        ({"vector": "hvp"}, 1.0),
+        ({"profile": "paper"}, 1.0),
+        ({"vectors": None}, 1.0),
+    ],
+)
+def test_learnability_counts_where_nothing_steadier_does(
+    pool: dict[str, np.ndarray], settings: dict[str, Any], alpha: float
+) -> None:
+    default = select(**{**pool, **settings}, k=20)
+    assert default.scores.tolist() == select(**{**pool, **settings}, k=20, alpha=alpha).scores.tolist()
+
+
+def test_without_vectors_and_alpha_there_is_nothing_to_choose_by(pool: dict[str, np.ndarray]) -> None:
+    with pytest.raises(ValueError, match="alpha is 0 and there are no vectors"):
+        select(rewards=pool["rewards"], k=3, alpha=0)
 
 
 @pytest.mark.parametrize("with_embeddings", [True, False])

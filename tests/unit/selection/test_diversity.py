@@ -12,12 +12,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minirec.selection import learnability, select_diverse
+from minirec.selection.strata import proportional_quotas, stratum_codes
 
 Array = np.ndarray[Any, Any]
 
 
-def plain_choice(embeddings: Array, scores: Array, k: int, eligible: Array | None = None) -> tuple[list[int], Array]:
+def plain_choice(
+    embeddings: Array,
+    scores: Array,
+    k: int,
+    eligible: Array | None = None,
+    *,
+    tie_order: Array | None = None,
+    quotas: dict[bool, Array] | None = None,
+    strata: Array | None = None,
+) -> tuple[list[int], Array]:
     """The definition in float64, evaluated for every row at every step."""
+    places = np.arange(len(embeddings)) if tie_order is None else tie_order
     units = np.asarray(embeddings, dtype=np.float64)
     units = units / np.linalg.norm(units, axis=1, keepdims=True)
     allowed = np.ones(len(units), dtype=bool) if eligible is None else eligible
@@ -26,7 +37,10 @@ def plain_choice(embeddings: Array, scores: Array, k: int, eligible: Array | Non
     chosen: list[int] = []
     distances = []
     for _ in range(k):
-        waiting = free & allowed if (free & allowed).any() else free & ~allowed
+        is_open = bool((free & allowed).any())
+        waiting = free & (allowed if is_open else ~allowed)
+        if quotas is not None:
+            waiting &= quotas[is_open][strata] > 0
         keys = np.where(waiting, np.minimum(distance, 2) * scores, -1)
         best = int(keys.argmax())
         tied = waiting
@@ -37,7 +51,9 @@ def plain_choice(embeddings: Array, scores: Array, k: int, eligible: Array | Non
             is_equal &= distance >= distance[best] - 1e-14
             tied = (keys >= keys[best] * (1 - 1e-12)) | is_equal
         rows = np.flatnonzero(tied)
-        winner = int(rows[np.argmax(scores[rows])])
+        winner = int(rows[np.lexsort((places[rows], -scores[rows]))[0]])
+        if quotas is not None:
+            quotas[is_open][strata[winner]] -= 1
         distances.append(distance[winner])
         chosen.append(winner)
         free[winner] = False
@@ -62,8 +78,8 @@ def small_pools(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("minirec.selection.lazy_greedy.BATCH", 12)
     monkeypatch.setattr("minirec.selection.lazy_greedy.SHORTLIST", 16)
     monkeypatch.setattr("minirec.selection.lazy_greedy.SAMPLE", 32)
-    monkeypatch.setattr("minirec.selection.bounds.CENTRE_BLOCK", 4)
-    monkeypatch.setattr("minirec.selection.bounds.CHUNK_BYTES", 1)
+    monkeypatch.setattr("minirec.selection.lazy_greedy.CENTRE_BLOCK", 4)
+    monkeypatch.setattr("minirec.selection.lazy_greedy.CHUNK_BYTES", 1)
     monkeypatch.setattr("minirec.selection.rows.BLOCK_BYTES", 400)
 
 
@@ -146,6 +162,40 @@ def test_equals_the_definition(
     embeddings = shape(draw, n, d).astype(dtype)
     scores = score(draw, n)
     assert_plain(embeddings, scores, max(1, round(share * n)), draw.random(n) < open_share)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    shape=st.sampled_from(SHAPES),
+    score=st.sampled_from(SCORES),
+    n=st.integers(1, 90),
+    n_strata=st.integers(1, 30),
+    share=st.floats(0, 1),
+    open_share=st.sampled_from([1.0, 0.5, 0.1, 0.0]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_equals_the_definition_within_strata_and_with_ties_in_another_order(
+    shape: Any, score: Any, n: int, n_strata: int, share: float, open_share: float, seed: int
+) -> None:
+    draw = np.random.default_rng(seed)
+    embeddings, scores = shape(draw, n, 5), score(draw, n)
+    order, is_open = draw.permutation(n), draw.random(n) < open_share
+    strata = stratum_codes(draw.integers(0, n_strata, n), n)
+    k = max(1, round(share * n))
+    first = min(k, int(is_open.sum()))
+    quotas = {}
+    for among, count in ((is_open, first), (~is_open, k - first)):
+        quotas[bool(among is is_open)] = (
+            proportional_quotas(strata, among, count, scores, order) if count else np.zeros(n_strata, dtype=int)
+        )
+        members = np.bincount(strata[among], minlength=quotas[bool(among is is_open)].size)
+        exact = members * count / max(1, among.sum())
+        assert quotas[bool(among is is_open)].sum() == count
+        assert (np.abs(quotas[bool(among is is_open)] - exact) < 1).all()
+        assert (quotas[bool(among is is_open)] <= np.maximum(members, 0)).all() or not count
+    choice = select_diverse(embeddings, scores, k, eligible=is_open, strata=strata, tie_order=order)
+    indices, _ = plain_choice(embeddings, scores, k, is_open, tie_order=order, quotas={**quotas}, strata=strata)
+    assert choice.indices.tolist() == indices
 
 
 @pytest.mark.parametrize("shape", SHAPES)

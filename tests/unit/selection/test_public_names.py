@@ -8,22 +8,28 @@ import minirec.selection
 
 def test_the_public_names_are_these() -> None:
     assert minirec.selection.__all__ == [
+        "NO_SPREAD",
         "OPEN",
         "SIGNAL_POLICY",
         "SIGNAL_TEACHER",
         "TOO_EASY",
         "TOO_HARD",
+        "BaselineError",
         "DiverseChoice",
         "EmptySelectionError",
+        "RowError",
         "Selection",
+        "Vector",
         "advantages",
         "baseline",
         "curriculum",
+        "default_alpha",
         "gate",
         "learnability",
         "representativeness",
         "select",
         "select_diverse",
+        "tie_order",
     ]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from minirec.selection import (
+    NO_SPREAD,
     OPEN,
     SIGNAL_POLICY,
     SIGNAL_TEACHER,
@@ -103,13 +104,23 @@ class TestGate:
             ([0.0, 0.1], [0, 1], OPEN),
             ([0.96, 0.97], [1, 1], TOO_EASY),
             ([0.96, 0.5], [1, 1], OPEN),
-            ([0.12, 0.1201], [1, 1], TOO_EASY),
+            ([0.12, 0.1201], [1, 1], NO_SPREAD),
+            ([0.96, 0.96], [1, 1], TOO_EASY),
             ([0.12, 0.0], [1, 0], OPEN),
         ],
     )
     def test_verdicts(self, rewards: list[float], hits: list[int], verdict: int) -> None:
         assert gate([rewards], [hits]).tolist() == [verdict]
         assert gate([rewards]).tolist() == [verdict], "and the same where hits are told from the rewards"
+
+    def test_a_sample_that_no_rollout_hits_is_too_hard_whatever_it_earns(self) -> None:
+        assert gate([[0.96, 0.96], [0.3, 0.3]], [[0, 0], [0, 0]]).tolist() == [TOO_HARD, TOO_HARD]
+
+    def test_rollouts_that_agree_on_less_than_all_are_without_spread_not_too_easy(self) -> None:
+        assert gate([[1.0, 1.0], [0.5, 0.5], [0.0, 0.0]]).tolist() == [TOO_EASY, NO_SPREAD, TOO_HARD]
+
+    def test_one_rollout_has_no_spread_to_judge_by(self) -> None:
+        assert gate([[1.0], [0.5], [0.0]]).tolist() == [TOO_EASY, OPEN, TOO_HARD]
 
     def test_thresholds_can_be_set(self) -> None:
         assert gate([[0.6, 0.7]], [[1, 1]], too_easy_reward=0.5).tolist() == [TOO_EASY]

@@ -13,9 +13,10 @@ from typing import Any
 import fsspec
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from minirec.store.blobs import BlobStore
-from minirec.store.errors import BlobCorruptError, BlobMissingError
+from minirec.store.errors import BlobCorruptError, BlobMissingError, BlobsLostError
 
 counter = itertools.count()
 
@@ -32,9 +33,10 @@ def blobs(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def names_below(blobs: BlobStore) -> list[str]:
-    """Everything that is stored, unfinished files too."""
+    """Everything that is stored, unfinished files too; of checksums only those whose blob is not there."""
     root = blobs._root.rstrip("/") + "/"
-    return sorted(path.removeprefix(root) for path in blobs._fs.find(blobs._root))
+    names = {path.removeprefix(root) for path in blobs._fs.find(blobs._root)}
+    return sorted(name for name in names if name.removesuffix(".crc32") not in names - {name})
 
 
 def test_arrays_come_back_as_they_went_in(blobs: BlobStore) -> None:
@@ -184,3 +186,59 @@ def test_the_check_fails_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "occupied").write_bytes(b"")
     with pytest.raises(OSError, match="occupied"):
         BlobStore((tmp_path / "occupied").as_uri()).check()
+
+
+def flip(blobs: BlobStore, name: str, position: int) -> None:
+    """Flip a bit of a blob where it is stored."""
+    path = blobs._path(name)
+    content = bytearray(blobs._fs.cat_file(path))
+    content[position] ^= 1
+    blobs._fs.pipe_file(path, bytes(content))
+
+
+@pytest.mark.parametrize("position", [-1, -40, 200])
+def test_a_bit_that_flips_in_arrays_is_noticed(blobs: BlobStore, position: int) -> None:
+    blobs.put_arrays("x", {"gradient": np.random.default_rng(0).random((10, 8)), "signal": np.arange(10)})
+    flip(blobs, "x", position)
+    with pytest.raises(BlobCorruptError, match="x in the blob store"):
+        blobs.get_arrays("x")
+
+
+@pytest.mark.parametrize("position", [-1, -40])
+def test_a_bit_that_flips_in_arrays_that_were_stored_as_a_file_is_noticed(
+    blobs: BlobStore, tmp_path: Path, position: int
+) -> None:
+    (tmp_path / "source").write_bytes(save({"rewards": np.random.default_rng(0).random((10, 8))}))
+    blobs.put_file("x", tmp_path / "source")
+    assert blobs.get_arrays("x")["rewards"].shape == (10, 8)
+    flip(blobs, "x", position)
+    with pytest.raises(BlobCorruptError, match="x in the blob store"):
+        blobs.get_arrays("x")
+
+
+@pytest.mark.parametrize("position", [0, 500, -1])
+def test_a_bit_that_flips_in_a_file_is_noticed(blobs: BlobStore, tmp_path: Path, position: int) -> None:
+    (tmp_path / "source").write_bytes(os.urandom(1000))
+    blobs.put_file("a", tmp_path / "source")
+    blobs.put_bytes("b", os.urandom(1000))
+    for name in ("a", "b"):
+        flip(blobs, name, position)
+        with pytest.raises(BlobCorruptError, match="fails its checksum"):
+            blobs.local_path(name)
+
+
+def test_blobs_of_an_older_release_have_no_checksum_and_are_read(blobs: BlobStore) -> None:
+    blobs._write("x", save({"n": np.arange(3)}))
+    assert blobs.get_arrays("x")["n"].tolist() == [0, 1, 2]
+    assert blobs.local_path("x").is_file()
+
+
+def test_all_that_is_lost_of_many_blobs_is_named(blobs: BlobStore) -> None:
+    for name in "abcd":
+        blobs.put_arrays(name, {"n": np.arange(3)})
+    assert len(list(blobs.get_all_arrays("abcd"))) == 4
+    blobs.delete("b")
+    flip(blobs, "d", -1)
+    with pytest.raises(BlobsLostError, match="and 1 more") as caught:
+        list(blobs.get_all_arrays("abcd"))
+    assert caught.value.lost == ("b", "d")

@@ -462,3 +462,10 @@ def test_active_jobs_are_those_that_have_not_ended(store: Store) -> None:
     assert [record.id for record in store.jobs.active()] == ["c"]
     store.machine.retry("a")
     assert [record.id for record in store.jobs.active()] == ["a", "c"]
+
+
+def test_events_keep_the_types_of_what_was_told(store: Store) -> None:
+    create(store, "j", stage("g"))
+    data = {"none": None, "list": [], "object": {}, "third": 1 / 3, "large": 2**53 + 1, "text": "ü\u0000"}
+    store.machine.tell(claim(store, "g"), "metrics", data)
+    assert events(store, "j", "metrics") == [data]

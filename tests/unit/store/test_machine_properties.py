@@ -7,14 +7,17 @@ import json
 import os
 from typing import TypeVar
 
+import pytest
 import redis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from minirec.store.errors import InUseError, NotFoundError
 from minirec.store.events import EventLog
 from minirec.store.jobs import JobReader
 from minirec.store.machine import Claim, Doorbell, Machine, Outcome, Stage
+from minirec.store.names import outputs_of
 
 SHARED = {"score:a": 2, "score:b": 3}
 """Groups that several jobs may need, with their units; each unit holds 10 samples."""
@@ -53,6 +56,10 @@ class Deployment(RuleBasedStateMachine):
         self.reader = JobReader(self.redis, prefix=self.prefix)
         self.log = EventLog(self.redis, prefix=self.prefix)
         self.jobs: list[str] = []
+        self.created = 0
+        self.blobs: set[str] = set()
+        self.lost: set[str] = set()
+        self.taken: list[str] = []
         self.shared_group: dict[str, str] = {}
         self.claims: list[Claim] = []
         self.committed: dict[tuple[str, int], str] = {}
@@ -73,7 +80,8 @@ class Deployment(RuleBasedStateMachine):
     @precondition(lambda self: len(self.jobs) < 4)
     @rule(group=st.sampled_from(sorted(SHARED)))
     def create(self, group: str) -> None:
-        job = f"job{len(self.jobs)}"
+        job = f"job{self.created}"
+        self.created += 1
         assert self.machine.create(job, "selection", {"request": "{}"}, [self._own_stage("plan", job)])
         assert not self.machine.create(job, "selection", {"request": "{}"}, [self._own_stage("plan", job)])
         self.jobs.append(job)
@@ -96,6 +104,30 @@ class Deployment(RuleBasedStateMachine):
         answer = self.machine.retry(job)
         assert answer == ("ok" if before in ("failed", "cancelled") else "unfinished")
         self.retries[job] += answer == "ok"
+
+    @precondition(lambda self: self.jobs)
+    @rule(index=indices)
+    def delete(self, index: int) -> None:
+        job = self._pick(self.jobs, index)
+        if self.reader.get(job).status in TERMINAL:
+            self.machine.delete(job)
+            self._forget(job)
+        else:
+            with pytest.raises(InUseError) as caught:
+                self.machine.delete(job)
+            assert caught.value.by == job
+
+    @rule()
+    def delete_what_is_not_there(self) -> None:
+        with pytest.raises(NotFoundError):
+            self.machine.delete("nothing")
+
+    @precondition(lambda self: self.blobs)
+    @rule(index=indices)
+    def lose_a_blob(self, index: int) -> None:
+        blob = self._pick(sorted(self.blobs), index)
+        self.blobs.remove(blob)
+        self.lost.add(blob)
 
     # What workers do
 
@@ -132,7 +164,7 @@ class Deployment(RuleBasedStateMachine):
     @precondition(lambda self: self.claims)
     @rule(index=indices)
     def commit(self, index: int) -> None:
-        self._commit(self._pick(self.claims, index))
+        self._finish(self._pick(self.claims, index))
 
     @precondition(lambda self: self.claims)
     @rule(index=indices, retryable=st.booleans())
@@ -156,6 +188,17 @@ class Deployment(RuleBasedStateMachine):
         patience = 3600.0 if patient else -1.0
         self.machine.sweep(max_attempts=MAX_ATTEMPTS, ring_after={"cpu": patience, "gpu": patience})
 
+    @rule()
+    def take_garbage(self) -> None:
+        self.taken = self.machine.take_garbage(limit=3)
+
+    @precondition(lambda self: self.taken)
+    @rule()
+    def delete_garbage(self) -> None:
+        name = self.taken.pop()
+        self.blobs = {blob for blob in self.blobs if not blob.startswith(name)}
+        self.machine.end_garbage(name)
+
     # What always holds
 
     @invariant()
@@ -165,8 +208,30 @@ class Deployment(RuleBasedStateMachine):
         self._jobs_wait_for_the_group_of_their_stage()
         self._success_means_that_everything_was_done()
         self._no_more_is_cached_than_done()
+        self._what_jobs_name_is_kept()
+
+    def _what_jobs_name_is_kept(self) -> None:
+        named = {group for job in self.jobs for group in self._named_by(job)}
+        for group in self._groups():
+            outputs = {name.decode() for name in self.redis.smembers(f"{self.prefix}group:{group}:outputs")}
+            assert outputs == set(outputs_of(group))
+            for name in outputs:
+                owners = {owner.decode() for owner in self.redis.smembers(f"{self.prefix}output:{name}")}
+                assert owners == {f"group:{group}"}
+            jobs = {job.decode() for job in self.redis.smembers(f"{self.prefix}group:{group}:jobs")}
+            assert jobs == {job for job in self.jobs if group in self._named_by(job)}
+            if group not in named:
+                assert self.redis.sismember(f"{self.prefix}groups:unnamed", group)
+        for group, unit in self.committed:
+            if group in SHARED:
+                assert self._blob(group, unit) in self.blobs | self.lost
+                assert self.redis.exists(f"{self.prefix}columns:scores:{group.partition(':')[2]}")
+        busy = {name.decode() for name in self.redis.smembers(f"{self.prefix}garbage:busy")}
+        for member in self.redis.zrange(f"{self.prefix}garbage", 0, -1):
+            assert member.decode() in busy or not self.redis.exists(f"{self.prefix}output:{member.decode()}")
 
     def _units_are_in_one_place_each(self) -> None:
+        self._drop_collected()
         for group, units in self._groups().items():
             key = f"{self.prefix}group:{group}"
             todo = {int(unit) for unit in self.redis.zrange(f"{key}:todo", 0, -1)}
@@ -215,9 +280,10 @@ class Deployment(RuleBasedStateMachine):
             record = self.reader.get(job)
             if record.status == "succeeded":
                 assert record.fields["result"] == f"of {job}"
-                groups = {f"plan:{job}": 1, self.shared_group[job]: SHARED[self.shared_group[job]], f"end:{job}": 1}
-                for group, units in groups.items():
-                    assert all((group, unit) in self.committed for unit in range(units))
+                assert self._named_by(job) == [f"plan:{job}", self.shared_group[job], f"end:{job}"]
+                # What was shared may have been lost since, and is being made again for another.
+                for group in (f"plan:{job}", f"end:{job}"):
+                    assert (group, 0) in self.committed
 
     def _no_more_is_cached_than_done(self) -> None:
         for job in self.jobs:
@@ -238,8 +304,26 @@ class Deployment(RuleBasedStateMachine):
             self.claims.append(claim)
         return claim
 
+    def _finish(self, claim: Claim) -> None:
+        """Commit; or, when the last stage misses what the one before made, have it made again."""
+        kind, _, job = claim.group.partition(":")
+        if kind == "end" and job in self.shared_group:
+            shared = self.shared_group[job]
+            lost = [unit for unit in range(SHARED[shared]) if self._blob(shared, unit) not in self.blobs]
+            if lost:
+                answer = self.machine.reopen(claim, {shared: lost}, message="it was lost", limit=1000)
+                assert answer in ("ok", "stale")
+                if answer == "ok":
+                    for unit in lost:
+                        self.committed.pop((shared, unit), None)
+                return
+        self._commit(claim)
+
     def _commit(self, claim: Claim) -> None:
         unit = (claim.group, claim.unit)
+        if claim.group in SHARED and self.machine.renew(claim, lease=LIVE) != "stale":
+            self.blobs.add(self._blob(*unit))
+            self.lost.discard(self._blob(*unit))
         if self.machine.commit(claim, progress=self._samples(claim), outcome=self._outcome(claim.group)):
             assert unit not in self.committed
             assert self._is_current(claim)
@@ -252,7 +336,9 @@ class Deployment(RuleBasedStateMachine):
             units = SHARED[shared]
             scoring = Stage("scoring", shared, "gpu", "score", units, units * UNIT_SAMPLES, "{}")
             return Outcome(job={"provenance": "{}"}, stages=[scoring, self._own_stage("end", name)])
-        return Outcome(job={"result": f"of {name}"}) if kind == "end" else Outcome()
+        if kind == "end":
+            return Outcome(job={"result": f"of {name}"})
+        return Outcome(writes=[(f"columns:scores:{name}", "0", b"x")])
 
     def _own_stage(self, kind: str, job: str) -> Stage:
         return Stage(kind, f"{kind}:{job}", "cpu", kind, 1, 1, json.dumps({"job": job}))
@@ -266,6 +352,23 @@ class Deployment(RuleBasedStateMachine):
 
     def _is_current(self, claim: Claim) -> bool:
         return self.newest_fence[claim.group, claim.unit] == int(claim.fence)
+
+    def _blob(self, group: str, unit: int) -> str:
+        return f"scorings/{group.partition(':')[2]}/{unit:06d}"
+
+    def _named_by(self, job: str) -> list[str]:
+        stages = self.redis.lrange(f"{self.prefix}job:{job}:stages", 0, -1)
+        return [json.loads(stage)["group"] for stage in stages]
+
+    def _forget(self, job: str) -> None:
+        self.jobs.remove(job)
+        assert list(self.redis.scan_iter(f"{self.prefix}job:{job}*")) == []
+
+    def _drop_collected(self) -> None:
+        """A group that was collected has no units any more."""
+        for group, unit in list(self.committed):
+            if not self.redis.exists(f"{self.prefix}group:{group}"):
+                del self.committed[group, unit]
 
     def _groups(self) -> dict[str, int]:
         known = SHARED | {f"{kind}:{job}": 1 for job in self.jobs for kind in ("plan", "end")}
@@ -293,6 +396,20 @@ class Deployment(RuleBasedStateMachine):
             assert self.reader.get(job).status in TERMINAL, f"{job} never ends"
         self._success_means_that_everything_was_done()
         self._units_are_in_one_place_each()
+        self._everything_is_deleted()
+
+    def _everything_is_deleted(self) -> None:
+        """With the last job goes every key and every blob."""
+        for job in list(self.jobs):
+            self.machine.delete(job)
+        self.machine.sweep(max_attempts=MAX_ATTEMPTS, ring_after={})
+        for _ in range(10):
+            names = self.machine.take_garbage(limit=2)
+            for name in names:
+                self.blobs = {blob for blob in self.blobs if not blob.startswith(name)}
+                self.machine.end_garbage(name)
+        assert list(self.redis.scan_iter(f"{self.prefix}*")) == []
+        assert self.blobs == set()
 
 
 def test_jobs_and_units_survive_any_order_of_events(redis_url: str) -> None:

@@ -14,7 +14,7 @@ from minirec.store.errors import NotFoundError
 from minirec.store.events import follow
 from minirec.store.ids import new_id
 from minirec.store.machine import Stage
-from minirec.store.records import IdempotencyConflictError, Replay
+from minirec.store.records import IdempotencyConflictError, Replay, Reservation
 
 
 def dataset(name: str, content: str = "abc", created_at: float = 1.0) -> Dataset:
@@ -91,39 +91,71 @@ def test_the_last_signals_of_a_dataset_count(store: Store) -> None:
 REPLAY = Replay(202, '{"é": "日本"}'.encode(), {"location": "/v1/selections/sel_1"})
 
 
+def reserve(store: Store, key: str, body: str = "body", *, seconds: int = 60) -> Reservation:
+    """Begin a request that nobody has made before."""
+    found = store.idempotency.begin(key, body, seconds=seconds)
+    assert isinstance(found, Reservation)
+    return found
+
+
 def test_an_answer_is_kept_for_its_key(store: Store) -> None:
-    assert store.idempotency.begin("k", "body") is None
-    store.idempotency.finish("k", "body", REPLAY)
+    assert store.idempotency.finish(reserve(store, "k"), REPLAY)
     assert store.idempotency.begin("k", "body") == REPLAY
     assert 23 * 3600 < store.redis.ttl(f"{store.prefix}idempotency:k") <= 24 * 3600
 
 
 def test_a_key_in_use_is_a_conflict(store: Store) -> None:
-    store.idempotency.begin("k", "body")
+    reserve(store, "k")
     with pytest.raises(IdempotencyConflictError) as caught:
         store.idempotency.begin("k", "body")
     assert caught.value.in_progress
 
 
 def test_a_key_of_another_request_is_a_conflict_of_another_kind(store: Store) -> None:
-    store.idempotency.begin("k", "body")
+    first = reserve(store, "k")
     for _ in range(2):
         with pytest.raises(IdempotencyConflictError) as caught:
             store.idempotency.begin("k", "another")
         assert not caught.value.in_progress
-        store.idempotency.finish("k", "body", REPLAY)
+        store.idempotency.finish(first, REPLAY)
 
 
 def test_an_abandoned_key_is_free(store: Store) -> None:
-    store.idempotency.begin("k", "body")
-    store.idempotency.abandon("k")
-    assert store.idempotency.begin("k", "another") is None
+    assert store.idempotency.abandon(reserve(store, "k"))
+    reserve(store, "k", "another")
 
 
 def test_a_key_whose_process_died_becomes_free(store: Store) -> None:
-    store.idempotency.begin("k", "body", seconds=1)
+    reserve(store, "k", seconds=1)
     time.sleep(1.1)
-    assert store.idempotency.begin("k", "body") is None
+    reserve(store, "k")
+
+
+@pytest.mark.parametrize("end", ["finish", "abandon"])
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_request_that_outlived_its_reservation_leaves_the_next_ones_alone(
+    store: Store, end: str, answered: bool
+) -> None:
+    late = reserve(store, "k", seconds=1)
+    time.sleep(1.1)
+    second = reserve(store, "k")
+    if answered:
+        assert store.idempotency.finish(second, REPLAY)
+    other = Replay(500, b"late", {})
+    assert not (store.idempotency.finish(late, other) if end == "finish" else store.idempotency.abandon(late))
+    if answered:
+        assert store.idempotency.begin("k", "body") == REPLAY
+    else:
+        with pytest.raises(IdempotencyConflictError):
+            store.idempotency.begin("k", "body")
+        assert store.idempotency.finish(second, REPLAY)
+
+
+def test_an_answer_that_took_longer_than_its_reservation_is_kept_where_nobody_asked_again(store: Store) -> None:
+    late = reserve(store, "k", seconds=1)
+    time.sleep(1.1)
+    assert store.idempotency.finish(late, REPLAY)
+    assert store.idempotency.begin("k", "body") == REPLAY
 
 
 # Events

@@ -19,7 +19,7 @@ from minirec.policy.policy import Policy
 from minirec.policy.prompts import item_prompt, user_prompt
 from minirec.policy.rollouts import Sampling, draw
 from minirec.training import forward
-from minirec.training.experience import play
+from minirec.training.experience import collect_rollouts
 from minirec.training.learner import Learner, what_was_drawn
 from minirec.training.lora import with_lora
 from minirec.training.losses import ENDED
@@ -74,11 +74,11 @@ def plain_loss(
     samples: Sequence[Sample],
     prompts: Sequence[list[int]],
     branches: Sequence[Branch],
-    rivals: Sequence[int] | None,
+    negatives: Sequence[int] | None,
 ) -> Tensor:
     policy, settings = learner.policy, learner.rollouts
     targets = {sample.target for sample in samples}
-    compared = targets if rivals is None else set(rivals)
+    compared = targets if negatives is None else set(negatives)
     vectors = {}
     for item in targets | compared:
         z = plain_pass(policy, item_prompt(policy, learner.items[item]))[1]
@@ -104,7 +104,7 @@ def plain_loss(
     return GRPO.token_loss_weight * token_loss + GRPO.item_loss_weight * item_loss
 
 
-@pytest.mark.parametrize("rivals", [None, [0, 3, 5]], ids=["batch", "drawn"])
+@pytest.mark.parametrize("negatives", [None, [0, 3, 5]], ids=["batch", "drawn"])
 @pytest.mark.parametrize("budget", [None, 500, 1], ids=["one batch", "several", "rollout by rollout"])
 def test_the_gradient_is_that_of_the_plain_definition(
     learner: Learner,
@@ -112,11 +112,11 @@ def test_the_gradient_is_that_of_the_plain_definition(
     prompts: list[list[int]],
     branches: list[Branch],
     budget: int | None,
-    rivals: list[int] | None,
+    negatives: list[int] | None,
 ) -> None:
     learner.grpo = GRPO.model_copy(update={"micro_batch_tokens": budget})
-    gradients, losses = learner.gradients(samples, prompts, branches, rivals)
-    expected = plain_loss(learner, samples, prompts, branches, rivals)
+    gradients, losses = learner.gradients(samples, prompts, branches, negatives)
+    expected = plain_loss(learner, samples, prompts, branches, negatives)
     for gradient, plain in zip(gradients, torch.autograd.grad(expected, learner.weights), strict=True):
         assert plain.abs().max() > 0
         torch.testing.assert_close(gradient, plain, rtol=1e-5, atol=1e-7)
@@ -210,7 +210,7 @@ def ring_catalogue(learner: Learner) -> Tensor:
 def test_what_counts_as_drawn_is_what_the_noise_drew(learner: Learner, samples: list[Sample]) -> None:
     noise = np.random.default_rng(3).random((4, 8, 12))
     noise[0, :2, 2] = 0.999999  # far into the tail, where the end of the turn is
-    episodes = play(learner.policy, learner.items, samples, noise, learner.rollouts)
+    episodes = collect_rollouts(learner.policy, learner.items, samples, noise, learner.rollouts)
     endings = 0
     for sample, rollout in np.ndindex(4, 8):
         tokens, sampled = episodes.tokens[sample][rollout], int(episodes.sampled[sample, rollout])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from minirec.training.packing import Branch, Tree, grow_trees, pack
+from minirec.training.packing import Branch, Tree, build_trees, pack
 
 
 def branch(sample: int, length: int) -> Branch:
@@ -14,7 +14,7 @@ def branch(sample: int, length: int) -> Branch:
 def test_a_tree_holds_the_branches_of_one_sample_up_to_its_size() -> None:
     prompts = [[1] * 5, [2] * 3]
     branches = [branch(0, 2), branch(0, 2), branch(0, 2), branch(1, 9), branch(1, 1)]
-    trees = grow_trees(prompts, branches, share=True, max_tokens=10)
+    trees = build_trees(prompts, branches, share=True, max_tokens=10)
     assert [(tree.prompt, [len(each.tokens) for each in tree.branches]) for tree in trees] == [
         (prompts[0], [2, 2]),
         (prompts[0], [2]),
@@ -24,7 +24,7 @@ def test_a_tree_holds_the_branches_of_one_sample_up_to_its_size() -> None:
 
 
 def test_without_sharing_every_branch_stands_alone() -> None:
-    trees = grow_trees([[1] * 5], [branch(0, 2), branch(0, 2)], share=False, max_tokens=100)
+    trees = build_trees([[1] * 5], [branch(0, 2), branch(0, 2)], share=False, max_tokens=100)
     assert [len(tree.branches) for tree in trees] == [1, 1]
 
 

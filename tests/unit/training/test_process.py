@@ -13,6 +13,7 @@ from api_schemas.training import GrpoSettings
 from minirec.policy.reference import resolve
 from minirec.training.process import specification
 from minirec.training.runs import RecGrpoRun
+from minirec.training.settings import RunSettings
 
 ROOT = Path(__file__).parents[3]
 
@@ -24,14 +25,16 @@ def test_a_process_that_cannot_train_says_why_and_logs_where(
         model=resolve(ModelReference(source="local", id="tiny"), models_root=models_root),
         samples=dataset_files[0],
         items=dataset_files[1],
-        rows=[0, 1],
-        rollouts=rollouts.model_copy(update={"max_new_tokens": 8000}),
-        grpo=GrpoSettings(),
-        updates=1,
-        out=tmp_path,
+        settings=RunSettings(
+            rows=[0, 1],
+            rollouts=rollouts.model_copy(update={"max_new_tokens": 8000}),
+            grpo=GrpoSettings(),
+            updates=1,
+            out=tmp_path,
+        ),
     )
-    told = specification("rec_grpo", run.model_dump(mode="json"), log_level="INFO", log_context={"unit": 7})
-    (tmp_path / "specification.json").write_text(told)
+    content = specification("rec_grpo", run.model_dump(mode="json"), log_level="INFO", log_context={"unit": 7})
+    (tmp_path / "specification.json").write_text(content)
     command = [sys.executable, "-m", "minirec.training.process", str(tmp_path / "specification.json")]
     pipe = subprocess.PIPE
     with (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ from safetensors.torch import load_file
 from api_schemas import EarlyStopping, GrpoSettings, RolloutSettings, TextReward
 from minirec.data.dataset import PromptDataset
 from minirec.data.ingest import ingest_prompts
-from minirec.policy.load import load_policy
+from minirec.policy.load import load_policy, release_policy
 from minirec.policy.policy import Policy
 from minirec.policy.ranks import Ranks
 from minirec.rewards import Scorer
 from minirec.training import text_run
 from minirec.training.evaluate_text import TextEvaluation
+from minirec.training.settings import Callbacks, RunSettings
 from minirec.training.text_grpo import TextMetrics, train_text
 from minirec.training.validation import Validation
 from tests.builders import write_prompts
@@ -49,13 +51,15 @@ def prompts(tmp_path_factory: pytest.TempPathFactory) -> PromptDataset:
 def own_policy(policy: Policy) -> Policy:
     """A policy that TRL may do with as it likes."""
     assert policy.source is not None
-    load_policy.__globals__["_kept"].clear()
+    release_policy()
     return load_policy(policy.source, device="cpu")
 
 
 def train(policy: Policy, prompts: PromptDataset, out: Path, **changes: Any) -> Any:
-    settings = {"rows": ROWS, "scorer": Digits(), "rollouts": ROLLOUTS, "grpo": GRPO, "updates": 7}
-    return train_text(policy, dataset=prompts, out=out, **settings | changes)
+    scorer, ranks = changes.pop("scorer", Digits()), changes.pop("ranks", Ranks())
+    callbacks = Callbacks(on_update=changes.pop("on_update", None), on_evaluation=changes.pop("on_evaluation", None))
+    settings = {"rows": ROWS, "rollouts": ROLLOUTS, "grpo": GRPO, "updates": 7, "out": out} | changes
+    return train_text(policy, prompts, scorer, RunSettings(**settings), callbacks, ranks=ranks)
 
 
 def test_prompts_come_in_their_order_and_none_is_dropped(
@@ -221,3 +225,22 @@ def test_answers_that_do_not_divide_among_the_processes_are_an_error(
     odd = GRPO.model_copy(update={"batch_size": 1})
     with pytest.raises(ValueError, match="1 prompts with 3 answers each do not divide among 2 processes"):
         train(own_policy, prompts, tmp_path, grpo=odd, ranks=Ranks(0, 2))
+
+
+def test_trl_prompts_as_scoring_does(
+    own_policy: Policy, prompts: PromptDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No clock for the template, and a system turn where the template takes it."""
+    template = (
+        "{% if strftime_now('%d %m') != '01 01' %}{{ raise_exception('the clock') }}{% endif %}"
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    )
+    monkeypatch.setattr(own_policy.tokenizer, "chat_template", template + str(own_policy.tokenizer.chat_template))
+    given = prompts.prompt
+
+    def with_system(row: int) -> Any:
+        prompt = given(row)
+        return replace(prompt, messages=({"role": "system", "content": "Be short."}, *prompt.messages))
+
+    monkeypatch.setattr(prompts, "prompt", with_system)
+    assert train(own_policy, prompts, tmp_path, updates=1).updates == 1

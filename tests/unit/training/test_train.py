@@ -20,6 +20,7 @@ from minirec.policy.policy import Policy
 from minirec.training import learner
 from minirec.training.checkpoint import latest_checkpoint
 from minirec.training.grpo import TrainResult, UpdateMetrics, train
+from minirec.training.settings import Callbacks, RunSettings
 
 GRPO = GrpoSettings(learning_rate=2e-3, batch_size=3, lora_rank=4, lora_alpha=16, catalogue_refresh=4)
 
@@ -40,11 +41,17 @@ def weights_of(result: TrainResult) -> dict[str, Tensor]:
     return load_file(result.adapter / "adapter_model.safetensors")
 
 
+def split(settings: dict[str, Any]) -> tuple[RunSettings, Callbacks]:
+    """Settings and callbacks from one set of keywords."""
+    callbacks = {name: settings.pop(name) for name in list(settings) if name.startswith("on_")}
+    return RunSettings(**settings), Callbacks(**callbacks)
+
+
 @pytest.fixture
 def run(policy: Policy, dataset: Dataset, rollouts: RolloutSettings, tmp_path: Path) -> Callable[..., TrainResult]:
     def run(**changes: Any) -> TrainResult:
         settings = {"rows": range(7), "rollouts": rollouts, "grpo": GRPO, "out": tmp_path / "run", **changes}
-        return train(policy, dataset=dataset, **settings)
+        return train(policy, dataset, *split(settings))
 
     return run
 
@@ -193,7 +200,7 @@ def test_samples_come_in_the_order_given_in_every_epoch_and_none_is_left_out(
 def test_metrics_are_what_they_say(run: Callable[..., TrainResult]) -> None:
     heard: list[UpdateMetrics] = []
     refreshed_after: set[int] = set()
-    result = run(epochs=2, on_update=heard.append, on_items=lambda _: refreshed_after.add(len(heard)))
+    result = run(epochs=2, on_update=heard.append, on_progress=lambda _: refreshed_after.add(len(heard)))
     assert result.metrics == heard
     assert [(each.update, each.epoch, each.samples_seen) for each in heard] == [
         *[(1, 1, 3), (2, 1, 6), (3, 1, 7)],
@@ -216,7 +223,7 @@ def test_the_adapter_loads_as_a_policy_and_changes_it(
 ) -> None:
     policy = load_tiny()
     before = embed_items(policy, dataset.items)
-    train(policy, dataset=dataset, rows=range(6), rollouts=rollouts, grpo=GRPO, out=models_root / "trained")
+    train(policy, dataset, RunSettings(rows=range(6), rollouts=rollouts, grpo=GRPO, out=models_root / "trained"))
     untouched = embed_items(policy, dataset.items)
     assert (before == untouched).all(), "training must leave the policy as it was"
     adapted = embed_items(load_tiny(adapter="trained/adapter"), dataset.items)
@@ -228,7 +235,7 @@ def test_bfloat16_models_train_with_float32_adapters(
 ) -> None:
     policy = load_tiny(dtype="bfloat16")
     grpo = GRPO.model_copy(update={"gradient_checkpointing": True, "micro_batch_tokens": 300})
-    result = train(policy, dataset=dataset, rows=range(6), rollouts=rollouts, grpo=grpo, out=tmp_path)
+    result = train(policy, dataset, RunSettings(rows=range(6), rollouts=rollouts, grpo=grpo, out=tmp_path))
     weights = weights_of(result)
     assert policy.dtype == torch.bfloat16
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
@@ -242,7 +249,7 @@ def test_the_catalogue_can_be_interrupted(run: Callable[..., TrainResult]) -> No
         raise Interrupted
 
     with pytest.raises(Interrupted):
-        run(on_items=stop)
+        run(on_progress=stop)
 
 
 def test_runs_that_cannot_teach_are_refused(run: Callable[..., TrainResult], rollouts: RolloutSettings) -> None:

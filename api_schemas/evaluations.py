@@ -1,0 +1,81 @@
+"""Evaluations: how good a model is on a dataset's held-out samples, without training anything."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from api_schemas.common import Echo, Metadata, Request, Response
+from api_schemas.jobs import Job, id_pattern
+from api_schemas.models import ModelReference
+from api_schemas.rewards import Rewards
+from api_schemas.rows import Split
+from api_schemas.selections import RolloutSettings
+from api_schemas.training import PositiveInt
+
+EvaluatedSplit = Literal[Split, "all"]
+
+
+class Ranking(Response):
+    """How well a policy ranks held-out targets: means over samples."""
+
+    samples: int
+    hr: dict[str, float]
+    """HR@k by k (5, 10, 20, 50)."""
+    ndcg: dict[str, float]
+    """NDCG@k by k."""
+
+
+class TextScore(Response):
+    """What answers to held-out prompts earn: means over prompts."""
+
+    samples: int
+    reward_mean: float
+    pass_rate: float
+    """Share of the answers that earn something."""
+
+
+class EvaluationCreate(Request):
+    """Body of `POST /v1/evaluations`."""
+
+    dataset_id: Annotated[str, Field(pattern=id_pattern("ds"))]
+    model: ModelReference
+    """The model to evaluate, with its adapter inside."""
+    split: EvaluatedSplit = "test"
+    """Evaluate the samples of this split; `all` evaluates every sample of the dataset."""
+    max_samples: PositiveInt | None = None
+    """A seeded random part of them, to spend less; null evaluates all."""
+    rewards: Rewards | None = None
+    """What an answer to a prompt earns; interactions are ranked and need none."""
+    rollouts: RolloutSettings = RolloutSettings()
+    """How to sample. There is one greedy rollout per sample, so only `window` and `max_new_tokens` have an effect; the
+    rollouts of a selection or of a training job can be passed as they are."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the random part that `max_samples` takes."""
+    metadata: Metadata = {}
+
+    @model_validator(mode="after")
+    def _samples_with_transformers(self) -> EvaluationCreate:
+        if self.rollouts.engine == "vllm":
+            raise ValueError("evaluations sample with transformers: leave out rollouts.engine")
+        return self
+
+
+class EvaluationResult(Response):
+    """What an evaluation found: `ranking` for interactions, `text` for prompts."""
+
+    samples: int
+    ranking: Ranking | None = None
+    text: TextScore | None = None
+
+
+class Evaluation(Job):
+    """An evaluation job. Its stages are preparing, evaluating and finishing."""
+
+    object: Literal["evaluation"] = "evaluation"
+    samples_done: int = 0
+    samples_total: int | None = None
+    """Known once the job is prepared."""
+    request: Echo[EvaluationCreate]
+    result: EvaluationResult | None = None

@@ -1,0 +1,8 @@
+"""Exports: a selection's subset as the files of a trainer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+ExportFormat = Literal["trl", "verl", "openrlhf", "jsonl", "parquet", "ids"]
+"""Whose files an export holds: a trainer's, or plain ones. `minirec.data.exports.TARGETS` has one target for each."""

@@ -1,0 +1,46 @@
+"""Jobs: what selections, training jobs and evaluations have in common."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from api_schemas.common import Metadata, Response
+
+Status = Literal["queued", "running", "succeeded", "failed", "cancelling", "cancelled"]
+TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+def id_pattern(prefix: str) -> str:
+    """Return the regular expression of ids that begin with `prefix` and an underscore."""
+    return rf"^{prefix}_[0-9a-z]{{1,40}}$"
+
+
+class JobError(Response):
+    """Why a job failed, for a program (`code`) and for a person (`message`)."""
+
+    code: str
+    message: str
+    stage: str | None = None
+    sample_ids: list[str] = []
+    """The samples that the error is about, or whose shard could not be computed; the first 1,000 of them."""
+    samples: int | None = None
+    """How many samples the error is about, where they were counted."""
+
+
+class Job(Response):
+    """A job of any kind; each kind adds its request, its progress and its result."""
+
+    id: str
+    object: str
+    """The kind of job."""
+    status: Status
+    stage: str | None = None
+    """Of a running job: what it does now."""
+    dataset_id: str
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    error: JobError | None = None
+    provenance: dict[str, Any] = {}
+    """Resolved model revision, dataset content hash, fingerprints, versions."""
+    metadata: Metadata = {}

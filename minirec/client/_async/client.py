@@ -1,0 +1,86 @@
+"""`AsyncMiniRec`, the client: reaches a MiniRec service over HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self, cast
+
+import httpx2
+
+from api_schemas import JobKind, Version, kind_of
+from api_schemas.job_kinds import JobT
+from minirec.client._async.datasets import AsyncDatasets
+from minirec.client._async.evaluations import AsyncEvaluations
+from minirec.client._async.jobs import AsyncJobs
+from minirec.client._async.selections import AsyncSelections
+from minirec.client._async.training_jobs import AsyncTrainingJobs
+from minirec.client._async.transport import AsyncTransport
+from minirec.client.core import DEFAULT_RETRIES, DEFAULT_TIMEOUT, Call, Config
+from minirec.client.endpoint import open_http
+
+
+class AsyncMiniRec:
+    """A MiniRec service.
+
+    `api_key` and `base_url` come from `MINIREC_API_KEY` and `MINIREC_BASE_URL` unless given. `timeout` is in seconds,
+    per attempt; after connection errors, timeouts, 408, 429, 5xx and answers with `Retry-After` a call is sent again
+    up to `max_retries` times. Work of an earlier attempt or of another client on the same dataset is waited for.
+    A given `http_client` is closed with this client. Without one, proxies come from the environment, but for addresses
+    of this machine. Raises `ConfigurationError`.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        timeout: float | httpx2.Timeout = DEFAULT_TIMEOUT,
+        max_retries: int = DEFAULT_RETRIES,
+        http_client: httpx2.AsyncClient | None = None,
+    ) -> None:
+        config = Config.create(base_url=base_url, api_key=api_key, timeout=timeout, max_retries=max_retries)
+        self._attach(AsyncTransport(config, http_client or open_http(httpx2.AsyncClient, config.base_url)))
+
+    def _attach(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+        self.datasets = AsyncDatasets(transport)
+        self.selections = AsyncSelections(transport)
+        self.training_jobs = AsyncTrainingJobs(transport)
+        self.evaluations = AsyncEvaluations(transport)
+
+    @property
+    def base_url(self) -> str:
+        """Return the address of the service."""
+        return self._transport.config.base_url
+
+    def with_options(self, *, timeout: float | httpx2.Timeout | None = None, max_retries: int | None = None) -> Self:
+        """Return the same client, connections included, with another timeout or number of retries."""
+        changed = self._transport.config.changed(timeout=timeout, max_retries=max_retries)
+        other = object.__new__(type(self))
+        other._attach(replace(self._transport, config=changed))
+        return other
+
+    def jobs(self, kind: JobKind[Any, JobT]) -> AsyncJobs[JobT]:
+        """Return the jobs of a kind: `client.jobs(SELECTION)` is `client.selections`."""
+        return cast("AsyncJobs[JobT]", getattr(self, f"{kind.name}s"))
+
+    def jobs_of(self, job_id: str) -> AsyncJobs[Any]:
+        """Return the jobs of the kind that an id names. Raises ValueError for an id of no kind."""
+        return self.jobs(kind_of(job_id))
+
+    async def version(self) -> Version:
+        """Return the version of the service."""
+        return await self._transport.get(Call("GET", "/version"), Version)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._transport.http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,95 @@
+"""`client.datasets`: pools of samples with their catalogues, and of prompts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping
+
+from api_schemas import Dataset, DatasetDeleted, Page, Signals, TimestampUnit
+from minirec.client._async.transport import AsyncTransport
+from minirec.client.core import PAGE, Call
+from minirec.client.threads import in_thread
+from minirec.client.uploads import OnProgress, Rows, dataset_upload, signals_upload
+from minirec.client.warnings import warn_of
+
+
+class AsyncDatasets:
+    """Upload, look up and delete datasets."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def upload(
+        self,
+        *,
+        samples: Rows | None = None,
+        items: Rows | None = None,
+        prompts: Rows | None = None,
+        name: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        timestamp_unit: TimestampUnit | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Dataset:
+        """Upload a dataset; it is checked row by row and stored whole, or not at all.
+
+        Give `samples` and `items`, or `prompts`: paths (JSONL, JSONL.gz, Parquet) or iterables of rows.
+        `timestamp_unit` is the unit of the samples' times, if it is not seconds. `on_progress(sent, total)` counts
+        bytes. What looks odd is in `warnings` of the dataset, and a `DatasetWarning`. Raises `UnprocessableError` whose
+        `errors` name file, line and field.
+        """
+        parts = {"samples": samples, "items": items, "prompts": prompts}
+        upload = await in_thread(dataset_upload, parts, name, metadata, on_progress, timestamp_unit)
+        try:
+            return warn_of(await self._transport.get(upload.call, Dataset))
+        finally:
+            await in_thread(upload.close)
+
+    async def upload_signals(
+        self,
+        dataset_id: str,
+        *,
+        rewards: Rows,
+        vectors: str | os.PathLike[str] | None = None,
+        embeddings: str | os.PathLike[str] | None = None,
+        ids: str | os.PathLike[str] | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Signals:
+        """Upload rewards that were measured elsewhere: a selection with `signals="uploaded"` then needs no model.
+
+        Args:
+            dataset_id: Id of the dataset.
+            rewards: A path (JSONL, JSONL.gz, Parquet) or an iterable of rows `{"sample_id", "reward": [...]}`, with
+                `hit` or `ndcg` per rollout if known.
+            vectors: npy or safetensors file with a row per line of `ids`, or else per row of `rewards`.
+            embeddings: Another such file.
+            ids: Text file with a sample's id per line.
+            on_progress: Called with the bytes sent so far and the bytes in all.
+
+        Raises:
+            UnprocessableError: Its `errors` name file and line.
+        """
+        parts = {"rewards": rewards, "vectors": vectors, "embeddings": embeddings, "ids": ids}
+        upload = await in_thread(signals_upload, dataset_id, parts, on_progress)
+        try:
+            return await self._transport.get(upload.call, Signals)
+        finally:
+            await in_thread(upload.close)
+
+    async def retrieve(self, dataset_id: str) -> Dataset:
+        """Return one dataset."""
+        return await self._transport.get(Call("GET", f"/v1/datasets/{dataset_id}"), Dataset)
+
+    async def list(self, *, after: str | None = None) -> AsyncIterator[Dataset]:
+        """Yield all datasets, newest first; pages are fetched as the iteration reaches them."""
+        while True:
+            call = Call("GET", "/v1/datasets", params={"limit": PAGE, "after": after})
+            page = await self._transport.get(call, Page[Dataset])
+            for row in page.data:
+                yield row
+            after = page.next_after
+            if not page.has_more:
+                return
+
+    async def delete(self, dataset_id: str) -> DatasetDeleted:
+        """Delete a dataset; raises `ConflictError` while a selection runs on it."""
+        return await self._transport.get(Call("DELETE", f"/v1/datasets/{dataset_id}"), DatasetDeleted)

@@ -1,0 +1,74 @@
+"""`client.evaluations`: how good a model is on held-out samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from pydantic import PrivateAttr
+
+from api_schemas import EVALUATION, Evaluation, Page
+from api_schemas.evaluations import EvaluatedSplit
+from minirec.client._async.jobs import AsyncJobs
+from minirec.client._async.transport import AsyncTransport
+from minirec.client.core import Call
+from minirec.client.selection_calls import Model, Rollouts, TextRewards, given, named
+
+
+class StartedEvaluation(Evaluation):
+    """An evaluation that was just started, and that can be waited for."""
+
+    _jobs: AsyncJobs[Evaluation] = PrivateAttr()
+
+    async def wait(
+        self, *, timeout: float | None = None, on_update: Callable[[Evaluation], None] | None = None
+    ) -> Evaluation:
+        """Return the finished evaluation; see `AsyncEvaluations.wait`."""
+        return await self._jobs.wait(self.id, timeout=timeout, on_update=on_update)
+
+
+class AsyncEvaluations(AsyncJobs[Evaluation]):
+    """Start evaluations, follow them, read their results."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        super().__init__(transport, EVALUATION, Page[Evaluation])
+
+    async def create(
+        self,
+        *,
+        dataset: str,
+        model: Model,
+        split: EvaluatedSplit | None = None,
+        max_samples: int | None = None,
+        rewards: TextRewards | None = None,
+        rollouts: Rollouts | None = None,
+        seed: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> StartedEvaluation:
+        """Start to evaluate a model on a split of a dataset, the `test` split unless given.
+
+        Args:
+            dataset: Id of the dataset.
+            model: Hub id, or a `ModelReference`, which may have an adapter.
+            split: Whose samples; `all` for every sample of the dataset.
+            max_samples: Evaluate a random part of this many samples only.
+            rewards: What answers to a dataset of prompts earn: names, or `{"name", "weight"}`.
+            rollouts: Of these, `window` and `max_new_tokens` count: there is one greedy rollout per sample.
+            seed: Of the random part.
+            metadata: Kept with the evaluation.
+
+        Raises:
+            UnprocessableError: Its `errors` name the settings at fault.
+        """
+        body = given(
+            dataset_id=dataset,
+            model=model,
+            split=split,
+            max_samples=max_samples,
+            rewards=named(rewards),
+            rollouts=rollouts,
+            seed=seed,
+            metadata=metadata,
+        )
+        job = await self._transport.get(Call("POST", EVALUATION.path, json=body), StartedEvaluation)
+        job._jobs = self
+        return job

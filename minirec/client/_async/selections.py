@@ -1,0 +1,163 @@
+"""`client.selections`: start jobs, follow them, take back what they chose."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import PrivateAttr
+
+from api_schemas import SELECTION, ArmIds, Baseline, Page, SampleScore, Selection, SubsetIds, SubsetRow
+from api_schemas.selections import StratifyBy
+from minirec.client import exports
+from minirec.client import selection_calls as calls
+from minirec.client._async.files import replacing, spool
+from minirec.client._async.jobs import AsyncJobs
+from minirec.client._async.transport import CHUNK_BYTES, AsyncTransport
+from minirec.client.core import Call, parse_text
+from minirec.client.threads import in_thread
+
+
+class StartedSelection(Selection):
+    """A selection that was just started, and that can be waited for."""
+
+    _jobs: AsyncJobs[Selection] = PrivateAttr()
+
+    async def wait(
+        self, *, timeout: float | None = None, on_update: Callable[[Selection], None] | None = None
+    ) -> Selection:
+        """Return the finished selection; see `AsyncSelections.wait`."""
+        return await self._jobs.wait(self.id, timeout=timeout, on_update=on_update)
+
+
+class AsyncSelections(AsyncJobs[Selection]):
+    """Start selections, follow them, read their scores and subsets."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        super().__init__(transport, SELECTION, Page[Selection])
+
+    async def create(
+        self,
+        *,
+        dataset: str,
+        size: int | float,
+        model: calls.Model | None = None,
+        proxy: calls.Proxy | None = None,
+        signals: Literal["uploaded"] | None = None,
+        rewards: calls.TextRewards | None = None,
+        profile: Literal["minirec", "paper"] | None = None,
+        pool: calls.Pool | None = None,
+        rollouts: calls.Rollouts | None = None,
+        weights: calls.Weights | None = None,
+        curriculum: calls.Curriculum | None = None,
+        stratify_by: StratifyBy | None = None,
+        baselines: Sequence[Baseline] | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> StartedSelection:
+        """Start a selection of `size` samples (an integer), or of a part of the pool (a number below 1).
+
+        What is not given keeps the service's defaults; docs/method.md explains every setting.
+
+        Args:
+            dataset: Id of the dataset.
+            size: How many samples, or which part of the pool.
+            model: Hub id, or a `ModelReference`, which may have an adapter. Uploaded `signals` need none.
+            proxy: Train a proxy first, or name an adapter to use as one.
+            signals: `"uploaded"` chooses by rewards that were uploaded for the dataset.
+            rewards: What answers to a dataset of prompts earn: names, or `{"name", "weight"}`.
+            profile: `"paper"` for the published computation.
+            pool: Which samples to choose from: split, maximal number, seed.
+            rollouts: How answers are sampled.
+            weights: What L and R count, and the gate.
+            curriculum: The order of the picks.
+            baselines: Other methods to compare with, on the same scores.
+            metadata: Kept with the selection.
+
+        Raises:
+            UnprocessableError: Its `errors` name the settings at fault.
+        """
+        call = calls.create(
+            dataset=dataset,
+            model=model,
+            size=size,
+            metadata=metadata,
+            proxy=proxy,
+            signals=signals,
+            rewards=calls.named(rewards),
+            profile=profile,
+            pool=pool,
+            rollouts=rollouts,
+            weights=weights,
+            curriculum=curriculum,
+            stratify_by=stratify_by,
+            baselines=None if baselines is None else list(baselines),
+        )
+        job = await self._transport.get(call, StartedSelection)
+        job._jobs = self
+        return job
+
+    async def scores(self, selection_id: str, *, order: calls.Order = "pool") -> AsyncIterator[SampleScore]:
+        """Yield the scores of every sample: in the pool's order, or (`rank`) the picked ones first, as picked."""
+        after = None
+        while True:
+            page = await self._transport.get(calls.scores(selection_id, after, order), Page[SampleScore])
+            for row in page.data:
+                yield row
+            after = page.next_after
+            if not page.has_more:
+                return
+
+    async def baseline(self, selection_id: str, baseline: Baseline) -> ArmIds:
+        """Return the picks of a baseline from the same scores; one that the selection named in `baselines`."""
+        return await self._transport.get(Call("GET", f"/v1/selections/{selection_id}/baselines/{baseline}"), ArmIds)
+
+    async def subset(self, selection_id: str) -> SubsetIds:
+        """Return the selected ids and their curriculum groups, in training order."""
+        return await self._transport.get(calls.subset(selection_id, "ids"), SubsetIds)
+
+    async def subset_rows(self, selection_id: str) -> AsyncIterator[SubsetRow]:
+        """Yield the selected samples with their scores, in training order."""
+        async with spool() as file:
+            response = await self._transport.copy(calls.subset(selection_id, "jsonl"), file)
+            await in_thread(file.seek, 0)
+            while lines := await in_thread(file.readlines, CHUNK_BYTES):
+                for line in lines:
+                    yield parse_text(response, line, SubsetRow)
+
+    async def download_subset(
+        self, selection_id: str, path: str | os.PathLike[str], *, format: calls.SubsetFormat = "jsonl"
+    ) -> Path:
+        """Write the subset to `path`, whole or not at all."""
+        target = Path(path)
+        async with replacing(target) as file:
+            await self._transport.copy(calls.subset(selection_id, format), file)
+        return target
+
+    async def export(
+        self,
+        selection_id: str,
+        *,
+        format: exports.ExportFormat,
+        path: str | os.PathLike[str],
+        batch_size: int | None = None,
+        source: str | None = None,
+    ) -> Path:
+        """Make a folder at `path` of what a trainer reads: data in training order, `manifest.json`, `README.md`.
+
+        Args:
+            selection_id: Id of a finished selection.
+            format: Whose files: a trainer's, or plain ones.
+            path: The folder. It must not exist, or be empty.
+            batch_size: Prompts in a batch of the trainer; rows that would not fill one are warned of in both files.
+            source: Name of the data, by which verl chooses the reward function; the dataset's name unless given.
+
+        Raises:
+            FileExistsError: There are files in the folder.
+        """
+        folder = await in_thread(exports.empty_folder, path)
+        async with spool() as file:
+            await self._transport.copy(exports.export(selection_id, format, batch_size, source), file)
+            await in_thread(exports.unpack, file, folder)
+        return folder

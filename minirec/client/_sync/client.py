@@ -1,0 +1,87 @@
+# Generated from ../_async by scripts/unasync.py. Do not edit.
+"""`MiniRec`, the client: reaches a MiniRec service over HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self, cast
+
+import httpx2
+
+from api_schemas import JobKind, Version, kind_of
+from api_schemas.job_kinds import JobT
+from minirec.client._sync.datasets import Datasets
+from minirec.client._sync.evaluations import Evaluations
+from minirec.client._sync.jobs import Jobs
+from minirec.client._sync.selections import Selections
+from minirec.client._sync.training_jobs import TrainingJobs
+from minirec.client._sync.transport import Transport
+from minirec.client.core import DEFAULT_RETRIES, DEFAULT_TIMEOUT, Call, Config
+from minirec.client.endpoint import open_http
+
+
+class MiniRec:
+    """A MiniRec service.
+
+    `api_key` and `base_url` come from `MINIREC_API_KEY` and `MINIREC_BASE_URL` unless given. `timeout` is in seconds,
+    per attempt; after connection errors, timeouts, 408, 429, 5xx and answers with `Retry-After` a call is sent again
+    up to `max_retries` times. Work of an earlier attempt or of another client on the same dataset is waited for.
+    A given `http_client` is closed with this client. Without one, proxies come from the environment, but for addresses
+    of this machine. Raises `ConfigurationError`.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        timeout: float | httpx2.Timeout = DEFAULT_TIMEOUT,
+        max_retries: int = DEFAULT_RETRIES,
+        http_client: httpx2.Client | None = None,
+    ) -> None:
+        config = Config.create(base_url=base_url, api_key=api_key, timeout=timeout, max_retries=max_retries)
+        self._attach(Transport(config, http_client or open_http(httpx2.Client, config.base_url)))
+
+    def _attach(self, transport: Transport) -> None:
+        self._transport = transport
+        self.datasets = Datasets(transport)
+        self.selections = Selections(transport)
+        self.training_jobs = TrainingJobs(transport)
+        self.evaluations = Evaluations(transport)
+
+    @property
+    def base_url(self) -> str:
+        """Return the address of the service."""
+        return self._transport.config.base_url
+
+    def with_options(self, *, timeout: float | httpx2.Timeout | None = None, max_retries: int | None = None) -> Self:
+        """Return the same client, connections included, with another timeout or number of retries."""
+        changed = self._transport.config.changed(timeout=timeout, max_retries=max_retries)
+        other = object.__new__(type(self))
+        other._attach(replace(self._transport, config=changed))
+        return other
+
+    def jobs(self, kind: JobKind[Any, JobT]) -> Jobs[JobT]:
+        """Return the jobs of a kind: `client.jobs(SELECTION)` is `client.selections`."""
+        return cast("Jobs[JobT]", getattr(self, f"{kind.name}s"))
+
+    def jobs_of(self, job_id: str) -> Jobs[Any]:
+        """Return the jobs of the kind that an id names. Raises ValueError for an id of no kind."""
+        return self.jobs(kind_of(job_id))
+
+    def version(self) -> Version:
+        """Return the version of the service."""
+        return self._transport.get(Call("GET", "/version"), Version)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,94 @@
+# Generated from ../_async by scripts/unasync.py. Do not edit.
+"""`client.datasets`: pools of samples with their catalogues, and of prompts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+
+from api_schemas import Dataset, DatasetDeleted, Page, Signals, TimestampUnit
+from minirec.client._sync.transport import Transport
+from minirec.client.core import PAGE, Call
+from minirec.client.uploads import OnProgress, Rows, dataset_upload, signals_upload
+from minirec.client.warnings import warn_of
+
+
+class Datasets:
+    """Upload, look up and delete datasets."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def upload(
+        self,
+        *,
+        samples: Rows | None = None,
+        items: Rows | None = None,
+        prompts: Rows | None = None,
+        name: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        timestamp_unit: TimestampUnit | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Dataset:
+        """Upload a dataset; it is checked row by row and stored whole, or not at all.
+
+        Give `samples` and `items`, or `prompts`: paths (JSONL, JSONL.gz, Parquet) or iterables of rows.
+        `timestamp_unit` is the unit of the samples' times, if it is not seconds. `on_progress(sent, total)` counts
+        bytes. What looks odd is in `warnings` of the dataset, and a `DatasetWarning`. Raises `UnprocessableError` whose
+        `errors` name file, line and field.
+        """
+        parts = {"samples": samples, "items": items, "prompts": prompts}
+        upload = dataset_upload(parts, name, metadata, on_progress, timestamp_unit)
+        try:
+            return warn_of(self._transport.get(upload.call, Dataset))
+        finally:
+            upload.close()
+
+    def upload_signals(
+        self,
+        dataset_id: str,
+        *,
+        rewards: Rows,
+        vectors: str | os.PathLike[str] | None = None,
+        embeddings: str | os.PathLike[str] | None = None,
+        ids: str | os.PathLike[str] | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Signals:
+        """Upload rewards that were measured elsewhere: a selection with `signals="uploaded"` then needs no model.
+
+        Args:
+            dataset_id: Id of the dataset.
+            rewards: A path (JSONL, JSONL.gz, Parquet) or an iterable of rows `{"sample_id", "reward": [...]}`, with
+                `hit` or `ndcg` per rollout if known.
+            vectors: npy or safetensors file with a row per line of `ids`, or else per row of `rewards`.
+            embeddings: Another such file.
+            ids: Text file with a sample's id per line.
+            on_progress: Called with the bytes sent so far and the bytes in all.
+
+        Raises:
+            UnprocessableError: Its `errors` name file and line.
+        """
+        parts = {"rewards": rewards, "vectors": vectors, "embeddings": embeddings, "ids": ids}
+        upload = signals_upload(dataset_id, parts, on_progress)
+        try:
+            return self._transport.get(upload.call, Signals)
+        finally:
+            upload.close()
+
+    def retrieve(self, dataset_id: str) -> Dataset:
+        """Return one dataset."""
+        return self._transport.get(Call("GET", f"/v1/datasets/{dataset_id}"), Dataset)
+
+    def list(self, *, after: str | None = None) -> Iterator[Dataset]:
+        """Yield all datasets, newest first; pages are fetched as the iteration reaches them."""
+        while True:
+            call = Call("GET", "/v1/datasets", params={"limit": PAGE, "after": after})
+            page = self._transport.get(call, Page[Dataset])
+            yield from page.data
+            after = page.next_after
+            if not page.has_more:
+                return
+
+    def delete(self, dataset_id: str) -> DatasetDeleted:
+        """Delete a dataset; raises `ConflictError` while a selection runs on it."""
+        return self._transport.get(Call("DELETE", f"/v1/datasets/{dataset_id}"), DatasetDeleted)

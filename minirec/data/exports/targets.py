@@ -1,0 +1,17 @@
+"""All export targets, by the name that requests give them.
+
+A new target is a file like `trl.py`, its name in `api_schemas.exports.ExportFormat`, and its line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from api_schemas.exports import ExportFormat
+from minirec.data.exports import openrlhf, plain, trl, verl
+from minirec.data.exports.target import Target
+
+TARGETS: Mapping[ExportFormat, Target] = {
+    target.format: target
+    for target in (trl.TARGET, verl.TARGET, openrlhf.TARGET, plain.JSONL, plain.PARQUET, plain.IDS)
+}

@@ -1,0 +1,122 @@
+"""The routes of a kind of job: create, list, get, delete, cancel, retry, and its events.
+
+Annotations are evaluated at once here (no `from __future__ import annotations`): those of the routes depend on the
+kind.
+"""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Header, Path, Query
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from api_schemas import Event, Page, Status
+from service import events, jobs
+from service.dependencies import DATASET_ID, EXAMPLE_ID, Limit, SettingsOf, StoreOf
+from service.idempotency import OnceOf
+from service.problems import problems
+from service.served_kind import ServedKind
+
+MAX_WAIT_SECONDS = 60
+
+Wait = Annotated[
+    float,
+    Query(ge=0, le=MAX_WAIT_SECONDS, description="Seconds to hold the answer until status, stage or progress change"),
+]
+EventLimit = Annotated[int, Query(ge=1, le=1000, description="Rows per page")]
+AfterEvent = Annotated[str | None, Query(pattern=events.EVENT_ID, description="Only events behind this one")]
+LastEventId = Annotated[str | None, Header(pattern=events.EVENT_ID, description="Where a broken stream resumes")]
+Accept = Annotated[str, Header(include_in_schema=False)]
+
+
+def job_router(served: ServedKind[Any, Any]) -> APIRouter:
+    """Return the routes of a kind."""
+    kind, text = served.kind, served.descriptions
+    name, title = kind.name, kind.title
+    one = f"/{{{name}_id}}"
+    body_type: Any = Annotated[kind.request, Body(openapi_examples=served.examples)]
+    job_id_type: Any = Annotated[
+        str, Path(alias=f"{name}_id", pattern=kind.id_pattern, examples=[f"{kind.prefix}_{EXAMPLE_ID}"])
+    ]
+    after_type: Any = Annotated[str | None, Query(pattern=kind.id_pattern)]
+    page_type: Any = Page[kind.resource]  # type: ignore[name-defined]
+    router = APIRouter(prefix=kind.path, tags=[f"{title}s"], responses=problems(401, 422, 503))
+
+    @router.post(
+        "",
+        name=f"create_{name}",
+        description=text.create,
+        status_code=202,
+        response_model=kind.resource,
+        responses=problems(*served.problems),
+    )
+    def create(body: body_type, store: StoreOf, settings: SettingsOf, once: OnceOf) -> Response:
+        return once(body.model_dump_json(), lambda: jobs.create(served, store, settings, body))
+
+    @router.get("", name=f"list_{name}s", description=f"{title.capitalize()}s, newest first.", response_model=page_type)
+    def list_jobs(
+        store: StoreOf,
+        limit: Limit = 20,
+        after: after_type = None,
+        status: Status | None = None,
+        dataset_id: Annotated[str | None, Query(pattern=DATASET_ID)] = None,
+    ) -> Any:
+        return jobs.page_of(served, store, limit=limit, after=after, status=status, dataset_id=dataset_id)
+
+    @router.get(
+        one,
+        name=f"get_{name}",
+        description=f"One {title}; with `wait`, as soon as it is no longer as it was when the request came.",
+        response_model=kind.resource,
+        responses=problems(404),
+    )
+    async def get(store: StoreOf, settings: SettingsOf, job_id: job_id_type, wait: Wait = 0) -> Any:
+        return await jobs.wait_for(served, settings, store, job_id, wait)
+
+    @router.delete(one, name=f"delete_{name}", description=text.delete, status_code=204, responses=problems(404, 409))
+    def delete(store: StoreOf, job_id: job_id_type) -> None:
+        jobs.delete(store, job_id)
+
+    @router.post(
+        f"{one}/cancel",
+        name=f"cancel_{name}",
+        description=text.cancel,
+        status_code=202,
+        response_model=kind.resource,
+        responses=problems(404, 409),
+    )
+    def cancel(store: StoreOf, job_id: job_id_type, once: OnceOf) -> Response:
+        return once("", lambda: jobs.cancel(served, store, job_id))
+
+    @router.post(
+        f"{one}/retry",
+        name=f"retry_{name}",
+        description=text.retry,
+        status_code=202,
+        response_model=kind.resource,
+        responses=problems(404, 409),
+    )
+    def retry(store: StoreOf, job_id: job_id_type, once: OnceOf) -> Response:
+        return once("", lambda: jobs.retry(served, store, job_id))
+
+    @router.get(
+        f"{one}/events",
+        name=f"get_{name}_events",
+        description=text.events,
+        response_model=Page[Event],
+        responses=problems(404) | events.RESPONSES,
+    )
+    async def get_events(
+        store: StoreOf,
+        settings: SettingsOf,
+        job_id: job_id_type,
+        limit: EventLimit = 100,
+        after: AfterEvent = None,
+        last_event_id: LastEventId = None,
+        accept: Accept = "",
+    ) -> Any:
+        if events.SSE in accept:
+            return await events.answer_live(settings, store, job_id, last_event_id or after)
+        return await run_in_threadpool(events.page, store, job_id, after, limit)
+
+    return router

@@ -1,0 +1,31 @@
+"""No completion takes longer to read than in proportion to its length."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from minirec.rewards import load_reward
+
+LONG = 100_000
+PIECES = [
+    ".", " ", "\t.", "1", "1,", ",", "1 ", "1 / ", "-", "e", "1e", "$", "%", "#", "#### ", "####\n",
+    "<answer>", "<answer", "</answer>", "\\boxed{", "\\boxed", "{", "}", "&", "&#", "&#9", "&amp;", "&a",
+    "1. ", "1.", ", 1. ", ", ", ";", "|", "- ", "-\n", "\n", "(1) ", "a", "the answer is ", "**", "\\", "\\,",
+    "0\\,000", "\u200b", "\u00b4", "\ufdfa", "½", "İ", "^", "（", "１", "<", "=", "( ", "\\frac{1}{", "so, ",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["exact_title", "ranked_ndcg", "math_answer"])
+def test_long_texts_are_read_in_no_time(name: str) -> None:
+    """The other rewards read with the same functions."""
+    reward = load_reward(name)
+    for head in ("", "<answer>1"):
+        for piece in PIECES:
+            text = (head + piece * (LONG // len(piece)))[:LONG]
+            for completion, answer in ((text, "72"), (text + "a", "a" + text)):
+                started = time.process_time()
+                reward(completion, answer, {"id": "s"})
+                assert time.process_time() - started < 1.5, (head, piece)

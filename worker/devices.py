@@ -1,0 +1,55 @@
+"""What this worker computes on, and whether it may do what was planned for a device of some kind."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+
+from minirec.specs import DType, PinnedModel
+from minirec.store.devices import Device
+from worker.work import UnitError
+
+
+def this_device() -> Device:
+    """Return what models run on in this process, and what the dtype `auto` means there."""
+    if not torch.cuda.is_available():
+        return Device("cpu", "float32")
+    return Device("cuda", "bfloat16" if runs("bfloat16") else "float32")
+
+
+def require_device(model: PinnedModel) -> None:
+    """Raise UnitError where this worker must not or cannot compute with a model."""
+    device = this_device()
+    if model.device not in (None, device.type):
+        raise UnitError(
+            "wrong_device",
+            f"the job's dtype 'auto' became {model.dtype} for workers on {model.device}, and this worker runs on "
+            f"{device.type}: its numbers would differ. Let one kind of worker serve the queues gpu and train, or set "
+            "MINIREC_DTYPE (or the model's dtype) to what all of them should compute in, and start the job anew",
+            retryable=True,
+        )
+    if not runs(model.dtype):
+        raise UnitError(
+            "dtype_unsupported",
+            f"{_device_name()} cannot compute in {model.dtype}: name another dtype with the model, or set "
+            "MINIREC_DTYPE, and start the job anew",
+            retryable=True,
+        )
+
+
+@lru_cache
+def runs(dtype: DType) -> bool:
+    """Return whether this process's device computes in a dtype, and not by emulating it."""
+    if dtype == "bfloat16" and torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        ones = torch.ones(2, 2, dtype=getattr(torch, dtype), device=device)
+        return bool(torch.softmax(ones @ ones, dim=-1).isfinite().all())
+    except (RuntimeError, NotImplementedError):
+        return False
+
+
+def _device_name() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "this CPU"

@@ -1,0 +1,95 @@
+"""The stages of a selection by a model, once it is known which prompts of its pool fit the model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from api_schemas import SelectionCreate
+from minirec.data.dataset import Dataset
+from minirec.policy.report import PoolReport
+from minirec.specs import CheckSpec, PlanSelection, rows_fingerprint
+from minirec.specs.selection import PoolOfRows
+from minirec.store.machine import Outcome
+from worker.check_pool import refuse_unusable, sample_error
+from worker.checks import subset_size
+from worker.datasets import open_samples
+from worker.groups import spec_of_group
+from worker.plan import plan_selection
+from worker.pools import Rows, pool_of, read_report
+from worker.work import Work
+
+
+def run(work: Work, spec: PlanSelection) -> Outcome:
+    """Append the stages that follow the check."""
+    _, check = spec_of_group(work.store, CheckSpec, spec.check)
+    job = work.store.jobs.get(spec.job_id)
+    request = SelectionCreate.model_validate_json(job.fields["request"])
+    work.done = 1
+    return plan_checked(work, spec.job_id, request, check, json.loads(job.fields["provenance"]))
+
+
+def plan_checked(
+    work: Work, job_id: str, request: SelectionCreate, check: CheckSpec, facts: Mapping[str, Any]
+) -> Outcome:
+    """Return the stages of a selection whose pool was checked, without those prompts that are too long.
+
+    Args:
+        work: The claim on the unit that plans.
+        job_id: The selection's id.
+        request: What was asked for.
+        check: Of its pool.
+        facts: What is known already of what the result is computed from.
+
+    Raises:
+        UnitError: `invalid_sample` for samples that the model's template refuses, `prompt_too_long` where the request
+            wants such prompts to fail, `empty_pool` where none fits, `size_too_large`.
+    """
+    blobs = work.store.blobs
+    dataset = open_samples(blobs, check.content_hash, check.kind)
+    report, rows = read_report(blobs, check.name), pool_of(blobs, check)
+    items = [item["item_id"] for item in dataset.items] if isinstance(dataset, Dataset) else []
+    refuse_unusable(report, dataset.ids, items)
+    kept = _kept(request, report, rows, dataset.ids)
+    subset_size(request.size, len(kept))
+    pool = PoolOfRows(
+        content_hash=check.content_hash,
+        kind=check.kind,
+        rows=rows_fingerprint(kept),
+        pool=request.pool,
+        left_out=check.name if report.too_long else None,
+    )
+    plan = plan_selection(job_id, request, pool, check.model, work.settings)
+    names = {
+        "proxy_fingerprint": plan.proxy and plan.proxy.name,
+        "catalogue_fingerprint": plan.catalogue and plan.catalogue.name,
+        "scoring_fingerprint": plan.score.name,
+        "scoring_version": plan.score.VERSION,
+    }
+    return Outcome(
+        job={"provenance": json.dumps(dict(facts) | names)},
+        stages=plan.stages(items=len(items), samples=len(kept)),
+        warnings=[too_long_warning(report)] if report.too_long else [],
+    )
+
+
+def too_long_warning(report: PoolReport) -> str:
+    """Return what the owner of a selection should know of prompts that were left out."""
+    return (
+        f"{len(report.too_long)} of the pool's {report.prompts} prompts are too long for the model and were left out "
+        f"(result.too_long has their ids): {report.too_long_reason}"
+    )
+
+
+def _kept(request: SelectionCreate, report: PoolReport, rows: Rows, ids: list[str]) -> Rows:
+    if not report.too_long:
+        return rows
+    if request.pool.too_long == "fail":
+        raise sample_error("prompt_too_long", report.too_long, report.too_long_reason, ids, of=report.prompts)
+    kept: Rows = rows[~np.isin(rows, report.too_long)]
+    if len(kept) == 0:
+        raise sample_error("empty_pool", report.too_long, report.too_long_reason, ids, of=report.prompts)
+    return kept
