@@ -8,6 +8,7 @@ from api_schemas.events import Event, EventType
 from api_schemas.health import Health, Version
 from api_schemas.job_kinds import EVALUATION, JOB_KINDS, SELECTION, TRAINING_JOB, JobKind, kind_of
 from api_schemas.jobs import TERMINAL, Job, JobError, Status
+from api_schemas.keys import DEFAULT_TENANT, ApiKey, ApiKeyCreate, CreatedApiKey
 from api_schemas.models import AdapterReference, ModelReference
 from api_schemas.rewards import TextReward
 from api_schemas.rows import ItemRow, Message, PromptRow, RewardRow, SampleRow, TimestampUnit
@@ -40,12 +41,16 @@ from api_schemas.training_jobs import (
 
 __all__ = [
     "AdapterReference",
+    "ApiKey",
+    "ApiKeyCreate",
     "Arm",
     "ArmIds",
     "Artifact",
     "Baseline",
     "Counts",
+    "CreatedApiKey",
     "CurriculumSettings",
+    "DEFAULT_TENANT",
     "Dataset",
     "DatasetDeleted",
     "EVALUATION",

@@ -24,7 +24,7 @@ class Dataset(Response):
     splits: dict[str, int]
     """Samples per split; `none` counts the samples without one."""
     content_hash: str
-    """SHA-256 over the rows, whatever file format they came in."""
+    """SHA-256 over the rows, whatever file format they came in; and over the tenant's name, but for the operator's."""
     metadata: Metadata = {}
     warnings: list[str] = []
     """What looked odd in the upload and was no fault, in whole sentences."""

@@ -28,7 +28,7 @@ MISSING = object()
 
 
 def explained(error: Mapping[str, Any]) -> str:
-    """Return one of pydantic's `errors()` in words that go on from the name of the field: "should be ...", "is ..."."""
+    """Return one of pydantic's `errors()` in words that continue the name of the field: "should be ...", "is ..."."""
     kind, text, context = error["type"], str(error["msg"]), error.get("ctx") or {}
     if kind == "missing":
         return "is missing"

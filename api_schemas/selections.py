@@ -70,8 +70,11 @@ class RolloutSettings(Request):
 
 
 class GateSettings(Request):
-    """Which samples cannot teach: never solved (too hard), always solved (too easy), or rollouts that all hit and earn
-    the same (no spread)."""
+    """Bounds of the samples that can teach.
+
+    The others are never solved (too hard), always solved (too easy), or their rollouts all hit and earn the same (no
+    spread).
+    """
 
     enabled: bool = True
     too_easy_reward: Annotated[float, Field(ge=0)] = 0.95

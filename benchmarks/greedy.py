@@ -42,7 +42,7 @@ def main() -> None:
     options.add_argument("--quick", action="store_true", help="a tenth of the rows and of the choices")
     options.add_argument("--threads", type=int, help="threads of the matrix products (default: the library's)")
     options.add_argument("--plain-choices", type=int, default=200, help="choices that the plain loop makes at most")
-    options.add_argument("--repeats", type=int, default=3, help="the fastest of so many runs counts")
+    options.add_argument("--repeats", type=int, default=3, help="the fastest of this many runs counts")
     given = options.parse_args()
     if given.threads:  # read when numpy is imported, which therefore happens in the functions below
         for library in ("OPENBLAS", "OMP", "MKL"):

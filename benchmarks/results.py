@@ -45,7 +45,7 @@ def rewards(samples: int, kind: str) -> np.ndarray:
     if kind == "continuous":
         return rng.random((samples, ROLLOUTS))
     ranks = np.minimum(rng.geometric(rng.beta(0.3, 4, (samples, 1)) + 1e-4, (samples, ROLLOUTS)), 10_000)
-    return 1 / np.log2(ranks + 1)
+    return np.asarray(1 / np.log2(ranks + 1))
 
 
 def chosen(measured: np.ndarray, seed: int) -> Columns:

@@ -1,4 +1,4 @@
-"""What one deployment of MiniRec is told: read once per process from `MINIREC_*` environment variables."""
+"""Settings of a deployment, read once per process from `MINIREC_*` environment variables."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ class Settings(BaseSettings):
     """What a model's dtype `auto` means; unset, what the workers of the gpu queue report: bfloat16 on CUDA (float32
     where the GPU has none), float32 on CPU."""
     api_keys: Annotated[tuple[str, ...], NoDecode] = ()
-    """Bearer keys that the service accepts, comma-separated; none means no authentication."""
+    """Bearer keys of the operator, comma-separated: they may do everything. None, and no key was ever created: no
+    authentication, and the service answers its own machine only."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Host names of the service, comma-separated, beside localhost; none: any, where there are keys."""
     max_upload_bytes: int = 4 * 1024**3
     lease_seconds: float = 60.0
     """How long a worker may be silent before its shard is given to another."""
@@ -76,7 +79,7 @@ class Settings(BaseSettings):
         # Compose passes a variable that is not set as an empty one.
         return None if value in ("", "auto") else value
 
-    @field_validator("allowed_models", "api_keys", mode="before")
+    @field_validator("allowed_models", "api_keys", "allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Long work on uploads in a process of its own: in a thread it would keep all other requests waiting for the GIL."""
+"""Long work on uploads in a separate process: in a thread it would keep all other requests waiting for the GIL."""
 
 from __future__ import annotations
 

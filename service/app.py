@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from fastapi import Depends, FastAPI
+from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 
 import minirec.settings
@@ -17,6 +18,7 @@ from service import (
     baselines,
     datasets,
     exports,
+    keys,
     openapi,
     operations,
     problems,
@@ -25,8 +27,9 @@ from service import (
     subset,
     training_artifacts,
 )
-from service.auth import require_key
+from service.auth import require_admin, require_scope
 from service.dependencies import only_known_parameters
+from service.hosts import HostCheck
 from service.job_kinds import KINDS
 from service.job_routes import job_router
 from service.limits import BodyLimit, LargeBodies, uploads
@@ -47,6 +50,7 @@ TAGS = [
     {"name": "datasets", "description": "Samples and the catalogue that they refer to."},
     *({"name": f"{served.kind.title}s", "description": served.summary} for served in KINDS),
     {"name": "results", "description": "What a finished selection measured and chose."},
+    {"name": "keys", "description": "Who may use the service, for which tenant, and how far."},
     {"name": "operations", "description": "For those who run the service."},
 ]
 
@@ -56,24 +60,32 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     settings = settings or minirec.settings.settings()
     configure_logging(settings.log_level)
     ring = CeleryRing(celery_app(settings), time_limit=settings.unit_time_limit)
-    app = FastAPI(
+    # Swagger UI and ReDoc are served from the package: people enter their keys there.
+    app = FastAPIOffline(
         title="MiniRec", version=__version__, description=DESCRIPTION, openapi_tags=TAGS, redirect_slashes=False
     )
     app.state.settings = settings
     app.state.store = store or connect(settings, ring=ring)
+    app.state.stores = {}
     app.state.blob_check = Throttled(app.state.store.blobs.check, seconds=operations.BLOB_CHECK_SECONDS)
     app.state.registry = CollectorRegistry()
     app.state.registry.register(StoreMetrics(app.state.store, ring.waiting))
     modules = (datasets, signals, scores, subset, baselines, exports, training_artifacts)
     routers = [*(module.router for module in modules), *(job_router(served) for served in KINDS)]
     for router in routers:
-        app.include_router(router, dependencies=[Depends(require_key), Depends(only_known_parameters)])
+        app.include_router(
+            router,
+            dependencies=[Depends(require_scope), Depends(only_known_parameters)],
+            responses=problems.problems(403),
+        )
+    app.include_router(keys.router, dependencies=[Depends(require_admin), Depends(only_known_parameters)])
     app.include_router(operations.router)
     problems.install(app)
     openapi.install(app)
     larger = uploads(routers, max_bytes=settings.max_upload_bytes)
     larger += [LargeBodies(re.compile(served.kind.path), served.max_body_bytes) for served in KINDS]
     app.add_middleware(BodyLimit, larger=larger)
+    app.add_middleware(HostCheck, allowed=settings.allowed_hosts, has_keys=bool(settings.api_keys))
     # Added last: the outermost.
     app.add_middleware(RequestLog, metrics=HttpMetrics(app.state.registry))
     return app

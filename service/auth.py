@@ -1,32 +1,103 @@
-"""Bearer keys: `Authorization: Bearer KEY`, where the operator has set any."""
+"""Who sends a request, and what they may do: `Authorization: Bearer KEY`."""
 
 from __future__ import annotations
 
 import hmac
-from typing import Annotated
+import time
+from dataclasses import dataclass
+from typing import Annotated, cast
 
-from fastapi import Security
+from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from service.dependencies import SettingsOf
+from api_schemas import DEFAULT_TENANT
+from api_schemas.keys import SCOPES, Scope
+from minirec.settings import Settings
+from minirec.store import Store
+from service.hosts import SAFE_METHODS
 from service.problems import ProblemError
 
-_bearer = HTTPBearer(auto_error=False, description="One of the keys in the service's MINIREC_API_KEYS")
+_bearer = HTTPBearer(auto_error=False, description="A key of `POST /v1/keys`, or one of the service's MINIREC_API_KEYS")
 
 
-def require_key(
-    settings: SettingsOf, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
-) -> None:
-    """Let a request through only with a key, if any are set. Raises ProblemError 401."""
-    if not settings.api_keys:
-        return
-    given = credentials.credentials.encode() if credentials else b""
-    if not any(hmac.compare_digest(given, key.encode()) for key in settings.api_keys):
-        raise ProblemError(
-            401,
-            "unauthorized",
-            "this service wants a key: send the header `Authorization: Bearer KEY`"
-            if credentials is None
-            else "the key is not one of this service's",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
+@dataclass(frozen=True)
+class Caller:
+    """Whose request it is."""
+
+    tenant: str
+    scope: Scope
+    key_id: str | None = None
+    """Null for the keys in the settings, and where there are none."""
+
+    def may(self, scope: Scope) -> bool:
+        """Return whether the caller has a scope, or more."""
+        return SCOPES.index(self.scope) >= SCOPES.index(scope)
+
+
+OPERATOR = Caller(DEFAULT_TENANT, "admin")
+
+
+def authenticate(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+) -> Caller:
+    """Return who sends a request. Raises ProblemError 401.
+
+    The keys in the settings are the operator's. Without any, and as long as no key was made, everybody is the operator
+    (and comes from this machine, see service/hosts.py).
+    """
+    settings, store = cast(Settings, request.app.state.settings), cast(Store, request.app.state.store)
+    caller = _caller(settings, store, credentials)
+    request.state.caller = caller  # For the log.
+    return caller
+
+
+def _caller(settings: Settings, store: Store, credentials: HTTPAuthorizationCredentials | None) -> Caller:
+    if not settings.api_keys and not store.keys.any():
+        return OPERATOR
+    if credentials is None:
+        raise _unauthorized("this service wants a key: send the header `Authorization: Bearer KEY`")
+    given = credentials.credentials
+    # Every key is compared, so that the time tells nothing.
+    if sum(hmac.compare_digest(given.encode(), key.encode()) for key in settings.api_keys):
+        return OPERATOR
+    found = store.keys.find(given)
+    if found is None:
+        raise _unauthorized("the key is not one of this service's")
+    if found.revoked_at is not None:
+        raise _unauthorized(f"the key {found.id} was revoked")
+    if found.expires_at is not None and found.expires_at <= time.time():
+        raise _unauthorized(f"the key {found.id} has expired; ask for a new one")
+    return Caller(found.tenant, found.scope, found.id)
+
+
+CallerOf = Annotated[Caller, Depends(authenticate)]
+
+
+async def require_scope(request: Request, caller: CallerOf) -> None:
+    """Let a request through whose key has the scope that its method needs. Raises ProblemError 403."""
+    _require(caller, "read" if request.method in SAFE_METHODS else "write")
+
+
+async def require_admin(caller: CallerOf) -> None:
+    """Let a request through whose key may manage keys. Raises ProblemError 403."""
+    _require(caller, "admin")
+
+
+async def require_operator(caller: CallerOf) -> None:
+    """Let a request of the operator's tenant through. Raises ProblemError 403."""
+    if caller.tenant != DEFAULT_TENANT:
+        raise _forbidden("only keys of the operator may see this")
+
+
+def _require(caller: Caller, scope: Scope) -> None:
+    if not caller.may(scope):
+        raise _forbidden(f"the key {caller.key_id} has the scope {caller.scope!r}; this needs {scope!r}")
+
+
+def _forbidden(detail: str) -> ProblemError:
+    challenge = {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}
+    return ProblemError(403, "insufficient_scope", detail, headers=challenge)
+
+
+def _unauthorized(detail: str) -> ProblemError:
+    return ProblemError(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})

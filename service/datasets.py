@@ -18,6 +18,7 @@ from minirec.store.errors import InUseError, NotFoundError
 from minirec.store.ids import new_id
 from minirec.store.names import items_blob, prompts_blob, samples_blob
 from minirec.store.retention import discard_signals, drop_dataset, empty_jobs_of, keep_dataset
+from minirec.store.tenants import content_name
 from service.apart import run_apart
 from service.content import content_lock, until_kept
 from service.dependencies import DATASET_ID, DatasetId, Limit, StoreOf
@@ -56,7 +57,7 @@ def _answer_upload(store: Store, once: OnceOf, upload: Upload) -> Response:
         paths, fingerprint = copy_files(upload, folder)
 
         def answer() -> Response:
-            dataset = _keep(store, upload, _check(upload, paths, folder / "checked"))
+            dataset = _keep(store, upload, _check(store, upload, paths, folder / "checked"))
             return Response(
                 dataset.model_dump_json(),
                 201,
@@ -75,14 +76,15 @@ class _Checked:
     blobs: dict[str, Path]
 
 
-def _check(upload: Upload, paths: dict[str, Path], folder: Path) -> _Checked:
+def _check(store: Store, upload: Upload, paths: dict[str, Path], folder: Path) -> _Checked:
+    check = _prompts if "prompts" in paths else _interactions
     try:
-        return _prompts(upload, paths, folder) if "prompts" in paths else _interactions(upload, paths, folder)
+        return check(upload, paths, folder, store.tenant)
     except DatasetError as error:
         raise ProblemError(422, "invalid_dataset", str(error), errors=error.errors, total_errors=error.total) from error
 
 
-def _interactions(upload: Upload, paths: dict[str, Path], folder: Path) -> _Checked:
+def _interactions(upload: Upload, paths: dict[str, Path], folder: Path, tenant: str | None) -> _Checked:
     found = run_apart(
         paths.values(),
         ingest,
@@ -93,23 +95,24 @@ def _interactions(upload: Upload, paths: dict[str, Path], folder: Path) -> _Chec
         items_name=upload.title("items"),
         timestamp_unit=upload.timestamp_unit,
     )
-    facts = {name: getattr(found, name) for name in _FACTS}
-    content = found.content_hash
+    content = content_name(found.content_hash, tenant)
+    facts = {name: getattr(found, name) for name in _FACTS} | {"content_hash": content}
     return _Checked(facts, {items_blob(content): found.items_path, samples_blob(content): found.samples_path})
 
 
-def _prompts(upload: Upload, paths: dict[str, Path], folder: Path) -> _Checked:
+def _prompts(upload: Upload, paths: dict[str, Path], folder: Path, tenant: str | None) -> _Checked:
     found = run_apart(paths.values(), ingest_prompts, paths["prompts"], folder, name=upload.title("prompts"))
+    content = content_name(found.content_hash, tenant)
     facts = {
         "kind": "prompts",
         "n_samples": found.n_prompts,
         "n_items": 0,
         "n_users": 0,
         "splits": found.splits,
-        "content_hash": found.content_hash,
+        "content_hash": content,
         "warnings": found.warnings,
     }
-    return _Checked(facts, {prompts_blob(found.content_hash): found.path})
+    return _Checked(facts, {prompts_blob(content): found.path})
 
 
 def _keep(store: Store, upload: Upload, checked: _Checked) -> Dataset:

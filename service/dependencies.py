@@ -11,11 +11,17 @@ from api_schemas import SELECTION, TRAINING_JOB
 from api_schemas.jobs import id_pattern
 from minirec.settings import Settings
 from minirec.store import Store
+from minirec.store.tenants import store_of
+from service.auth import CallerOf
 from service.problems import invalid
 
 
-def _store(request: Request) -> Store:
-    return cast(Store, request.app.state.store)
+async def _store(request: Request, caller: CallerOf) -> Store:
+    """Return the store as the caller's tenant sees it: whatever a route looks up there is the caller's."""
+    stores = cast("dict[str, Store]", request.app.state.stores)
+    if caller.tenant not in stores:
+        stores[caller.tenant] = store_of(request.app.state.store, caller.tenant)
+    return stores[caller.tenant]
 
 
 def _settings(request: Request) -> Settings:

@@ -74,7 +74,15 @@ async def _stream(settings: Settings, store: Store, job_id: str, after: str | No
 async def changes(
     settings: Settings, store: Store, job_id: str, *, after: str | None = None, every: float = 10.0
 ) -> AsyncGenerator[Event | None]:
-    """Yield events as they come, and None after `every` seconds without any; over a connection of their own."""
+    """Yield events of a job as they come, over a separate connection, and None whenever none came for a while.
+
+    Args:
+        settings: The address of Redis is taken from here.
+        store: Its prefix of keys.
+        job_id: Id of the job.
+        after: Id of the event before the first one; None starts at the beginning.
+        every: Seconds without an event until None is yielded.
+    """
     async with redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=every + 20) as connection:
         async for event in follow(connection, store.prefix, job_id, after=after, block_seconds=every):
             yield event

@@ -10,6 +10,7 @@ from fastapi import Depends, Header, Request
 from starlette.responses import Response
 
 from minirec.store.records import IdempotencyConflictError, IdempotencyRecords, Replay
+from minirec.store.tenants import index_of
 from service.dependencies import StoreOf
 from service.problems import ProblemError
 
@@ -58,7 +59,9 @@ class Once:
 
 
 def _once(request: Request, store: StoreOf, key: Key = None) -> Once:
-    return Once(store.idempotency, f"{request.method} {request.url.path}", key)
+    scope = f"{request.method} {request.url.path}"
+    # Tenants may come to use the same key: each has its own answer.
+    return Once(store.idempotency, index_of(scope, store.tenant), key)
 
 
 OnceOf = Annotated[Once, Depends(_once)]

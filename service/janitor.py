@@ -44,7 +44,7 @@ class Cleaner:
         self._expire_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
-        """Clean up every `janitor_seconds` until told to stop."""
+        """Clean up every `janitor_seconds` until asked to stop."""
         while not stop.is_set():
             try:
                 self.clean()
@@ -75,7 +75,7 @@ class Janitor:
         self._lock: Lock = store.redis.lock(f"{store.prefix}janitor", timeout=3 * config.janitor_seconds)
 
     def run(self, stop: threading.Event) -> None:
-        """Sweep every `janitor_seconds` until told to stop, whatever happens to Redis meanwhile."""
+        """Sweep every `janitor_seconds` until asked to stop, whatever happens to Redis meanwhile."""
         log.info("janitor_started", every=self._settings.janitor_seconds)
         cleaner = threading.Thread(target=Cleaner(self._store, self._settings).run, args=(stop,), daemon=True)
         cleaner.start()
@@ -92,7 +92,7 @@ class Janitor:
             if self._settings.heartbeat_file is not None:
                 self._settings.heartbeat_file.touch()
             stop.wait(self._settings.janitor_seconds)
-        # A deletion under way is not waited for: another janitor goes on with it.
+        # A deletion under way is not waited for: another janitor continues it.
         cleaner.join(self._settings.janitor_seconds)
         self._resign()
         log.info("janitor_stopped")
@@ -124,7 +124,7 @@ class Janitor:
         return bool(self._lock.acquire(blocking=False))
 
     def _resign(self) -> None:
-        with suppress(LockError, RedisError):  # Another leads, or none can be told.
+        with suppress(LockError, RedisError):  # Another leads, or Redis cannot say which.
             self._lock.release()
 
 

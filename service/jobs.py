@@ -9,7 +9,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api_schemas import TERMINAL, Page
+from api_schemas import DEFAULT_TENANT, TERMINAL, Page
 from api_schemas.job_kinds import JobT, RequestT
 from minirec.settings import Settings
 from minirec.store import Store
@@ -29,6 +29,8 @@ def create(served: ServedKind[RequestT, JobT], store: Store, settings: Settings,
     job_id = new_id(served.kind.prefix)
     prepare = served.prepare(job_id=job_id).stage("preparing")
     fields = {"request": new.request.model_dump_json(), "dataset_id": new.dataset.id, **new.fields}
+    if store.tenant not in (None, DEFAULT_TENANT):
+        fields["tenant"] = str(store.tenant)
     with content_lock(store, new.dataset.content_hash):
         dataset_or_404(store, new.dataset.id)  # It may have been deleted since.
         for needed in new.needs:
@@ -47,7 +49,19 @@ def page_of(
     status: str | None,
     dataset_id: str | None,
 ) -> Page[JobT]:
-    """Return jobs of a kind, newest first. Raises ProblemError 422 for an `after` that no longer exists."""
+    """Return jobs of a kind, newest first.
+
+    Args:
+        served: The kind.
+        store: Where the jobs are.
+        limit: How many jobs at most.
+        after: Id of the job before the first one; None starts at the newest.
+        status: Only jobs in this status.
+        dataset_id: Only jobs on this dataset.
+
+    Raises:
+        ProblemError: 422, `after` no longer exists.
+    """
     try:
         records, has_more = store.jobs.page(
             served.kind.name, limit=limit, after=after, status=status, dataset_id=dataset_id
@@ -61,7 +75,18 @@ def page_of(
 async def wait_for(
     served: ServedKind[Any, JobT], settings: Settings, store: Store, job_id: str, seconds: float
 ) -> JobT:
-    """Return a job as it is, or with `seconds` as soon as it has changed. Raises ProblemError 404."""
+    """Return a job as it is, or as soon as it has changed.
+
+    Args:
+        served: The kind of the job.
+        settings: The address of Redis is taken from here.
+        store: Where the jobs are.
+        job_id: Id of the job.
+        seconds: How long to wait for a change at most; 0 does not wait.
+
+    Raises:
+        ProblemError: 404, there is no such job.
+    """
 
     def look() -> JobT:
         return served.view(job_or_404(store, job_id))

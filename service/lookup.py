@@ -1,4 +1,4 @@
-"""Records by id, or the 404 that says there is none."""
+"""Records by id, or a 404 if there is no such record."""
 
 from __future__ import annotations
 

@@ -12,8 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from api_schemas import Health, Version
 from minirec import __version__
-from service.auth import require_key
-from service.dependencies import StoreOf
+from service.auth import require_operator
 from service.problems import problems
 
 log = structlog.get_logger(__name__)
@@ -38,13 +37,13 @@ async def live() -> Health:
 
 
 @router.get("/health/ready", response_model=Health, responses={503: {"model": Health}})
-async def ready(request: Request, store: StoreOf) -> Response:
+async def ready(request: Request) -> Response:
     """Tell whether Redis and the blob store answer; 503 with what does not.
 
     The blob store is asked at most every ten seconds.
     """
     checks = {
-        "redis": await _check("redis", store.redis.ping),
+        "redis": await _check("redis", request.app.state.store.redis.ping),
         "blobs": await _check("blobs", request.app.state.blob_check),
     }
     healthy = all(answer == "ok" for answer in checks.values())
@@ -65,10 +64,10 @@ async def _check(name: str, probe: Callable[[], object]) -> str:
 
 @router.get(
     "/metrics",
-    dependencies=[Depends(require_key)],
+    dependencies=[Depends(require_operator)],
     response_class=Response,
-    responses={200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}, **problems(401)},
+    responses={200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}, **problems(401, 403, 503)},
 )
 def metrics(request: Request) -> Response:
-    """Return metrics in Prometheus' text format."""
+    """Return metrics in Prometheus' text format. They count all tenants' work: only keys of the operator get them."""
     return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_LATEST)

@@ -59,8 +59,10 @@ class RequestLog:
         route = getattr(scope.get("route"), "path", "unknown")
         self.metrics.observe(route=route, method=scope["method"], status=status, seconds=seconds)
         level = "debug" if route.startswith("/health") or route == "/metrics" else "info"
+        caller = scope["state"].get("caller")
+        who = {} if caller is None else {"tenant": caller.tenant, "key": caller.key_id}
         getattr(log, level)(
-            "request", method=scope["method"], path=scope["path"], status=status, seconds=round(seconds, 4)
+            "request", method=scope["method"], path=scope["path"], status=status, seconds=round(seconds, 4), **who
         )
 
 

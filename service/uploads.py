@@ -39,6 +39,8 @@ class Form:
     """Sets of files: one of them must be there, all of it; files that are in none are optional."""
     fields: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Schema of each plain field."""
+    belongs_to: dict[str, str] = field(default_factory=dict)
+    """Files without which a field says nothing, and is refused."""
 
     @property
     def request_body(self) -> dict[str, Any]:
@@ -59,11 +61,14 @@ class Form:
             for name, text in self.files.items()
             if name not in elsewhere
         }
+        fields = {
+            name: schema for name, schema in self.fields.items() if self.belongs_to.get(name, required[0]) in files
+        }
         return {
             "type": "object",
             "required": list(required),
             "additionalProperties": False,
-            "properties": files | self.fields,
+            "properties": files | fields,
         }
 
     def chosen(self, given: Collection[str]) -> tuple[str, ...]:
@@ -92,6 +97,7 @@ DATASET = Form(
             "description": "Unit of `timestamp` and `history_timestamps` in `samples`; seconds unless given",
         },
     },
+    belongs_to={"timestamp_unit": "samples"},
 )
 SIGNALS = Form(
     files={

@@ -27,7 +27,7 @@ MIXED_PROMPTS: list[dict[str, Any]] = [
 def write_files(folder: Path, *, samples: int = 48, items: int = 40, seed: int = 0) -> tuple[Path, Path]:
     """A catalogue and the samples of users who stay with one genre, as JSONL files."""
     rng = random.Random(seed)
-    catalogue = [
+    catalogue: list[dict[str, Any]] = [
         {"item_id": f"i{n}", "title": f"{ADJECTIVES[n % 10]} {GENRES[n % 6].title()} No. {n}", "genre": GENRES[n % 6]}
         for n in range(items)
     ]

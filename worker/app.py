@@ -16,12 +16,13 @@ from redis.exceptions import RedisError
 from minirec.logs import configure_logging
 from minirec.settings import settings
 from minirec.store.doorbell import TASK, celery_app
+from minirec.store.machine import Doorbell
 
 app = celery_app(settings())
 # A child of the gpu queue imports torch before it says that it is alive.
 app.conf.update(worker_proc_alive_timeout=180.0)
 
-# Shared with the children: set in the parent when it is told to stop, so that a child gives its unit back at the
+# Shared with the children: set in the parent when it is asked to stop, so that a child gives its unit back at the
 # next checkpoint instead of being waited for or killed in the middle.
 stopping = multiprocessing.get_context("fork").Event()
 
@@ -61,9 +62,9 @@ def _report_device() -> None:
         structlog.get_logger(__name__).warning("device_not_reported", error=str(error))
 
 
-@app.task(name=TASK)
-def run_unit(group: str, unit: int) -> str:
-    """Do one unit of a group, if it is still to be done, and return what came of it."""
+@app.task(name=TASK, bind=True)
+def run_unit(self: Any, group: str, unit: int) -> str:
+    """Do a unit of the queue that was rung for, if one is to be done, and return what came of it."""
     from worker.runner import Runner
 
-    return Runner.of_this_process(stopping).run(group, unit)
+    return Runner.of_this_process(stopping).run(Doorbell(self.request.delivery_info["routing_key"], group, unit))

@@ -1,4 +1,4 @@
-"""Try a model's files and all prompts of a pool out: in a process of its own, before a GPU is taken for any of them."""
+"""Try a model's files and all prompts of a pool out: in a separate process, before a GPU is taken for any of them."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Checkpoints:
                     if file != COMPLETE:
                         shutil.copyfile(self._blobs.local_path(f"{self._name}/{name}/{file}"), folder / file)
             except LostError as error:
-                # Training goes on from an older one, or from the start.
+                # Training resumes from an older one, or from the start.
                 log.warning("checkpoint_lost", error=str(error))
                 shutil.rmtree(folder)
                 self._blobs.delete_tree(f"{self._name}/{name}")

@@ -26,7 +26,7 @@ def computing_for(
 ) -> Computing | None:
     """Return what a model is computed in: as it says itself, else as `MINIREC_DTYPE`, else as the workers report.
 
-    None where that takes a report and there is none: `on_gpu_queue` this worker makes it.
+    None where that takes a report that is missing: `on_gpu_queue` this worker makes it.
     """
     if on_gpu_queue:
         from worker.devices import this_device  # torch, which workers of the cpu queue do without

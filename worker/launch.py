@@ -37,8 +37,18 @@ def run_in_processes(
 ) -> None:
     """Run a trainer in `settings.train_processes` processes to its end, and pass on the events that it reports.
 
-    Raises UnitError for what went wrong in one of the processes, and Interrupted when the unit is to be left; what
-    `on_event` raises ends the run, too. No process is left behind.
+    No process is left behind. What `on_event` raises ends the run, too.
+
+    Args:
+        work: The unit of work, with the settings.
+        trainer: Name of the trainer.
+        run: What the trainer needs, as JSON.
+        scratch: Folder for the run's specification.
+        on_event: Called with each event that the processes report.
+
+    Raises:
+        UnitError: Something went wrong in one of the processes.
+        Interrupted: The unit is to be left.
     """
     path = scratch / "specification.json"
     context = structlog.contextvars.get_contextvars()

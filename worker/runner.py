@@ -1,4 +1,4 @@
-"""From doorbell to commit: claim, do, and leave the unit in a state that the next worker can go on from."""
+"""From doorbell to commit: claim, do, and leave the unit in a state that the next worker can resume from."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from minirec.specs import (
 )
 from minirec.store import Store, connect
 from minirec.store.errors import LostError, StoreError
-from minirec.store.machine import Claim, Outcome
+from minirec.store.machine import Claim, Doorbell, Outcome
 from minirec.store.recovery import reopen_lost
 from worker.work import Interrupted, UnitError, Work
 
@@ -88,14 +88,18 @@ class Runner:
         """The process's one runner, connected at first use: a connection must not cross a fork."""
         return Runner(connect(settings()), settings(), stopping)
 
-    def run(self, group: str, unit: int) -> str:
-        """Claim and do a unit; return `committed`, `skipped`, `failed`, `reopened` (what it needs was lost, and is made
-        again), or why it was left: `stale`, `abandoned`, `stopping`."""
-        claim = self._store.machine.claim(group, unit, worker=self._name, lease=self._settings.lease_seconds)
+    def run(self, bell: Doorbell) -> str:
+        """Claim and do a unit, the one that was rung for or another tenant's of the same queue.
+
+        Returns:
+            `committed`, `skipped`, `failed`, `reopened` (what it needs was lost, and is made again), or the reason why
+            it was left: `stale`, `abandoned`, `stopping`.
+        """
+        claim = self._store.machine.claim_next(bell, worker=self._name, lease=self._settings.lease_seconds)
         if claim is None:
             return "skipped"
         with structlog.contextvars.bound_contextvars(
-            group=group, unit=unit, fence=claim.fence, attempt=claim.attempt, handler=claim.handler
+            group=claim.group, unit=claim.unit, fence=claim.fence, attempt=claim.attempt, handler=claim.handler
         ):
             return self._do(claim)
 

@@ -217,7 +217,15 @@ def _rows_of(dataset: SampleTable, ids: list[str]) -> Rows:
 
 
 def held_out(dataset: SampleTable, split: str, samples: int, seed: int, train: Rows) -> Rows:
-    """Return up to `samples` random rows of a split, sorted, without those that are trained on."""
+    """Return random rows of a split, sorted, without those that are trained on.
+
+    Args:
+        dataset: The samples or prompts.
+        split: Name of the split.
+        samples: How many rows at most.
+        seed: Of the draw.
+        train: Rows that are trained on.
+    """
     if samples == 0:
         return np.array([], dtype=np.int64)
     return np.setdiff1d(dataset.pool(split=split, max_samples=samples, seed=seed), train)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.quality [--sets "movielens; FOLDER"] [--seeds 10] [--arms "random; MiniRec"]
 
-What is done is kept in the work folder: the same command goes on where it was stopped.
+What is done is kept in the work folder: the same command resumes where it was stopped.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ from minirec.policy.tiny import CONTEXT_LENGTH, train_tokenizer
 
 LAYERS, HEADS, VOCABULARY = 1, 4, 1024
 BATCH, LEARNING_RATE, WEIGHT_DECAY = 32, 3e-3, 0.05
-"""A batch is so many samples, and the items that they lead to."""
+"""A batch is this many samples, and the items that they lead to."""
 BATCHES_SORTED = 8
 """Batches made at once, of prompts of similar length: less padding."""
 TOKENIZER_SAMPLES = 3000

@@ -1,6 +1,6 @@
 """Proxy, scoring and training, with the functions that the workers call.
 
-Whatever is done is written down whole: a study that was killed goes on where it was, run by run. One process at a time
+Whatever is done is written down whole: a study that was killed resumes where it was, run by run. One process at a time
 works on a set.
 """
 

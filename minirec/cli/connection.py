@@ -18,7 +18,7 @@ class Connection:
     def client(self) -> MiniRec:
         """Return a client of the service."""
         stack = self.stack()
-        return MiniRec(base_url=stack.url if stack else self.base_url, api_key=self.api_key)
+        return local_client(stack, self.api_key) if stack else MiniRec(base_url=self.base_url, api_key=self.api_key)
 
     def stack(self) -> RunningStack | None:
         """Return the embedded stack, null where another service is named or none runs."""
@@ -28,5 +28,5 @@ class Connection:
 
 
 def local_client(stack: RunningStack, api_key: str | None = None) -> MiniRec:
-    """Return a client of a stack on this machine."""
-    return MiniRec(base_url=stack.url, api_key=api_key)
+    """Return a client of a stack on this machine, by its own key unless another is given."""
+    return MiniRec(base_url=stack.url, api_key=api_key or stack.api_key)

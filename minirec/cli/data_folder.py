@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from minirec.cli.errors import CommandError
+from minirec.client.local import LOCK, NOTE, data_dir, read_key, usual_data_dir
 
 LOCK_PATIENCE = 1.0
 """Seconds: long enough to outlast another process that merely looks whether the lock is held."""
@@ -30,6 +32,13 @@ class RunningStack:
     models_dir: str
     pid: int
     pids: dict[str, int]
+    key_file: str
+    """File with the stack's own API key, which only the user who runs it can read."""
+
+    @property
+    def api_key(self) -> str | None:
+        """Return the stack's own key, null where this user may not read it."""
+        return read_key(Path(self.key_file))
 
 
 @dataclass(frozen=True)
@@ -41,13 +50,12 @@ class DataFolder:
     @classmethod
     def default(cls) -> DataFolder:
         """Return `$MINIREC_DATA_DIR`, else the user's data folder."""
-        given = os.environ.get("MINIREC_DATA_DIR")
-        return cls(Path(given) if given else cls.usual())
+        return cls(data_dir())
 
     @staticmethod
     def usual() -> Path:
         """Return the folder that is looked at where nothing is set."""
-        return Path.home() / ".local" / "share" / "minirec"
+        return usual_data_dir()
 
     @property
     def redis(self) -> Path:
@@ -67,14 +75,42 @@ class DataFolder:
 
     @property
     def note(self) -> Path:
-        return self.path / "up.json"
+        return self.path / NOTE
+
+    @property
+    def key_file(self) -> Path:
+        return self.path / "key"
+
+    def own_key(self) -> str:
+        """Return the API key of stacks in this folder, made where there is none yet.
+
+        Raise CommandError where others can read the file, or it does not hold a key.
+        """
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(self.key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return self._kept_key()
+        key = secrets.token_urlsafe(32)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(key + "\n")
+        return key
+
+    def _kept_key(self) -> str:
+        again = f"Remove {self.key_file} to have another one made."
+        if self.key_file.stat().st_mode & 0o077:
+            raise CommandError(f"the API key in {self.key_file} can be read by other users. {again}")
+        key = read_key(self.key_file)
+        if key is None or len(key) < 20:
+            raise CommandError(f"{self.key_file} holds no API key. {again}")
+        return key
 
     @contextmanager
     def locked(self) -> Iterator[int]:
         """Hold the folder, made where it is missing; gives the lock's file descriptor. Raises `FolderInUseError`."""
         for folder in (self.path, self.redis, self.blobs, self.models, self.logs):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             patience = time.monotonic() + LOCK_PATIENCE
             while not take_lock(descriptor):
@@ -88,7 +124,7 @@ class DataFolder:
     def running(self) -> RunningStack | None:
         """Return the stack that runs in this folder now, null where none does or is ready."""
         try:
-            descriptor = os.open(self.path / "lock", os.O_RDWR)
+            descriptor = os.open(self.path / LOCK, os.O_RDWR)
         except OSError:
             return None
         try:

@@ -29,7 +29,7 @@ SHOWN_TITLES = 3
 CURRICULUM_GROUP = 8
 TEST_SAMPLES = 64
 LEARNING_RATE = 1e-4
-"""Ten times the default: a few updates shall be seen."""
+"""Ten times the default: the effect of a few updates should be visible."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def demo(
     size: Annotated[int, typer.Option(min=1, help="Samples to pick.")] = 32,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest reasoning, in tokens.")] = 32,
     train: Annotated[
-        int | None, typer.Option(min=1, help="Then train on the picks, for so many updates of 8 samples.")
+        int | None, typer.Option(min=1, help="Then train on the picks, for this many updates of 8 samples.")
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder for the subset and the plots.")] = Path("demo-output"),
     data_dir: Annotated[
@@ -74,7 +74,7 @@ def demo(
             if train is not None:
                 train_on(client, selection, train, output / "adapter")
         except KeyboardInterrupt:
-            say("\nWhat has been scored is kept: the next demo goes on from there.")
+            say("\nWhat has been scored is kept: the next demo resumes from there.")
             raise typer.Exit(130) from None
         finally:
             say("Stopping service, workers and Redis ...")
@@ -87,7 +87,18 @@ def demo(
 
 
 def run(client: MiniRec, inputs: Inputs, request: dict[str, Any], size: int, output: Path) -> Selection:
-    """Upload, select, show and write what was picked; then select again with another size. Returns the first."""
+    """Upload, select, show and write what was picked; then select again with another size.
+
+    Args:
+        client: Of the running stack.
+        inputs: Samples, items and the model.
+        request: Settings of the selection.
+        size: How many samples to select.
+        output: Folder for the files.
+
+    Returns:
+        The first selection.
+    """
     dataset = upload(client, {"samples": inputs.samples, "items": inputs.items}, "MovieLens 100K")
     say(f"Uploaded {dataset.n_samples:,} samples and {dataset.n_items:,} items as {dataset.id}")
     first, seconds = select(client, dataset.id, size, request)

@@ -16,7 +16,8 @@ from rich.markup import escape
 from minirec.cli.data_folder import DataFolder
 from minirec.cli.errors import CommandError
 from minirec.cli.output import note
-from minirec.client import JobCancelledError, JobFailedError, MiniRecError
+from minirec.client import AuthenticationError, JobCancelledError, JobFailedError, MiniRecError
+from minirec.client.local import read_key
 
 ERRNO = re.compile(r"^\[Errno \d+\] ")
 
@@ -37,6 +38,11 @@ def report(error: BaseException, arguments: Sequence[str]) -> None:
 
 def expected(error: BaseException) -> str | None:
     """Return an error in words, null for one that no command expects."""
+    if isinstance(error, AuthenticationError):
+        return (
+            f"{error}\n  Give a key by --api-key or MINIREC_API_KEY. The key of a stack of `minirec up` is in the file "
+            "`key` of its data folder; MINIREC_DATA_DIR says which, and the command finds both."
+        )
     if isinstance(error, MiniRecError | CommandError):
         return str(error)
     if isinstance(error, UnicodeEncodeError):
@@ -68,8 +74,8 @@ def write_log(text: str) -> Path:
 
 
 def keys_in(arguments: Sequence[str]) -> list[str]:
-    """Return the API keys that a command was given, by option or environment."""
-    found = [os.environ.get("MINIREC_API_KEY", "")]
+    """Return the API keys that a command was given, by option or environment, or found in the data folder."""
+    found = [os.environ.get("MINIREC_API_KEY", ""), read_key(DataFolder.default().key_file) or ""]
     for place, argument in enumerate(arguments):
         if argument == "--api-key":
             found += arguments[place + 1 : place + 2]

@@ -32,7 +32,15 @@ def upload(
     metadata: Mapping[str, str] | None = None,
     timestamp_unit: TimestampUnit | None = None,
 ) -> Dataset:
-    """Upload a dataset, made of the files of `dataset_files`, under a progress bar."""
+    """Upload a dataset under a progress bar.
+
+    Args:
+        client: Of the service.
+        files: By part, as `dataset_files` returns them.
+        name: A name for people.
+        metadata: Keys and values that are kept with the dataset.
+        timestamp_unit: The unit of the samples' times, if it is not seconds.
+    """
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeElapsedColumn(), console=notes, transient=True) as progress:
         task = progress.add_task("uploading", total=None)
@@ -67,7 +75,7 @@ def leaving_it_running(job_id: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         note(
-            f"\n[bold]{job_id}[/] goes on running.\n"
+            f"\n[bold]{job_id}[/] keeps running.\n"
             f"  Follow it again:  minirec status {job_id} --follow\n"
             f"  Stop it:          minirec cancel {job_id}"
         )

@@ -12,12 +12,13 @@ from typer.core import TyperGroup
 
 from api_schemas.messages import plain
 from minirec import __version__
-from minirec.cli import datasets, evaluations, jobs, selections, training
+from minirec.cli import datasets, evaluations, jobs, keys, selections, training
 from minirec.cli.connection import Connection
 from minirec.cli.demo import demo
 from minirec.cli.exports import export
 from minirec.cli.faults import report, report_threads
 from minirec.cli.gc import gc
+from minirec.cli.imports import import_source
 from minirec.cli.rewards import rewards
 from minirec.cli.up import up
 
@@ -82,10 +83,11 @@ def main(
 ) -> None:
     """Which samples should an LLM recommender be trained on, and in which order?
 
-    See it work, run it here, select, take the result, train on it:
+    See it work, run it here, bring your files, select, take the result, train on it:
 
         minirec demo
         minirec up
+        minirec import ml-100k.inter ml-100k.item -o ml-100k
         minirec select --samples s.jsonl --items i.jsonl --model MODEL --size 10%
         minirec subset sel_... -o subset.jsonl
         minirec train sel_... -o adapter
@@ -98,6 +100,7 @@ def main(
 
 app.command()(up)
 app.command()(demo)
+app.command("import")(import_source)
 app.add_typer(datasets.app, name="datasets")
 app.command()(selections.select)
 app.command("list")(jobs.list_jobs)
@@ -112,6 +115,7 @@ app.command()(evaluations.evaluate)
 app.command()(jobs.cancel)
 app.command()(jobs.retry)
 app.command()(jobs.delete)
+app.add_typer(keys.app, name="keys")
 app.command()(gc)
 
 if __name__ == "__main__":

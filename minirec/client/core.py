@@ -20,6 +20,7 @@ from minirec import __version__
 from minirec.client.bodies import AsyncBody, Body
 from minirec.client.endpoint import DEFAULT_BASE_URL, checked_base_url, checked_key, connection_error
 from minirec.client.errors import APIResponseError, status_error
+from minirec.client.local import local_stack
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -71,13 +72,19 @@ class Config:
     def create(
         cls, *, base_url: str | None, api_key: str | None, timeout: float | httpx2.Timeout, max_retries: int
     ) -> Config:
-        """Take the arguments, else `MINIREC_BASE_URL` and `MINIREC_API_KEY`, else the defaults.
+        """Take the arguments, else `MINIREC_BASE_URL` and `MINIREC_API_KEY`, else the stack that runs here.
 
         Raise ConfigurationError.
         """
+        address = base_url or os.environ.get("MINIREC_BASE_URL")
+        key = checked_key(api_key or os.environ.get("MINIREC_API_KEY"))
+        stack = None if address and key else local_stack()
+        url = checked_base_url(address or (stack.url if stack else DEFAULT_BASE_URL))
+        if key is None and stack is not None and url == stack.url:
+            key = checked_key(stack.api_key)
         return cls(
-            base_url=checked_base_url(base_url or os.environ.get("MINIREC_BASE_URL") or DEFAULT_BASE_URL),
-            api_key=checked_key(api_key or os.environ.get("MINIREC_API_KEY")),
+            base_url=url,
+            api_key=key,
             timeout=timeout_of(timeout),
             max_retries=max_retries,
         )

@@ -142,21 +142,21 @@ class JobFailedError(JobStateError):
             message += f": {error.message} ({error.code})"
             if error.sample_ids:
                 message += f"; samples: {shortened(error.sample_ids)}"
-        super().__init__(job, f"{message}. A retry goes on from what is finished.")
+        super().__init__(job, f"{message}. A retry resumes from what is finished.")
 
 
 class JobCancelledError(JobStateError):
     """The job was cancelled."""
 
     def __init__(self, job: Job) -> None:
-        super().__init__(job, "was cancelled. A retry goes on from what is finished.")
+        super().__init__(job, "was cancelled. A retry resumes from what is finished.")
 
 
 class WaitTimeoutError(JobStateError, TimeoutError):
     """The waiting is over; the job is not."""
 
     def __init__(self, job: Job, timeout: float) -> None:
-        super().__init__(job, f"is still {job.status} after {timeout:g} s; it goes on running.")
+        super().__init__(job, f"is still {job.status} after {timeout:g} s; it keeps running.")
 
 
 def status_error(response: httpx2.Response) -> APIStatusError:

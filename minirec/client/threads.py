@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Return `function(*args, **kwargs)`, called in a worker thread while the event loop goes on.
+    """Return `function(*args, **kwargs)`, called in a worker thread while the event loop keeps running.
 
     A cancelled task still finishes this step, so that a file is never closed while a thread uses it.
     The synchronous client calls the function itself: scripts/unasync.py deletes `await in_thread`.

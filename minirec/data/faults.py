@@ -55,7 +55,15 @@ class Faults:
         self._count: Counter[Kind] = Counter()
 
     def add(self, file: str, line: int | None, field: str | None, msg: str, kind: Kind | None = None) -> None:
-        """Add a fault; `kind` lets `merge` put those together that most rows of a file have."""
+        """Add a fault.
+
+        Args:
+            file: Name of the file, as the client knows it.
+            line: 1-based; None for a fault of the whole file.
+            field: Path of the field, such as `history[1]`; None for a fault of the whole row.
+            msg: What is wrong, and what is expected.
+            kind: Lets `merge` put together the faults that most rows of a file share.
+        """
         error = RowError(file=file, line=line, field=field, msg=msg)
         self.total += 1
         if kind is not None:

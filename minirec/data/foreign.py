@@ -55,7 +55,8 @@ def not_json_lines(first: bytes, second: bytes) -> str | None:
 
 
 _CONVERT = (
-    "convert it to one JSON object per line (pandas: `to_json(path, orient='records', lines=True)`) or to Parquet"
+    "`minirec import FILE -o FOLDER` makes a dataset of it, or convert it to one JSON object per line (pandas: "
+    "`to_json(path, orient='records', lines=True)`) or to Parquet"
 )
 
 

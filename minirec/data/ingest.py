@@ -57,7 +57,7 @@ def ingest(
     """Check samples and catalogue row by row and write `samples.parquet` and `items.parquet` into `out_dir`.
 
     Args:
-        samples: JSONL, gzip-compressed JSONL or Parquet, told by its content.
+        samples: JSONL, gzip-compressed JSONL or Parquet, recognised by its content.
         items: the catalogue, in the same formats.
         out_dir: made if need be.
         limits: bounds on each file.

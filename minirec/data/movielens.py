@@ -104,7 +104,7 @@ def read_items(path: Path) -> Iterator[dict[str, Any]]:
     for row in _read_atomic(path):
         title, year = row["movie_title"], row["release_year"]
         if title not in ("", "unkonwn", "unknown"):
-            title = _natural_title(title)
+            title = natural_title(title)
             yield {
                 "item_id": row["item_id"],
                 "title": f"{title} ({year})" if year.isdecimal() else title,
@@ -165,7 +165,7 @@ def _read_atomic(path: Path) -> Iterator[dict[str, str]]:
             yield dict(zip(names, line.rstrip("\r\n").split("\t"), strict=True))
 
 
-def _natural_title(title: str) -> str:
+def natural_title(title: str) -> str:
     """Return a title as one says it: "Usual Suspects, The" is "The Usual Suspects"."""
     return _TRAILING_ARTICLE.sub(lambda part: _with_article(part[2], part[1]), title)
 

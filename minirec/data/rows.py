@@ -44,7 +44,7 @@ def read_rows(
     Blank lines are skipped. After a fault of the whole file the iteration ends.
 
     Args:
-        path: the file; JSONL, gzip-compressed JSONL or Parquet, told by its content.
+        path: the file; JSONL, gzip-compressed JSONL or Parquet, recognised by its content.
         name: what messages call the file.
         model: what its rows must be.
         faults: gets what is wrong.

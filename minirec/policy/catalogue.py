@@ -19,7 +19,7 @@ from minirec.policy.ranks import SINGLE_PROCESS, Ranks
 
 
 def first_with_same_prompt(items: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.int64]:
-    """Return for each of M items the row of the first that reads the same, `(M,)`; its own where there is none before.
+    """Return for each of M items the row of the first that reads the same, `(M,)`; its own where none before does.
 
     Whoever embeds a catalogue in parts embeds that one only: in another batch the same prompt comes out a little
     different, and items that read the same have to tie exactly.

@@ -228,7 +228,7 @@ def plain_text(messages: Sequence[Message]) -> str:
 
 
 def _without_system(messages: list[dict[str, str]]) -> list[dict[str, str]] | None:
-    """The chat with its opening system turns moved into the user turn behind them; None where there is none."""
+    """Return the chat with its opening system turns moved into the user turn behind them; None without such a turn."""
     count = next((place for place, message in enumerate(messages) if message["role"] != "system"), len(messages))
     rest = messages[count:]
     if not count or not rest or rest[0]["role"] != "user" or any(message["role"] == "system" for message in rest):

@@ -107,7 +107,7 @@ def _without_hub(repo_id: str, revision: str | None, where: str, error: Exceptio
 
 
 def _cached(repo_id: str, revision: str | None) -> Snapshot | None:
-    """The cached snapshot of a revision; None where there is none, or where it lacks files."""
+    """Return the cached snapshot of a revision; None if it is not there, or lacks files."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -127,7 +127,7 @@ def _files(path: Path) -> Iterable[Path]:
 
 
 def _is_network(error: OSError) -> bool:
-    """Whether an error with a number comes from a connection, and not from a file."""
+    """Return whether an error with a number comes from a connection, and not from a file."""
     return isinstance(error, ConnectionError | TimeoutError | socket.gaierror) or error.errno in NETWORK
 
 

@@ -80,7 +80,7 @@ def _report(reports: TextIO, **fields: Any) -> None:
 
 
 def _limit_memory() -> None:
-    """Allow so much address space beyond what is in use. Where the system knows no such limit, there is none."""
+    """Limit the address space to this much beyond what is in use, on systems that have such a limit."""
     with suppress(OSError, ValueError):
         with open("/proc/self/statm") as status:
             used = int(status.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")

@@ -39,7 +39,7 @@ class Ranks:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the one that writes and reports."""
+        """True for the one process that writes and reports."""
         return self.index == 0
 
     def share(self, size: int) -> slice:

@@ -219,7 +219,7 @@ class Transcripts:
 
 
 def _fill_gaps(finished: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Where the remaining rows come from, when the last ones move into the places of finished ones."""
+    """Return the sources of the remaining rows, when the last ones move into the places of finished ones."""
     source = np.arange(int((~finished).sum()))
     moving = np.flatnonzero(~finished)
     source[finished[: len(source)]] = moving[moving >= len(source)]

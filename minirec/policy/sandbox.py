@@ -1,4 +1,4 @@
-"""A model's files and a pool's prompts, tried out in a process of their own with limits on time and memory. No torch.
+"""A model's files and a pool's prompts, tried out in a separate process with limits on time and memory. No torch.
 
 Files from outside can keep a library busy for ever (a template that loops, a pattern that backtracks) or make it ask
 for all the memory there is. Here that ends the process, and is said in words; nothing else is held up.
@@ -151,7 +151,7 @@ def _started(request: Preflight) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _lines(process: subprocess.Popen[bytes]) -> Iterator[bytes | None]:
-    """What the process reports until it ends; None whenever it says nothing for a while."""
+    """Yield the lines that the process reports until it ends, and None whenever none came for a while."""
     lines: SimpleQueue[bytes] = SimpleQueue()
 
     def read() -> None:

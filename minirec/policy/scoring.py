@@ -76,11 +76,20 @@ def score_samples(
 ) -> ScoredSamples:
     """Roll out samples under a policy and measure them, in one pass (docs/method.md, sections 2, 4, 5 and 8).
 
-    `catalogue` (M, d) are the unit vectors of `items`. Sampling noise depends on (rollouts.seed, sample.id) alone, so
-    who shares a batch changes results by rounding at most. The profile `paper` adds a greedy rollout per sample and
-    takes gradient, Hessian-vector product and embedding from it: A = 1, ratio loss, softmax over the targets of its
-    batch of 8 in the order given. Raises ValueError for a history that does not fit into the model's context, and for
-    a model whose hidden states are not finite.
+    Sampling noise depends on (rollouts.seed, sample.id) alone, so who shares a batch changes results by rounding at
+    most.
+
+    Args:
+        policy: The model to roll out and to differentiate.
+        catalogue: (M, d) unit vectors of `items` under this policy.
+        items: The M items of the catalogue.
+        samples: The samples to score.
+        rollouts: Group size, limits, sampling and seed.
+        profile: `paper` adds a greedy rollout per sample and takes gradient, Hessian-vector product and embedding from
+            it: A = 1, ratio loss, softmax over the targets of its batch of 8 in the order given.
+
+    Raises:
+        ValueError: A history does not fit into the model's context, or the model's hidden states are not finite.
     """
     vectors = torch.as_tensor(catalogue, device=policy.device)
     if vectors.shape != (len(items), policy.hidden_size):

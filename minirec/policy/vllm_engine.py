@@ -118,7 +118,7 @@ def _request(policy: Policy, noise: npt.NDArray[np.float64], sampling: Sampling)
 
 
 def _tokens(completion: Any, limit: int) -> list[int]:
-    """What vLLM sampled for one request, given that it was left to finish."""
+    """Return the tokens that vLLM sampled for a request. Raise RuntimeError if it did not finish."""
     tokens, reason = list(completion.token_ids), completion.finish_reason
     if reason == "length" and len(tokens) < limit:
         raise RuntimeError(

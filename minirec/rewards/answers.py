@@ -31,9 +31,9 @@ _PLACE = re.compile(r"(?:^|[,;|])[ \t]*\(?(\d{1,4})[.):][ \t]+")
 
 
 def marked_answer(completion: str) -> str | None:
-    """Return what a completion marks as its answer, or None.
+    r"""Return what a completion marks as its answer, or None.
 
-    That is the text in its last `<answer>`, else in its last `\\boxed{}`, else behind its last `####`.
+    That is the text in its last `<answer>`, else in its last `\boxed{}`, else behind its last `####`.
     """
     if opened := list(_OPEN.finditer(completion)):
         begin = opened[-1].end()
@@ -123,7 +123,7 @@ def _counts_up(numbers: list[int]) -> bool:
 
 
 def _boxed(text: str) -> str | None:
-    """Return what stands in the last `\\boxed{}`, whose braces may hold others."""
+    r"""Return what stands in the last `\boxed{}`, whose braces may hold others."""
     begin = None
     for found in _BOXED.finditer(text):
         begin = found.end()

@@ -1,4 +1,4 @@
-"""Whether two answers are the same mathematics, told by math-verify in a process of its own.
+"""Compare two answers as mathematics, by math-verify in a separate process.
 
 A short text can ask for a number that no machine can hold, and SymPy does not always hear an alarm: so a child process
 with limits on time and memory does the work, is killed when it is stuck, and is started again. It also needs no alarm
@@ -21,7 +21,7 @@ from minirec.rewards.answers import without_lead
 from minirec.rewards.text import ascii_forms, unescaped
 
 LONGEST = 1_000
-"""Characters; a longer answer is none."""
+"""Characters; a longer answer is not compared."""
 START_SECONDS = 120.0
 WALL_SECONDS = 30.0
 """After these the child is killed. It gives up by itself after seconds of its own computing time."""

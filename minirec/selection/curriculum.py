@@ -23,11 +23,21 @@ def curriculum(
 ) -> IndexArray:
     """Return the selected samples in training order (docs/method.md, section 6).
 
-    mean_rewards (N,) of the whole pool and indices (k,) into it -> (k,): the indices in pool order, shuffled with
-    `random.Random(seed)`, cut into groups, each sorted by mean reward from high (easy) to low (hard). Equal rewards
-    keep their shuffled order. `remainder`: see `group_sizes`.
+    The indices in pool order are shuffled with `random.Random(seed)` and cut into groups, each sorted by mean reward
+    from high (easy) to low (hard). Equal rewards keep their shuffled order.
 
-    Raises ValueError for NaN or infinity, for indices that repeat or lie outside the pool, and unless 1 <= groups <= k.
+    Args:
+        mean_rewards: (N,) of the whole pool.
+        indices: (k,) the selected samples, as positions in the pool.
+        groups: Number of groups, 1 to k.
+        seed: Of the shuffle.
+        remainder: Where the samples go that do not fill a group: see `group_sizes`.
+
+    Returns:
+        (k,) the same indices in training order.
+
+    Raises:
+        ValueError: NaN or infinity, indices that repeat or lie outside the pool, or not 1 <= groups <= k.
     """
     means = finite_vector(mean_rewards, "mean rewards")
     chosen = np.asarray(indices)

@@ -1,4 +1,4 @@
-"""What a person should know about a selection: warnings, and why there is none."""
+"""Warnings about a selection, and the reason why one is empty."""
 
 from __future__ import annotations
 

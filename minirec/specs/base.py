@@ -53,7 +53,7 @@ class UnitSpec(BaseModel):
 
     @property
     def queue(self) -> Queue:
-        """Where its units wait for a worker."""
+        """The queue in which its units wait for a worker."""
         return self.QUEUE
 
     @property

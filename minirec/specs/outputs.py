@@ -14,7 +14,7 @@ def columns_output(name: str) -> str:
 
 
 def check_folder(name: str) -> str:
-    """What of a pool does not fit a model."""
+    """Return the folder of the reports on what of a pool does not fit a model."""
     return f"checks/{name}/"
 
 

@@ -62,11 +62,11 @@ class CheckSpec(PoolOfRows):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """What does not fit."""
+        """The folder of the reports."""
         return (outputs.check_folder(self.name),)
 
     def shard_blob(self, shard: int) -> str:
-        """What does not fit of a shard, as JSON: the fields of a `PoolReport`. The first one has the items, too."""
+        """Return the blob of a shard's report: a `PoolReport` as JSON. The first one covers the items, too."""
         return f"{outputs.check_folder(self.name)}{shard:06d}.json"
 
 

@@ -77,12 +77,12 @@ class EvaluateSpec(PolicyOnRows):
 
     @property
     def blob(self) -> str:
-        """What came out, as JSON: a `Ranking`, or a `TextScore`."""
+        """The blob of the result: a `Ranking` or a `TextScore` as JSON."""
         return outputs.evaluation_blob(self.name)
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """What came out, and the rows."""
+        """The result, and the rows."""
         return (self.blob, outputs.columns_output(self.rows_columns("test")))
 
 

@@ -15,6 +15,7 @@ from minirec.store.doorbell import CeleryRing, celery_app
 from minirec.store.events import EventLog
 from minirec.store.garbage import CacheKeeper
 from minirec.store.jobs import JobReader
+from minirec.store.keys import KeyRecords
 from minirec.store.machine import Machine, Ring
 from minirec.store.records import DatasetRecords, IdempotencyRecords, SignalRecords
 
@@ -36,6 +37,9 @@ class Store:
     devices: DeviceRecord
     idempotency: IdempotencyRecords
     blobs: BlobStore
+    keys: KeyRecords
+    tenant: str | None = None
+    """Whose datasets, signals and jobs are found here (`minirec.store.tenants`); null: everybody's."""
     adopted: threading.Event = field(default_factory=threading.Event, compare=False)
     """Set once this process has counted what jobs of older releases need (`minirec.store.retention`)."""
 
@@ -56,6 +60,7 @@ def connect(settings: Settings, *, ring: Ring | None = None) -> Store:
         devices=DeviceRecord(connection, prefix=PREFIX),
         idempotency=IdempotencyRecords(connection, prefix=PREFIX),
         blobs=BlobStore(settings.blob_url, cache_bytes=settings.blob_cache_bytes),
+        keys=KeyRecords(connection, PREFIX),
     )
     if store.blobs.cache is not None:
         CacheKeeper(store).start()

@@ -26,7 +26,7 @@ class BlobCache:
         self._max_bytes = max_bytes
 
     def get(self, name: str, fetch: Callable[[Path], None]) -> Path:
-        """Return the path of a copy, which `fetch` writes where there is none."""
+        """Return the path of a copy, which `fetch` writes if it is missing."""
         path = self._folder() / name
         try:
             os.utime(path)

@@ -50,7 +50,7 @@ class ColumnStore:
         ]
 
     def read(self, name: str, *, shards: int | None = None) -> Columns:
-        """Return all rows of a name, which has so many `shards`. Raises ColumnsMissingError or ColumnsCorruptError."""
+        """Return all rows of a name, stored in `shards` parts. Raises ColumnsMissingError or ColumnsCorruptError."""
         stored = cast("dict[bytes, bytes]", self._redis.hgetall(self._prefix + self.key(name)))
         if not stored:
             raise ColumnsMissingError(name)

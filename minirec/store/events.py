@@ -29,7 +29,15 @@ class EventLog:
 async def follow(
     connection: redis.asyncio.Redis, prefix: str, job: str, *, after: str | None = None, block_seconds: float = 10.0
 ) -> AsyncIterator[Event | None]:
-    """Events of a job as they come, from the one after `after`; None whenever nothing came for a while."""
+    """Yield events of a job as they come, and None whenever nothing came for a while.
+
+    Args:
+        connection: Redis; the call occupies it.
+        prefix: Prefix of all keys.
+        job: Id of the job.
+        after: Id of the event before the first one; None starts at the beginning.
+        block_seconds: How long to wait for an event before None is yielded.
+    """
     last = after or "0-0"
     key = f"{prefix}job:{job}:events"
     block = max(1, int(block_seconds * 1000))  # To Redis, 0 means for ever.

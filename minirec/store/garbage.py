@@ -45,7 +45,7 @@ def collect_garbage(store: Store) -> int:
                 store.machine.end_garbage(name)
                 deleted += 1
     finally:
-        with suppress(LockError):  # It ran out meanwhile, and another goes on.
+        with suppress(LockError):  # It ran out meanwhile, and another process continues.
             lock.release()
     return deleted
 
@@ -86,7 +86,7 @@ class CacheKeeper:
         return [name.decode() for name, _ in found]
 
     def start(self) -> None:
-        """Go on every minute in a thread that ends with the process."""
+        """Repeat every minute in a thread that ends with the process."""
         threading.Thread(target=self._run, name="cache-keeper", daemon=True).start()
 
     def _run(self) -> None:

@@ -9,7 +9,9 @@ from typing import Any, cast
 
 import redis
 
+from api_schemas import DEFAULT_TENANT
 from minirec.store.errors import NotFoundError
+from minirec.store.tenants import index_of
 
 PAGE = 200
 """Jobs looked at together where a list is filtered."""
@@ -51,11 +53,16 @@ class JobRecord:
 
 
 class JobReader:
-    """Looks jobs up; never changes them."""
+    """Looks jobs up, those of one tenant or of all; never changes them."""
 
-    def __init__(self, connection: redis.Redis, *, prefix: str) -> None:
+    def __init__(self, connection: redis.Redis, *, prefix: str, tenant: str | None = None) -> None:
         self._redis = connection
         self._prefix = prefix
+        self._tenant = tenant
+
+    def of_tenant(self, tenant: str) -> JobReader:
+        """Return a reader of one tenant's jobs."""
+        return JobReader(self._redis, prefix=self._prefix, tenant=tenant)
 
     def get(self, job: str) -> JobRecord:
         """One job. Raises NotFoundError."""
@@ -73,10 +80,19 @@ class JobReader:
         status: str | None = None,
         dataset_id: str | None = None,
     ) -> tuple[list[JobRecord], bool]:
-        """Return up to `limit` jobs of a kind, newest first, and whether there are more.
+        """Return jobs of a kind, newest first, and whether there are more.
 
-        Only those that are returned are read whole: requests can be large. Raises NotFoundError for an `after` that is
-        not there.
+        Only those that are returned are read whole: requests can be large.
+
+        Args:
+            kind: Name of the kind of job.
+            limit: How many jobs at most.
+            after: Id of the job before the first one; None starts at the newest.
+            status: Only jobs in this status.
+            dataset_id: Only jobs on this dataset.
+
+        Raises:
+            NotFoundError: `after` is not there.
         """
         wanted = {name: value for name, value in (("status", status), ("dataset_id", dataset_id)) if value is not None}
         chunk = PAGE if wanted else limit + 1
@@ -107,7 +123,7 @@ class JobReader:
 
     def _newest_first(self, kind: str, after: str | None, chunk: int) -> Iterator[list[str]]:
         """Yield ids of a kind's jobs, `chunk` at a time."""
-        index = f"{self._prefix}jobs:{kind}"
+        index = index_of(f"{self._prefix}jobs:{kind}", self._tenant)
         start = 0
         if after is not None:
             rank = cast("int | None", self._redis.zrevrank(index, after))
@@ -138,7 +154,7 @@ class JobReader:
         for job in jobs:
             pipe.hgetall(f"{self._prefix}job:{job}")
         read = [{key.decode(): value.decode() for key, value in raw.items()} for raw in pipe.execute()]
-        found = [fields for fields in read if fields]
+        found = [fields for fields in read if fields and self._tenant in (None, fields.get("tenant", DEFAULT_TENANT))]
         for fields in found:
             pipe.hmget(f"{self._prefix}group:{fields.get('group', '')}", GROUP_FIELDS)
         groups = pipe.execute()

@@ -18,7 +18,10 @@
 --   <p>output:<name>       set     who keeps it: 'group:<g>', 'dataset:<id>'
 --   <p>garbage             zset    blob names and prefixes that nobody keeps -> since when
 --   <p>garbage:busy        set     those of them that are being deleted now
---   <p>jobs:<kind>         zset    jobs -> when they were created;  <p>kinds: set of the kinds
+--   <p>jobs:<kind>         zset    jobs of the default tenant -> when they were created; jobs:<kind>@<tenant>: others
+--   <p>kinds               set     <kind> and <kind>@<tenant> of these
+--   <p>queue:<q>           zset    tenants with units to do in a queue -> when one of theirs was last claimed
+--   <p>queue:<q>:<tenant>  zset    groups with units to do -> when they were first rung
 --   <p>groups:open, <p>groups:closing, <p>groups:unnamed, <p>jobs:active   sets for the janitor
 
 local p = KEYS[1]
@@ -39,6 +42,7 @@ local MOVES = {
 local function job_key(job) return p .. 'job:' .. job end
 local function group_key(group) return p .. 'group:' .. group end
 local function stamp() return string.format('%.3f', now) end
+local function instant() return string.format('%.6f', now) end
 
 -- An event with data that is JSON already: what came from outside keeps its types.
 local function event_json(job, kind, data)
@@ -65,10 +69,38 @@ local function move(job, to)
   return true
 end
 
+local function queue_key(queue) return p .. 'queue:' .. queue end
+
+-- Queue and tenant of a group; nil if it is not there.
+local function place_of(group)
+  local facts = redis.call('HMGET', group_key(group), 'queue', 'tenant')
+  return facts[1], facts[2] or 'default'
+end
+
+-- A group with units to do stands in its tenant's line, and the tenant in the queue's.
+local function stand_in_line(group)
+  local queue, tenant = place_of(group)
+  redis.call('ZADD', queue_key(queue), 'NX', instant(), tenant)
+  redis.call('ZADD', queue_key(queue) .. ':' .. tenant, 'NX', instant(), group)
+end
+
+local function leave_line(queue, tenant, group)
+  local line = queue_key(queue) .. ':' .. tenant
+  redis.call('ZREM', line, group)
+  if redis.call('EXISTS', line) == 0 then redis.call('ZREM', queue_key(queue), tenant) end
+end
+
 local function ring(group, unit)
   local queue = redis.call('HGET', group_key(group), 'queue')
   redis.call('ZADD', group_key(group) .. ':todo', 'XX', stamp(), unit)
+  stand_in_line(group)
   rings[#rings + 1] = { queue, group, tostring(unit) }
+end
+
+-- Nobody waits for a group now: who comes next rings all of its units, whose doorbells may have served others.
+local function unring(group)
+  local todo = group_key(group) .. ':todo'
+  for _, unit in ipairs(redis.call('ZRANGE', todo, 0, -1)) do redis.call('ZADD', todo, 'XX', 0, unit) end
 end
 
 -- Outputs are kept by whoever needs them. What nobody keeps is deleted: columns at once, blobs by the janitor, from a
@@ -115,6 +147,8 @@ local function collect(group)
     redis.call('SADD', p .. 'groups:unnamed', group)
   else
     for _, name in ipairs(redis.call('SMEMBERS', key .. ':outputs')) do drop('group:' .. group, name) end
+    local queue, tenant = place_of(group)
+    if queue then leave_line(queue, tenant, group) end
     for _, suffix in ipairs(GROUP_KEYS) do redis.call('DEL', key .. suffix) end
     for _, set in ipairs({ 'open', 'closing', 'unnamed' }) do redis.call('SREM', p .. 'groups:' .. set, group) end
   end
@@ -160,10 +194,11 @@ end
 
 local function ended(status) return status == 'succeeded' or status == 'failed' or status == 'cancelled' end
 
-local function open_group(stage)
+local function open_group(stage, tenant)
   local key = group_key(stage.group)
   local state = redis.call('HGET', key, 'state')
   if not state then
+    if tenant and tenant ~= 'default' then redis.call('HSET', key, 'tenant', tenant) end
     redis.call('HSET', key, 'state', 'open', 'units', stage.units, 'done', 0, 'progress', 0, 'cached', 0,
       'total', stage.total, 'queue', stage.queue, 'handler', stage.handler, 'spec', stage.spec)
     for unit = 0, stage.units - 1 do redis.call('ZADD', key .. ':todo', 0, unit) end
@@ -198,9 +233,9 @@ local function enter(job, index)
     local key = group_key(stage.group)
     redis.call('HSET', job_key(job), 'stage_index', index, 'stage', stage.name, 'group', stage.group, 'stage_at', stamp())
     event(job, 'stage', { stage = stage.name, total = stage.total })
-    if open_group(stage) == 'open' then
+    if open_group(stage, redis.call('HGET', job_key(job), 'tenant')) == 'open' then
       -- What is there already was paid for by others: it counts as cached for this job. The group's own cached count
-      -- is added whenever progress is told, so what is in it already must not be counted twice.
+      -- is added whenever progress is reported, so what is in it already must not be counted twice.
       local there = redis.call('HMGET', key, 'progress', 'cached')
       redis.call('HSET', job_key(job), 'inherited', tonumber(there[1]) - tonumber(there[2]))
       redis.call('SADD', key .. ':waiters', job)
@@ -292,6 +327,14 @@ local function holds(group, unit, fence)
     and redis.call('ZSCORE', key .. ':leased', unit)
 end
 
+-- What the index of a job's kind and tenant is called.
+local function kind_of(job)
+  local facts = redis.call('HMGET', job_key(job), 'kind', 'tenant')
+  if not facts[1] then return nil end
+  if not facts[2] or facts[2] == 'default' then return facts[1] end
+  return facts[1] .. '@' .. facts[2]
+end
+
 local ops = {}
 
 -- create job kind fields_json stages_json: a new job, queued, its first stage open
@@ -301,27 +344,33 @@ function ops.create(job, kind, fields, stages)
   for name, value in pairs(cjson.decode(fields)) do redis.call('HSET', job_key(job), name, value) end
   redis.call('HSET', job_key(job), 'named', 1)
   for _, raw in ipairs(cjson.decode(stages)) do add_stage(job, raw) end
-  redis.call('ZADD', p .. 'jobs:' .. kind, stamp(), job)
-  redis.call('SADD', p .. 'kinds', kind)
+  redis.call('ZADD', p .. 'jobs:' .. kind_of(job), stamp(), job)
+  redis.call('SADD', p .. 'kinds', kind_of(job))
   redis.call('SADD', p .. 'jobs:active', job)
   event(job, 'status', { status = 'queued' })
   enter(job, 0)
   return 'ok'
 end
 
+-- Why no unit of a group can be claimed now; nil if one can, should it be to do.
+local function not_claimable(group)
+  local key = group_key(group)
+  if redis.call('HGET', key, 'state') ~= 'open' then return 'closed' end
+  if redis.call('SCARD', key .. ':waiters') == 0 then return 'idle' end
+  for _, name in ipairs(redis.call('SMEMBERS', key .. ':outputs')) do
+    -- What a deleted job left here is being removed: what is written now would go with it.
+    if redis.call('SISMEMBER', p .. 'garbage:busy', name) == 1 then return 'busy' end
+  end
+end
+
 -- claim group unit worker lease: the right to do a unit, for `lease` seconds
 function ops.claim(group, unit, worker, lease)
   local key = group_key(group)
-  if redis.call('HGET', key, 'state') ~= 'open' then return { 'closed' } end
+  local reason = not_claimable(group)
+  if reason == 'closed' then return { reason } end
   if not redis.call('ZSCORE', key .. ':todo', unit) then return { 'taken' } end
-  if redis.call('SCARD', key .. ':waiters') == 0 then
-    redis.call('ZADD', key .. ':todo', 'XX', 0, unit)
-    return { 'idle' }
-  end
-  for _, name in ipairs(redis.call('SMEMBERS', key .. ':outputs')) do
-    -- What a deleted job left here is being removed: what is written now would go with it.
-    if redis.call('SISMEMBER', p .. 'garbage:busy', name) == 1 then return { 'busy' } end
-  end
+  if reason == 'idle' then redis.call('ZADD', key .. ':todo', 'XX', 0, unit) end
+  if reason then return { reason } end
   local attempt = redis.call('HINCRBY', key .. ':units', 'a' .. unit, 1)
   local fence = next_fence()
   redis.call('ZREM', key .. ':todo', unit)
@@ -330,6 +379,38 @@ function ops.claim(group, unit, worker, lease)
   for _, job in ipairs(waiters(group)) do move(job, 'running') end
   local group_fields = redis.call('HMGET', key, 'handler', 'spec', 'units', 'total')
   return { 'ok', fence, tostring(attempt), unpack(group_fields) }
+end
+
+-- The first unit to do of a tenant in a queue, in the order in which its groups came. Groups without one leave the line.
+local function first_of(queue, tenant)
+  for _, group in ipairs(redis.call('ZRANGE', queue_key(queue) .. ':' .. tenant, 0, -1)) do
+    local unit = redis.call('ZRANGE', group_key(group) .. ':todo', 0, 0)[1]
+    local reason = 'taken'
+    if unit then reason = not_claimable(group) end
+    if not reason then return group, unit end
+    if reason ~= 'busy' then leave_line(queue, tenant, group) end
+  end
+end
+
+-- next queue group unit worker lease: the right to do a unit of a queue, whose doorbell said `group` and `unit`.
+--
+-- Tenants take turns: the unit is one of the tenant that has waited longest, the one that was rung for if it is that
+-- tenant's. Every unit to do was rung for once, so there are as many doorbells as units, whoever is served by which.
+function ops.next(queue, group, unit, worker, lease)
+  local _, own = place_of(group)
+  for _, tenant in ipairs(redis.call('ZRANGE', queue_key(queue), 0, -1)) do
+    local found, which = first_of(queue, tenant)
+    if found and tenant == own and redis.call('ZSCORE', group_key(group) .. ':todo', unit) and not not_claimable(group) then
+      found, which = group, unit
+    end
+    if found then
+      redis.call('ZADD', queue_key(queue), 'XX', instant(), tenant)
+      local answer = ops.claim(found, which, worker, lease)
+      return { answer[1], found, which, unpack(answer, 2) }
+    end
+  end
+  local answer = ops.claim(group, unit, worker, lease)
+  return { answer[1], group, unit, unpack(answer, 2) }
 end
 
 -- renew group unit fence lease progress cached holds: still alive; '' leaves a field as it is
@@ -366,7 +447,7 @@ function ops.commit(group, unit, fence, progress, outcome, ...)
   local jobs = waiters(group)
   outcome = cjson.decode(outcome)
   add_outputs(group, outcome.outputs)
-  -- A job that was cancelled while its worker finished needs the outcome, too: a retry goes on behind this unit.
+  -- A job that was cancelled while its worker finished needs the outcome, too: a retry resumes behind this unit.
   for _, job in ipairs(redis.call('SUNION', key .. ':waiters', key .. ':closing')) do
     for name, value in pairs(outcome.job or {}) do redis.call('HSET', job_key(job), name, value) end
     if #(outcome.stages or {}) > 0 then plan(job, outcome.stages) end
@@ -416,6 +497,7 @@ function ops.cancel(job)
   local key = group_key(group)
   redis.call('SREM', key .. ':waiters', job)
   if redis.call('SCARD', key .. ':waiters') == 0 then
+    unring(group)
     redis.call('SREM', p .. 'groups:open', group)
     if redis.call('ZCARD', key .. ':leased') > 0 and move(job, 'cancelling') then
       redis.call('SADD', key .. ':closing', job)
@@ -465,7 +547,7 @@ end
 
 -- delete job: forget a finished job, and what it computed and nobody else names
 function ops.delete(job)
-  local kind = redis.call('HGET', job_key(job), 'kind')
+  local kind = kind_of(job)
   if not kind then return { 'missing' } end
   local by = needed_by(job)
   if by then return { 'in_use', by } end
@@ -582,6 +664,7 @@ function ops.reopen(group, unit, fence, limit, message, lost)
   redis.call('HINCRBY', key .. ':units', 'a' .. unit, -1)
   redis.call('ZADD', key .. ':todo', 0, unit)
   redis.call('DEL', key .. ':waiters')
+  unring(group)
   redis.call('SREM', p .. 'groups:open', group)
   for _, move_back in ipairs(back) do
     local job, index, from = unpack(move_back)

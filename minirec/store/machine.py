@@ -19,7 +19,7 @@ from minirec.store.names import outputs_of, prefixes_of
 
 
 class Doorbell(NamedTuple):
-    """Says that a unit wants doing; losing one, or hearing it twice, does no harm."""
+    """Says that a unit is waiting; losing one, or hearing it twice, does no harm."""
 
     queue: str
     group: str
@@ -99,7 +99,12 @@ class Machine:
     ) -> bool:
         """Record a job as queued and open its first stage; False if the id is taken.
 
-        The jobs that it `needs` cannot be deleted before it has ended.
+        Args:
+            job: Id of the job.
+            kind: Name of its kind.
+            fields: What the record holds besides its state.
+            stages: The stages, in their order.
+            needs: Ids of the jobs that cannot be deleted before this one has ended.
         """
         encoded = json.dumps([stage.to_json() for stage in stages])
         about = dict(fields) | {"needs": json.dumps(list(needs))}
@@ -113,6 +118,18 @@ class Machine:
         fence, attempt, handler, spec, units, total = (part.decode() for part in answer[1:])
         return Claim(group, unit, fence, int(attempt), handler, json.loads(spec), int(units), int(total))
 
+    def claim_next(self, bell: Doorbell, *, worker: str, lease: float) -> Claim | None:
+        """Take a unit of the doorbell's queue, or None where none is waiting.
+
+        Tenants take turns. The unit is the one that was rung for, unless another tenant has waited longer, or it is
+        being done already.
+        """
+        answer = self._call("next", bell.queue, bell.group, bell.unit, worker, lease)
+        if answer[0] != b"ok":
+            return None
+        group, unit, fence, attempt, handler, spec, units, total = (part.decode() for part in answer[1:])
+        return Claim(group, int(unit), fence, int(attempt), handler, json.loads(spec), int(units), int(total))
+
     def renew(
         self,
         claim: Claim,
@@ -122,7 +139,18 @@ class Machine:
         cached: int | None = None,
         sample_ids: Sequence[str] | None = None,
     ) -> Literal["ok", "stale", "abandoned"]:
-        """Keep a claim. `stale`: it was lost to another. `abandoned`: no job wants the unit any more."""
+        """Keep a claim, and report how far the work is.
+
+        Args:
+            claim: As `claim` returned it.
+            lease: Seconds from now until the unit is given to another worker.
+            progress: Samples, items or updates done so far; None leaves the count as it is.
+            cached: How many more of them were there from earlier work; None leaves the count as it is.
+            sample_ids: Ids of the samples that are computed now.
+
+        Returns:
+            `ok`; `stale` if the claim was lost to another worker; `abandoned` if no job wants the unit any more.
+        """
         values = ("" if value is None else value for value in (progress, cached))
         about = "" if sample_ids is None else json.dumps(list(sample_ids))
         answer = self._call("renew", claim.group, claim.unit, claim.fence, lease, *values, about)

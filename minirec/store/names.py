@@ -38,7 +38,7 @@ def dataset_outputs(content_hash: str) -> list[str]:
 
 
 def outputs_of(group: str) -> list[str]:
-    """What a group's units write, by the group's name: for stages that do not say it (those of release 0.1)."""
+    """Return what a group's units write, by the group's name: for stages that do not say it (those of release 0.1)."""
     kind, _, name = group.partition(":")
     pool = f"pools/{name}.safetensors"
     return {

@@ -64,7 +64,7 @@ def _needed(store: Store) -> set[str]:
 
 
 def _owners(store: Store, output: str) -> list[str]:
-    """Who keeps an output and is still there."""
+    """Return those owners of an output that are still there."""
     found = store.redis.smembers(f"{store.prefix}output:{output}")
     return [owner for owner in (member.decode() for member in found) if _is_there(store, owner)]  # type: ignore[union-attr]
 

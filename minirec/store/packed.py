@@ -89,7 +89,7 @@ def as_shown(values: Array) -> Array:
 
 
 def _encode(values: Array) -> tuple[str, list[Array]]:
-    """How a flat column is stored, and the arrays that are."""
+    """Return the encoding of a flat column, and the arrays that are stored."""
     kind = values.dtype.kind
     if not values.size:
         return "raw", [values]

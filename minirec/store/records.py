@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import redis
 
-from api_schemas import Dataset, Signals
+from api_schemas import DEFAULT_TENANT, Dataset, Signals
 from minirec.store.errors import NotFoundError
+from minirec.store.tenants import index_of
 
 IDEMPOTENCY_SECONDS = 24 * 3600
 UNFINISHED_SECONDS = 60
@@ -24,70 +25,105 @@ return 1
 
 
 class DatasetRecords:
-    """Datasets by id, newest first in lists."""
+    """Datasets by id, newest first in lists: those of one tenant, or of all."""
 
-    def __init__(self, connection: redis.Redis, *, prefix: str) -> None:
+    def __init__(self, connection: redis.Redis, *, prefix: str, tenant: str | None = None) -> None:
         self._redis = connection
+        self._prefix = prefix
+        self._tenant = tenant
         self._hash = f"{prefix}datasets"
-        self._index = f"{prefix}datasets:index"
+        self._tenants = f"{prefix}datasets:tenants"
+        """Tenants of datasets, but for the default tenant's."""
+
+    def of_tenant(self, tenant: str) -> DatasetRecords:
+        """Return the datasets of one tenant."""
+        return DatasetRecords(self._redis, prefix=self._prefix, tenant=tenant)
 
     def put(self, dataset: Dataset) -> None:
+        """Add or replace a dataset."""
         pipe = self._redis.pipeline()
+        if self._tenant not in (None, DEFAULT_TENANT):
+            pipe.hset(self._tenants, dataset.id, str(self._tenant))
         pipe.hset(self._hash, dataset.id, dataset.model_dump_json())
-        pipe.zadd(self._index, {dataset.id: dataset.created_at})
+        pipe.zadd(self._index(self._tenant), {dataset.id: dataset.created_at})
         pipe.execute()
 
     def get(self, dataset_id: str) -> Dataset:
         """One dataset. Raises NotFoundError."""
-        stored = cast("bytes | None", self._redis.hget(self._hash, dataset_id))
-        if stored is None:
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hget(self._hash, dataset_id)
+        pipe.hget(self._tenants, dataset_id)
+        stored, owner = cast("list[bytes | None]", pipe.execute())
+        if stored is None or self._tenant not in (None, DEFAULT_TENANT if owner is None else owner.decode()):
             raise NotFoundError(f"no dataset {dataset_id}")
         return Dataset.model_validate_json(stored)
 
     def all(self) -> list[Dataset]:
-        """Every dataset, in no order."""
+        """Every dataset, of every tenant, in no order."""
         stored = cast("list[bytes]", self._redis.hvals(self._hash))
         return [Dataset.model_validate_json(raw) for raw in stored]
 
     def page(self, *, limit: int, after: str | None = None) -> tuple[list[Dataset], bool]:
         """Up to `limit` datasets, newest first, and whether there are more. Raises NotFoundError for `after`."""
+        index = self._index(self._tenant)
         start = 0
         if after is not None:
-            rank = cast("int | None", self._redis.zrevrank(self._index, after))
+            rank = cast("int | None", self._redis.zrevrank(index, after))
             if rank is None:
                 raise NotFoundError(f"no dataset {after} to list after")
             start = rank + 1
-        ids = cast("list[bytes]", self._redis.zrevrange(self._index, start, start + limit))
+        ids = cast("list[bytes]", self._redis.zrevrange(index, start, start + limit))
         stored = cast("list[bytes | None]", self._redis.hmget(self._hash, ids)) if ids else []
         found = [Dataset.model_validate_json(raw) for raw in stored if raw is not None]
         return found[:limit], len(ids) > limit
 
     def delete(self, dataset_id: str) -> bool:
-        """Forget a dataset; True when its content is used by no other."""
+        """Forget a dataset; True when its content is used by no other. Raises NotFoundError."""
         content = self.get(dataset_id).content_hash
+        owner = cast("bytes | None", self._redis.hget(self._tenants, dataset_id))
         pipe = self._redis.pipeline()
         pipe.hdel(self._hash, dataset_id)
-        pipe.zrem(self._index, dataset_id)
+        pipe.hdel(self._tenants, dataset_id)
+        pipe.zrem(self._index(None if owner is None else owner.decode()), dataset_id)
         pipe.execute()
         others = cast("list[bytes]", self._redis.hvals(self._hash))
         return all(json.loads(raw)["content_hash"] != content for raw in others)
 
+    def _index(self, tenant: str | None) -> str:
+        return index_of(f"{self._prefix}datasets:index", tenant)
+
 
 class SignalRecords:
-    """The signals that were last uploaded for each dataset."""
+    """The signals that were last uploaded for each dataset: of one tenant's datasets, or of all."""
 
-    def __init__(self, connection: redis.Redis, *, prefix: str) -> None:
+    def __init__(self, connection: redis.Redis, *, prefix: str, datasets: DatasetRecords | None = None) -> None:
         self._redis = connection
+        self._prefix = prefix
+        self._datasets = datasets
         self._hash = f"{prefix}signals"
 
+    def of_tenant(self, tenant: str) -> SignalRecords:
+        """Return the signals of one tenant's datasets."""
+        datasets = DatasetRecords(self._redis, prefix=self._prefix, tenant=tenant)
+        return SignalRecords(self._redis, prefix=self._prefix, datasets=datasets)
+
     def put(self, signals: Signals) -> None:
+        """Add signals, or replace those of the same dataset."""
         self._redis.hset(self._hash, signals.dataset_id, signals.model_dump_json())
 
     def get(self, dataset_id: str) -> Signals | None:
+        """Return the signals of a dataset, null where there are none. Raises NotFoundError for another's dataset."""
+        if self._datasets is not None:
+            self._datasets.get(dataset_id)
         stored = cast("bytes | None", self._redis.hget(self._hash, dataset_id))
         return None if stored is None else Signals.model_validate_json(stored)
 
+    def all(self) -> list[Signals]:
+        """Every dataset's signals, of every tenant, in no order."""
+        return [Signals.model_validate_json(raw) for raw in cast("list[bytes]", self._redis.hvals(self._hash))]
+
     def delete(self, dataset_id: str) -> None:
+        """Forget the signals of a dataset."""
         self._redis.hdel(self._hash, dataset_id)
 
 

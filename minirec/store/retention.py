@@ -89,10 +89,13 @@ def adopt_jobs(store: Store) -> None:
         if facts["named"] is None:
             stages = cast("list[bytes]", store.redis.lrange(f"{store.prefix}job:{job}:stages", 0, -1))
             store.machine.adopt(job, facts["kind"] or "", [_with_outputs(json.loads(stage)) for stage in stages])
-    for dataset in store.datasets.all():
+    datasets = store.datasets.all()
+    for dataset in datasets:
         keep_dataset(store, dataset.id, dataset.content_hash)
-        if (signals := store.signals.get(dataset.id)) is not None:
-            keep_signals(store, dataset.id, signals.content_hash)
+    there = {dataset.id for dataset in datasets}
+    for signals in store.signals.all():
+        if signals.dataset_id in there:
+            keep_signals(store, signals.dataset_id, signals.content_hash)
     store.adopted.set()
 
 

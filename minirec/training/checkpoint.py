@@ -66,7 +66,18 @@ def latest_checkpoint(out: Path) -> Path | None:
 def save_checkpoint(
     out: Path, policy: Policy, optimizer: torch.optim.Optimizer, progress: Progress, run: Mapping[str, Any]
 ) -> Path:
-    """Write a checkpoint, then remove the older ones. `run` says which run it is: see `load_checkpoint`."""
+    """Write a checkpoint, then remove the older ones.
+
+    Args:
+        out: The folder of the run's checkpoints.
+        policy: The model whose adapter is saved.
+        optimizer: Its state is saved.
+        progress: How far the run is, and its best update so far.
+        run: What must be the same for a run to resume from here: see `load_checkpoint`.
+
+    Returns:
+        The checkpoint's folder, which appears under its name only when it is whole.
+    """
     evaluated = bool(progress.evaluations) and progress.evaluations[-1]["update"] == progress.update
     target = out / f"checkpoint-{progress.update:06d}{'-evaluated' if evaluated else ''}"
     scratch = out / f".{target.name}"

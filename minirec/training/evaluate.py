@@ -38,7 +38,7 @@ class Evaluation:
 
     @property
     def score(self) -> float:
-        """What the best adapter is chosen by."""
+        """NDCG@10, which the best adapter is chosen by."""
         return self.ndcg[10]
 
     def summary(self) -> Ranking:
@@ -60,10 +60,20 @@ def evaluate(
 ) -> Evaluation:
     """Rank each sample's target among all items but its history, with the target never left out itself.
 
-    The rollouts are greedy, so no seed plays a part. `on_items` hears how far the catalogue is embedded, `on_samples`
-    how many samples are done after that; both may raise to stop. `catalogue` (M, d) are the items' unit vectors under
-    this policy, where they are known. Of several `ranks` each evaluates a part and gets the whole. Raises ValueError
-    for no rows.
+    The rollouts are greedy, so no seed plays a part.
+
+    Args:
+        policy: The model to evaluate.
+        dataset: The samples and their catalogue of M items.
+        rows: Rows of the samples to evaluate on.
+        rollouts: Limits of the rollouts; group size and sampling make no difference.
+        on_samples: Called with the number of samples done; may raise to stop.
+        on_items: Called before that with the number of items embedded; may raise to stop.
+        catalogue: (M, d) unit vectors of the items under this policy, where they are known already.
+        ranks: With several processes, each evaluates a part and returns the whole.
+
+    Raises:
+        ValueError: There are no rows.
     """
     if not len(rows):
         raise ValueError("there are no samples to evaluate on")

@@ -31,7 +31,7 @@ class TextEvaluation:
 
     @property
     def score(self) -> float:
-        """What the best adapter is chosen by."""
+        """The mean reward, which the best adapter is chosen by."""
         return self.reward_mean
 
     def summary(self) -> TextScore:
@@ -49,10 +49,20 @@ def evaluate_text(
     on_prompts: Callable[[int], None] | None = None,
     ranks: Ranks = SINGLE_PROCESS,
 ) -> TextEvaluation:
-    """Answer prompts greedily, so that no seed plays a part, and see what that earns.
+    """Answer prompts greedily, so that no seed plays a part, and score the answers.
 
-    `on_prompts` hears how many are done, and may raise to stop. Of several `ranks` each evaluates a part and gets the
-    whole. Raises ValueError for no rows, RewardError.
+    Args:
+        policy: The model to evaluate.
+        dataset: The prompts.
+        rows: Rows of the prompts to evaluate on.
+        scorer: The rewards.
+        rollouts: Limits of the answers; group size and sampling make no difference.
+        on_prompts: Called with the number of prompts done; may raise to stop.
+        ranks: With several processes, each evaluates a part and returns the whole.
+
+    Raises:
+        ValueError: There are no rows.
+        RewardError: A reward failed.
     """
     if not len(rows):
         raise ValueError("there are no prompts to evaluate on")

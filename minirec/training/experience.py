@@ -41,10 +41,17 @@ class Episodes:
 def collect_rollouts(
     policy: Policy, items: Items, samples: Sequence[Sample], noise: npt.NDArray[np.float64], settings: RolloutSettings
 ) -> Episodes:
-    """Roll out B samples with noise (B, R, T), as many at once as memory takes. Noise 0 is a greedy rollout.
+    """Roll out samples, as many at once as memory takes.
 
-    Raises ValueError for a sample that does not fit into the model's context or leads to hidden states that are not
-    finite.
+    Args:
+        policy: The model that samples.
+        items: The catalogue that the samples refer to.
+        samples: The B samples to roll out.
+        noise: (B, R, T) uniform numbers that the tokens are drawn with; 0 is a greedy rollout.
+        settings: Limits and sampling of the rollouts.
+
+    Raises:
+        ValueError: A sample does not fit into the model's context, or leads to hidden states that are not finite.
     """
     count, repeats, length = noise.shape
     room = length + len(policy.answer_ids)

@@ -271,7 +271,7 @@ def seed_of(*parts: int) -> int:
 
 
 def identity_of(kind: str, dataset: SampleTable, settings: RunSettings) -> dict[str, Any]:
-    """Return what must be the same for a checkpoint to belong to a run; how long it goes on may change.
+    """Return what must be the same for a checkpoint to belong to a run; its length may change.
 
     `kind` is what the rows are called where they differ.
     """

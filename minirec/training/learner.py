@@ -219,6 +219,16 @@ class Contrast:
         budget: int,
         negatives: Sequence[int] | None,
     ) -> Contrast:
+        """Embed the items that a batch is contrasted with.
+
+        Args:
+            policy: The model that is trained.
+            items: The catalogue.
+            samples: This rank's part of the batch.
+            ranks: Each rank embeds a part of the items.
+            budget: How many tokens to embed at once.
+            negatives: Rows of the items to compare the targets with; None compares them with each other.
+        """
         targets = ranks.gather([sample.target for sample in samples])
         negatives = targets if negatives is None else negatives
         compared = sorted({*targets, *negatives})

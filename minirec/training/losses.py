@@ -35,7 +35,15 @@ def log_probabilities(logits: Tensor, drawn: Tensor, end_ids: Tensor, sampling: 
 def clipped_objective(
     log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float
 ) -> Tensor:
-    """min(ratio A, clip(ratio, 1 - clip_low, 1 + clip_high) A), entry by entry; to be maximised."""
+    """Return min(ratio A, clip(ratio, 1 - clip_low, 1 + clip_high) A), entry by entry; to be maximised.
+
+    Args:
+        log_probs: Log-probabilities under the policy that is trained.
+        old_log_probs: The same under the policy that made the rollouts, in the same shape.
+        advantages: A, in the same shape or one that broadcasts to it.
+        clip_low: How far below 1 the ratio counts.
+        clip_high: How far above 1 the ratio counts.
+    """
     ratio = torch.exp(log_probs - old_log_probs)
     return torch.minimum(ratio * advantages, ratio.clamp(1 - clip_low, 1 + clip_high) * advantages)
 
@@ -43,8 +51,14 @@ def clipped_objective(
 def item_log_probabilities(u: Tensor, items: Tensor, chosen: Tensor, masked: Tensor, *, tau: float) -> Tensor:
     """Return the log-probability (S,) of each target in the softmax over it and its negatives.
 
-    It is the softmax of docs/method.md, section 7: u (S, d) and items (Y, d) are unit rows, each item once; chosen (S,)
-    is the row's own target; masked (S, Y) is true for items that the row's target is not compared with.
+    It is the softmax of docs/method.md, section 7.
+
+    Args:
+        u: (S, d) unit rows of the samples.
+        items: (Y, d) unit rows of the items, each item once.
+        chosen: (S,) the row of each sample's target in `items`.
+        masked: (S, Y) true for items that the target is not compared with.
+        tau: Temperature of the softmax.
     """
     scores = (u @ items.T / tau).masked_fill(masked, -torch.inf)
     return scores.log_softmax(1).gather(1, chosen[:, None])[:, 0]

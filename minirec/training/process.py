@@ -1,7 +1,7 @@
 """One process of a training run that takes several, started by torch's launcher with the path of a specification.
 
 The specification is a JSON file: which trainer, its run, and how to log. The main process reports on standard
-output, a JSON object per line; a process that cannot go on says why there, whichever it is. Whatever else is printed
+output, a JSON object per line; a process that cannot continue says why there, whichever it is. Whatever else is printed
 goes to standard error. Every process ends when its standard input is closed, so that none outlives the
 process that started them, however that one died.
 """

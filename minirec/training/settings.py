@@ -35,7 +35,7 @@ class RunSettings:
 
     @property
     def schedule(self) -> Schedule:
-        """Which samples an update takes."""
+        """The schedule of samples over updates."""
         return Schedule(self.rows, self.grpo.batch_size)
 
     @property

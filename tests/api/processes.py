@@ -72,10 +72,12 @@ def process(
 
 
 @contextmanager
-def running_service(settings: Settings, log: Path, *, temporary: Path | None = None) -> Iterator[str]:
+def running_service(
+    settings: Settings, log: Path, *, temporary: Path | None = None, host: str = "127.0.0.1"
+) -> Iterator[str]:
     """The service under uvicorn, as in production; yields its address."""
     port = free_port()
-    command = ["-m", "uvicorn", "service.app:create_app", "--factory", "--host", "127.0.0.1", "--port", str(port)]
+    command = ["-m", "uvicorn", "service.app:create_app", "--factory", "--host", host, "--port", str(port)]
     with process(command, settings, log, temporary=temporary) as server:
 
         def listens() -> bool:

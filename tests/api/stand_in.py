@@ -78,7 +78,7 @@ def made_up_columns(pool: int, *, picked: int = 6, rollouts: int = 3, vectors: b
     picked_rank[chosen] = np.arange(picked)
     training_position[chosen] = np.arange(picked)[::-1]
     group[chosen] = np.arange(picked)[::-1] // 4
-    columns = {
+    columns: dict[str, np.ndarray] = {
         "row": np.arange(pool, dtype=np.int64),
         "rewards": rewards,
         "hit": (rewards > 0.5).astype(np.uint8),

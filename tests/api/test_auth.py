@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
+from fastapi.testclient import TestClient
 
 from tests.api.conftest import KEY, Service
 from tests.api.test_problems import assert_problem
@@ -63,4 +64,6 @@ def test_each_of_several_keys_is_accepted(make_service: Callable[..., Service]) 
 
 def test_without_keys_everything_is_open(make_service: Callable[..., Service]) -> None:
     service = make_service(api_keys=())
-    assert service.http.get("/v1/datasets", headers={"Authorization": ""}).status_code == 200
+    headers = {"Authorization": "", "Host": "localhost"}
+    http = TestClient(service.app, base_url="http://127.0.0.1")
+    assert http.get("/v1/datasets", headers=headers).status_code == 200

@@ -18,10 +18,10 @@ from minirec.store.garbage import collect_garbage
 from service import apart
 from tests.api.conftest import Service
 from tests.api.stand_in import StandIn
-from tests.api.test_problems import assert_problem
+from tests.api.test_problems import assert_problem, field_errors, row_errors
 
 
-def rows_of(path: Path) -> list[dict[str, object]]:
+def rows_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
@@ -93,7 +93,7 @@ def test_pages_say_what_is_wrong_with_them(service: Service, query: str) -> None
         422,
         "invalid_cursor" if query == "after=ds_unknown" else "invalid_request",
     )
-    assert problem.errors[0].loc[:2] == ["query", query.partition("=")[0]]
+    assert field_errors(problem)[0].loc[:2] == ["query", query.partition("=")[0]]
 
 
 def test_a_deleted_dataset_is_gone_with_its_blobs(service: Service) -> None:
@@ -213,7 +213,7 @@ def test_large_uploads_are_checked_in_a_process_of_their_own(
     assert large["content_hash"] == small["content_hash"]
     named = {"prompts": ("p.jsonl", b'{"id": "p", "prompt": "x"}\n{"id": "p", "prompt": "\\u200b"}\n{"id": "q"}\n')}
     problem = assert_problem(service.http.post("/v1/datasets", files=named), 422, "invalid_dataset")
-    assert [(error.line, error.field) for error in problem.errors] == [(2, "prompt"), (3, "prompt")]
+    assert [(error.line, error.field) for error in row_errors(problem)] == [(2, "prompt"), (3, "prompt")]
     rewards = b"".join(json.dumps({"sample_id": f"s{n:03d}", "reward": [0.5]}).encode() + b"\n" for n in range(48))
     url = f"/v1/datasets/{large['id']}/signals"
     assert service.http.post(url, files={"rewards": ("r", rewards)}).json()["n_samples"] == 48

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import httpx2
@@ -14,7 +14,7 @@ from api_schemas import Event
 from tests.api.conftest import KEY, Service
 from tests.api.processes import running_service
 from tests.api.stand_in import StandIn, made_up_columns
-from tests.api.test_problems import assert_problem
+from tests.api.test_problems import assert_problem, field_errors
 
 SSE = {"Accept": "text/event-stream"}
 
@@ -56,12 +56,12 @@ def test_events_come_in_pages_oldest_first(service: Service, selection_id: str) 
 )
 def test_pages_of_events_say_what_is_wrong_with_them(service: Service, selection_id: str, query: str) -> None:
     problem = assert_problem(service.http.get(f"/v1/selections/{selection_id}/events?{query}"), 422, "invalid_request")
-    assert problem.errors[0].loc == ["query", query.partition("=")[0]]
+    assert field_errors(problem)[0].loc == ["query", query.partition("=")[0]]
 
 
 def test_a_stream_wants_a_fit_last_event_id(service: Service, selection_id: str) -> None:
     response = service.http.get(f"/v1/selections/{selection_id}/events", headers=SSE | {"Last-Event-ID": "x\x00"})
-    assert assert_problem(response, 422, "invalid_request").errors[0].loc == ["header", "last-event-id"]
+    assert field_errors(assert_problem(response, 422, "invalid_request"))[0].loc == ["header", "last-event-id"]
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def live(service: Service, tmp_path: Path) -> Iterator[httpx2.Client]:
         yield http
 
 
-def stream(http: httpx2.Client, selection_id: str, last_event_id: str | None = None) -> Iterator[Event]:
+def stream(http: httpx2.Client, selection_id: str, last_event_id: str | None = None) -> Generator[Event]:
     """Events as they arrive."""
     headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
     with http.stream("GET", f"/v1/selections/{selection_id}/events", headers=headers) as response:

@@ -23,7 +23,7 @@ from minirec.store.columns import Columns
 from tests.api.conftest import KEY, Service
 from tests.api.stand_in import StandIn
 from tests.api.test_datasets import rows_of
-from tests.api.test_problems import assert_problem
+from tests.api.test_problems import assert_problem, field_errors
 
 ORDER = [f"s{7 * n:03d}" for n in range(6)][::-1]
 """Training order of the stand-in's selection."""
@@ -119,7 +119,7 @@ def test_without_a_name_verl_asks_for_a_source(service: Service) -> None:
     selection_id = service.select(service.upload()["id"])["id"]
     StandIn(service.store, selection_id).finish()
     response = service.http.get(f"/v1/selections/{selection_id}/export", params={"format": "verl"})
-    assert assert_problem(response, 422, "source_missing").errors[0].loc == ["query", "source"]
+    assert field_errors(assert_problem(response, 422, "source_missing"))[0].loc == ["query", "source"]
     exported(service, selection_id, format="verl", source="mine")
     exported(service, selection_id, format="trl")
 
@@ -149,7 +149,7 @@ def test_an_unfinished_selection_has_no_export(service: Service) -> None:
 )
 def test_exports_say_what_is_wrong_with_the_query(service: Service, query: str, field: str) -> None:
     problem = assert_problem(service.http.get(f"/v1/selections/sel_1/export?{query}"), 422, "invalid_request")
-    assert problem.errors[0].loc == ["query", field]
+    assert field_errors(problem)[0].loc == ["query", field]
 
 
 @pytest.mark.parametrize("format", TARGETS)

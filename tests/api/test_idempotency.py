@@ -12,7 +12,7 @@ import pytest
 from minirec.client import MiniRec
 from tests.api.conftest import KEY, Service, selection_body
 from tests.api.stand_in import StandIn
-from tests.api.test_problems import assert_problem
+from tests.api.test_problems import assert_problem, field_errors
 
 KEYED = {"Idempotency-Key": "k-1"}
 
@@ -162,4 +162,4 @@ def test_cancel_and_retry_replay_too(service: Service) -> None:
 @pytest.mark.parametrize("key", ["", "two words", "x" * 256, "tab\t"])
 def test_an_unfit_key_is_named(service: Service, key: str) -> None:
     problem = assert_problem(start(service, "ds_1", headers={"Idempotency-Key": key}), 422, "invalid_request")
-    assert problem.errors[0].loc == ["header", "Idempotency-Key"]
+    assert field_errors(problem)[0].loc == ["header", "Idempotency-Key"]

@@ -55,7 +55,7 @@ def fuzz(service: Service, method: str, path: str, ids: dict[str, str], **body: 
 
     @given(case=st.one_of(kinds))
     @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
-    def answers_are_as_announced(case: schemathesis.Case) -> None:
+    def answers_are_as_announced(case: schemathesis.Case[Any]) -> None:
         if isinstance(case.body, dict) and "dataset_id" in case.body and "dataset_id" in ids:
             case.body["dataset_id"] = ids["dataset_id"]
         if isinstance(wait := case.query.get("wait"), int | float) and wait > 0:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api_schemas import Problem
+from api_schemas import FieldError, Problem, RowError
 from tests.api.conftest import Service, selection_body
 
 
@@ -21,6 +21,20 @@ def assert_problem(response: Any, status: int, code: str) -> Problem:
     assert problem.request_id == response.headers["x-request-id"]
     assert problem.detail
     return problem
+
+
+def field_errors(problem: Problem) -> list[FieldError]:
+    """The errors of a problem, all of which say where in a request they are."""
+    errors = [error for error in problem.errors if isinstance(error, FieldError)]
+    assert len(errors) == len(problem.errors)
+    return errors
+
+
+def row_errors(problem: Problem) -> list[RowError]:
+    """The errors of a problem, all of which say where in a file they are."""
+    errors = [error for error in problem.errors if isinstance(error, RowError)]
+    assert len(errors) == len(problem.errors)
+    return errors
 
 
 def test_an_unknown_path_is_a_problem(service: Service) -> None:
@@ -38,7 +52,7 @@ def test_an_unknown_method_is_a_problem_that_lists_the_known_ones(service: Servi
 def test_an_invalid_body_names_every_field_at_fault(service: Service) -> None:
     body = selection_body("ds_1", size=-3, rollouts={"group_size": 0, "nonsense": 1})
     problem = assert_problem(service.http.post("/v1/selections", json=body), 422, "invalid_request")
-    places = {tuple(error.loc) for error in problem.errors}
+    places = {tuple(error.loc) for error in field_errors(problem)}
     assert {("body", "rollouts", "group_size"), ("body", "rollouts", "nonsense")} <= places
     assert any(place[:2] == ("body", "size") for place in places)
     assert "-3" not in problem.detail
@@ -70,7 +84,7 @@ def test_a_malformed_id_is_told_from_an_unknown_one(service: Service, path: str)
 
 def test_a_misspelt_parameter_is_not_ignored(service: Service) -> None:
     problem = assert_problem(service.http.get("/v1/selections?state=failed"), 422, "invalid_request")
-    assert problem.errors[0].loc == ["query", "state"]
+    assert field_errors(problem)[0].loc == ["query", "state"]
     assert "after, dataset_id, limit, status" in problem.detail
     for url in ("/v1/selections/sel_1/cancel?force=1", "/v1/datasets?name=x"):
         assert_problem(service.http.post(url), 422, "invalid_request")

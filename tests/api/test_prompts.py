@@ -15,7 +15,7 @@ from service.content import open_content
 from tests.api.conftest import Service, training_body
 from tests.api.stand_in import StandIn
 from tests.api.test_datasets import blobs, rows_of
-from tests.api.test_problems import assert_problem
+from tests.api.test_problems import assert_problem, field_errors, row_errors
 from tests.builders import MIXED_PROMPTS
 
 IDS = [f"p{n:03d}" for n in range(48)]
@@ -25,7 +25,7 @@ ORDER = [f"p{7 * n:03d}" for n in range(6)][::-1]
 
 def post(service: Service, *rows: dict[str, Any], **files: bytes) -> Any:
     body = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    return service.http.post("/v1/datasets", files={"prompts": ("mine.jsonl", body)} | files)
+    return service.http.post("/v1/datasets", files={"prompts": ("mine.jsonl", body), **files})
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_the_same_prompts_in_another_format_are_the_same_content(service: Servic
 def test_faults_name_file_line_and_field(service: Service) -> None:
     response = post(service, {"id": "a", "prompt": "x"}, {"id": "a", "prompt": []}, {"id": "c", "answer": "y"})
     problem = assert_problem(response, 422, "invalid_dataset")
-    assert [(error.file, error.line, error.field) for error in problem.errors] == [
+    assert [(error.file, error.line, error.field) for error in row_errors(problem)] == [
         ("mine.jsonl", 2, "prompt"),
         ("mine.jsonl", 3, "prompt"),
     ]
@@ -82,7 +82,7 @@ def test_a_body_is_of_one_kind(service: Service, parts: tuple[str, ...], says: s
     files: dict[str, Any] = {part: (None if part == "name" else part, b"{}") for part in parts}
     problem = assert_problem(service.http.post("/v1/datasets", files=files), 422, "invalid_request")
     assert says in problem.detail
-    assert problem.errors[0].loc == ["body"]
+    assert field_errors(problem)[0].loc == ["body"]
 
 
 def test_a_deleted_dataset_is_gone_with_its_blob(service: Service) -> None:
@@ -144,7 +144,7 @@ def test_the_document_describes_both_kinds_of_upload(service: Service) -> None:
     body = document["paths"]["/v1/datasets"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert [schema["required"] for schema in body["oneOf"]] == [["samples", "items"], ["prompts"]]
     assert [set(schema["properties"]) for schema in body["oneOf"]] == [
-        {"samples", "items", "name", "metadata"},
+        {"samples", "items", "name", "metadata", "timestamp_unit"},
         {"prompts", "name", "metadata"},
     ]
     assert {"PromptRow", "Message"} <= set(document["components"]["schemas"])

@@ -17,7 +17,7 @@ from service.scores import deciding_number
 from tests.api.conftest import Service
 from tests.api.stand_in import StandIn, made_up_columns
 from tests.api.test_datasets import rows_of
-from tests.api.test_problems import assert_problem
+from tests.api.test_problems import assert_problem, field_errors
 
 PICKED = [f"s{7 * n:03d}" for n in range(6)]
 """Ids in the order in which they were picked; training goes backwards through them."""
@@ -88,7 +88,7 @@ def test_scores_go_on_behind_any_sample_of_the_pool(service: Service, finished: 
     page = service.http.get(f"/v1/selections/{selection_id}/scores", params={"after": "s046"}).json()
     assert [row["id"] for row in page["data"]] == ["s047"]
     response = service.http.get(f"/v1/selections/{selection_id}/scores", params={"after": "nobody"})
-    assert assert_problem(response, 422, "invalid_cursor").errors[0].loc == ["query", "after"]
+    assert field_errors(assert_problem(response, 422, "invalid_cursor"))[0].loc == ["query", "after"]
 
 
 def test_samples_outside_the_pool_have_no_scores(service: Service) -> None:
@@ -174,4 +174,4 @@ def test_results_go_with_their_dataset(service: Service, finished: tuple[str, Co
 @pytest.mark.parametrize("query", ["scores?order=size", "scores?limit=1001", "scores?after=", "subset?format=csv"])
 def test_results_say_what_is_wrong_with_the_query(service: Service, query: str) -> None:
     problem = assert_problem(service.http.get(f"/v1/selections/sel_1/{query}"), 422, "invalid_request")
-    assert problem.errors[0].loc == ["query", query.partition("?")[2].partition("=")[0]]
+    assert field_errors(problem)[0].loc == ["query", query.partition("?")[2].partition("=")[0]]

@@ -19,7 +19,7 @@ from minirec.store.ids import new_id
 from minirec.store.machine import Doorbell
 from tests.api.conftest import Service, selection_body
 from tests.api.stand_in import ITEMS, StandIn, made_up_columns
-from tests.api.test_problems import assert_problem
+from tests.api.test_problems import assert_problem, field_errors
 
 
 @pytest.fixture
@@ -90,21 +90,21 @@ def test_size_may_reach_the_pool_and_not_exceed_it(
     assert service.select(dataset_id, size=size, **changes)["counts"]["total"] == size
     response = service.http.post("/v1/selections", json=selection_body(dataset_id, size=size + 1, **changes))
     problem = assert_problem(response, 422, "size_too_large")
-    assert problem.errors[0].loc == ["body", "size"]
+    assert field_errors(problem)[0].loc == ["body", "size"]
     assert f"{size} samples" in problem.detail
 
 
 def test_an_empty_pool_is_refused(service: Service, dataset_id: str) -> None:
     body = selection_body(dataset_id, pool={"split": "valid"})
     problem = assert_problem(service.http.post("/v1/selections", json=body), 422, "empty_pool")
-    assert problem.errors[0].loc == ["body", "pool", "split"]
+    assert field_errors(problem)[0].loc == ["body", "pool", "split"]
     assert "none: 48" in problem.detail
 
 
 def test_signals_must_have_been_uploaded(service: Service, dataset_id: str) -> None:
     body = selection_body(dataset_id, signals="uploaded", model=None)
     problem = assert_problem(service.http.post("/v1/selections", json=body), 422, "no_signals")
-    assert problem.errors[0].loc == ["body", "signals"]
+    assert field_errors(problem)[0].loc == ["body", "signals"]
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_nobody_waits_for_what_is_over(service: Service, dataset_id: str) -> Non
 @pytest.mark.parametrize("wait", ["-1", "61", "nan", "soon"])
 def test_waiting_has_limits(service: Service, wait: str) -> None:
     problem = assert_problem(service.http.get(f"/v1/selections/sel_1?wait={wait}"), 422, "invalid_request")
-    assert problem.errors[0].loc == ["query", "wait"]
+    assert field_errors(problem)[0].loc == ["query", "wait"]
 
 
 # Listing
@@ -308,7 +308,7 @@ def test_lists_are_pages_newest_first_and_filtered(service: Service, dataset_id:
 def test_lists_say_what_is_wrong_with_the_query(service: Service, query: str) -> None:
     response = service.http.get(f"/v1/selections?{query}")
     code = "invalid_cursor" if "unknown" in query else "invalid_request"
-    assert assert_problem(response, 422, code).errors[0].loc == ["query", query.partition("=")[0]]
+    assert field_errors(assert_problem(response, 422, code))[0].loc == ["query", query.partition("=")[0]]
 
 
 # Cancelling and retrying

@@ -13,7 +13,7 @@ from minirec.specs import PrepareTraining
 from minirec.store.machine import Doorbell
 from tests.api.conftest import Service, training_body
 from tests.api.stand_in import StandIn, TrainingStandIn
-from tests.api.test_problems import assert_problem
+from tests.api.test_problems import assert_problem, field_errors
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_selection_whose_dataset_is_gone_cannot_be_trained_on(service: Service
 
 def test_unknown_samples_are_named(service: Service, dataset_id: str) -> None:
     problem = refused(service, training_body(dataset_id, ids=["s001", "x", "s002", "y"]), 422, "unknown_sample")
-    assert [error.loc for error in problem.errors] == [["body", "ids", 1], ["body", "ids", 3]]
+    assert [error.loc for error in field_errors(problem)] == [["body", "ids", 1], ["body", "ids", 3]]
     assert problem.total_errors == 2
     refused(service, training_body("ds_1"), 404, "dataset_not_found")
 

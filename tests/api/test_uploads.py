@@ -17,7 +17,7 @@ from service.uploads import PREFIX, remove_stale
 from tests.api.conftest import KEY, Service
 from tests.api.processes import running_service, wait_until
 from tests.api.test_datasets import blobs
-from tests.api.test_problems import assert_problem
+from tests.api.test_problems import assert_problem, field_errors, row_errors
 
 ITEM = {"item_id": "i1", "title": "One"}
 SAMPLE = {"id": "s1", "history": ["i1"], "target": "i1"}
@@ -47,7 +47,7 @@ def assert_nothing_is_left(service: Service, temporary_files: Path) -> None:
     assert list(temporary_files.iterdir()) == []
 
 
-FAULTS = {
+FAULTS: dict[str, tuple[bytes, bytes, tuple[Any, ...]]] = {
     "unknown item": (lines({**SAMPLE, "target": "i9"}), lines(ITEM), ("pool.jsonl", 1, "target", "i9")),
     "duplicate sample": (lines(SAMPLE, SAMPLE), lines(ITEM), ("pool.jsonl", 2, "id", "line 1")),
     "duplicate item": (lines(SAMPLE), lines(ITEM, ITEM), ("catalogue.jsonl", 2, "item_id", "line 1")),
@@ -69,7 +69,7 @@ FAULTS = {
 def test_a_faulty_file_is_refused_by_file_line_and_field(service: Service, temporary_files: Path, fault: str) -> None:
     samples, items, (file, *where) = FAULTS[fault]
     problem = assert_problem(post(service, samples, items), 422, "invalid_dataset")
-    error = problem.errors[0]
+    error = row_errors(problem)[0]
     assert error.file == file
     for name, expected in zip(("line", "field"), where, strict=False):
         assert getattr(error, name) == expected
@@ -99,7 +99,7 @@ def test_a_hundred_faults_are_listed_and_all_are_counted(service: Service) -> No
 def test_file_names_are_only_ever_shown(service: Service, temporary_files: Path, given: str, shown: str) -> None:
     files = {"samples": (given, b"{oops"), "items": ("items.jsonl", lines(ITEM))}
     problem = assert_problem(service.http.post("/v1/datasets", files=files), 422, "invalid_dataset")
-    assert problem.errors[0].file == shown
+    assert row_errors(problem)[0].file == shown
     assert_nothing_is_left(service, temporary_files)
 
 
@@ -123,7 +123,7 @@ def test_a_part_that_does_not_belong_is_named(
     service: Service, files: dict[str, bytes], data: dict[str, Any], place: str, says: str
 ) -> None:
     problem = assert_problem(service.http.post("/v1/datasets", files=files, data=data), 422, "invalid_request")
-    assert [error.loc for error in problem.errors] == [["body", place]]
+    assert [error.loc for error in field_errors(problem)] == [["body", place]]
     assert says in problem.errors[0].msg
 
 

@@ -21,8 +21,13 @@ class Stack:
     files: Path
     """Folder with `samples.jsonl`, `items.jsonl` and `prompts.jsonl`."""
 
+    @property
+    def key(self) -> str:
+        """The stack's own key."""
+        return (self.data_dir / "key").read_text().strip()
+
     def client(self) -> MiniRec:
-        return MiniRec(base_url=self.url)
+        return MiniRec(base_url=self.url, api_key=self.key)
 
     def gpu_child(self) -> int:
         """The Celery child that computes: the process of the gpu queue whose parent is one, too."""

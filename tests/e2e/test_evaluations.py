@@ -28,7 +28,7 @@ def dataset_id(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def minirec(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "minirec.cli.main", *arguments]
-    environment = os.environ | {"MINIREC_BASE_URL": stack.url}
+    environment = os.environ | {"MINIREC_BASE_URL": stack.url, "MINIREC_API_KEY": stack.key}
     return subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment, check=False)
 
 

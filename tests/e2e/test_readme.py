@@ -1,7 +1,7 @@
 """The README's examples, run against a live stack.
 
-Three things differ from what a reader runs: the model is the small local one, the service's address is the stack's, and
-prompts have a reward that a random model does earn now and then.
+Three things differ from what a reader runs: the model is the small local one, the service's address, folder and key are
+the stack's, and prompts have a reward that a random model does earn now and then.
 """
 
 from __future__ import annotations
@@ -43,12 +43,13 @@ def with_the_small_model(text: str) -> str:
     return text
 
 
-def run(command: list[str], stack: Stack, folder: Path) -> str:
+def run(command: list[str], stack: Stack, folder: Path, *, with_key: bool = False) -> str:
     """Run an example beside copies of the files, and return what it printed."""
     for name in ("samples.jsonl", "items.jsonl", "prompts.jsonl"):
         shutil.copy(stack.files / name, folder)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = os.environ | {"MINIREC_BASE_URL": stack.url, "PATH": path}
+    environment = os.environ | {"MINIREC_BASE_URL": stack.url, "MINIREC_DATA_DIR": str(stack.data_dir), "PATH": path}
+    environment |= {"MINIREC_API_KEY": stack.key} if with_key else {}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
@@ -83,7 +84,7 @@ def test_the_example_on_prompts_selects_and_exports(stack: Stack, tmp_path: Path
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_curl_example_selects(stack: Stack, tmp_path: Path) -> None:
-    printed = run(["bash", "-euo", "pipefail", "-c", example("bash")], stack, tmp_path)
+    printed = run(["bash", "-euo", "pipefail", "-c", example("bash")], stack, tmp_path, with_key=True)
     assert "event: progress" in printed
     positions = subset_positions(tmp_path)
     assert positions == list(range(len(positions)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -30,7 +31,9 @@ def test_the_published_rewards_give_the_published_learnability(stack: Stack, sha
         dataset = client.datasets.upload(samples=samples, items=items)
         with open(shared / "golden" / "rewards.jsonl.gz", "rb") as file:
             url = f"{stack.url}/v1/datasets/{dataset.id}/signals"
-            response = httpx2.post(url, files={"rewards": ("rewards.jsonl.gz", file)}, timeout=120)
+            files = {"rewards": ("rewards.jsonl.gz", file)}
+            headers = {"Authorization": f"Bearer {stack.key}"}
+            response = httpx2.post(url, files=files, headers=headers, timeout=120)
         assert response.status_code == 201, response.text
         assert response.json()["n_samples"] == PUBLISHED
 
@@ -50,6 +53,6 @@ def test_the_published_rewards_give_the_published_learnability(stack: Stack, sha
         assert len(client.selections.subset(ours).ids) == 1024
 
 
-def select(client: MiniRec, dataset_id: str, **settings: str) -> str:
+def select(client: MiniRec, dataset_id: str, **settings: Any) -> str:
     job = client.selections.create(dataset=dataset_id, size=1024, signals="uploaded", **settings)
     return client.selections.wait(job.id, timeout=120).id

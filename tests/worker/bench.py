@@ -80,13 +80,13 @@ class Bench:
 
     def hear(self, *, queue: str | None = None, limit: int | None = None) -> list[str]:
         """Answer doorbells, those that they lead to as well; returns what came of each unit."""
-        outcomes = []
+        outcomes: list[str] = []
         while limit is None or len(outcomes) < limit:
             index = next((i for i, bell in enumerate(self.doorbells) if queue in (None, bell.queue)), None)
             if index is None:
                 break
             bell = self.doorbells.pop(index)
-            outcomes.append(self.runner.run(bell.group, bell.unit))
+            outcomes.append(self.runner.run(bell))
         return outcomes
 
     def result(self, job: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from minirec.policy.reference import resolve
 from minirec.settings import Settings
 from minirec.specs import ScoreSpec
 from minirec.store.devices import Device
@@ -96,11 +97,11 @@ def test_every_worker_runs_float32() -> None:
 
 
 def test_a_model_is_resolved_once_per_unit(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, resolved = policies.resolve, []
+    resolved: list[int] = []
 
     def counts(*arguments: Any, **settings: Any) -> Any:
         resolved.append(1)
-        return real(*arguments, **settings)
+        return resolve(*arguments, **settings)
 
     monkeypatch.setattr(policies, "resolve", counts)
     bench.create()

@@ -66,12 +66,13 @@ def resolve_tiny(bench: Bench, models_dir: Path) -> Any:
 
 def test_splits_and_parts_are_drawn_as_asked(split_bench: Bench) -> None:
     sizes = {}
-    for name, changes in {
+    changed: dict[str, dict[str, Any]] = {
         "valid": {"split": "valid"},
         "all": {"split": "all"},
         "part": {"split": "all", "max_samples": 5},
         "other part": {"split": "all", "max_samples": 5, "seed": 1},
-    }.items():
+    }
+    for name, changes in changed.items():
         job = split_bench.evaluate(rollouts=ROLLOUTS, **changes)
         split_bench.hear()
         sizes[name] = result(split_bench, job).samples
@@ -81,8 +82,7 @@ def test_splits_and_parts_are_drawn_as_asked(split_bench: Bench) -> None:
 
 def test_what_was_measured_before_is_not_measured_again(split_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[int] = []
-    real = handler.evaluate
-    monkeypatch.setattr(handler, "evaluate", lambda *a, **k: measured.append(1) or real(*a, **k))
+    monkeypatch.setattr(handler, "evaluate", lambda *a, **k: measured.append(1) or evaluate(*a, **k))
     first = split_bench.evaluate(rollouts=ROLLOUTS)
     split_bench.hear()
     again = split_bench.evaluate(rollouts=ROLLOUTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -80,7 +81,8 @@ def test_scores_in_redis_that_are_damaged_are_noticed(bench: Bench) -> None:
     record = bench.store.jobs.get(first)
     name = record.fields["measured"]
     key = f"{bench.store.prefix}columns:{name}"
-    value = bytearray(bench.store.redis.hget(key, shard_field(1)))
+    redis: Any = bench.store.redis
+    value = bytearray(redis.hget(key, shard_field(1)))
     value[-1] ^= 1
     bench.store.redis.hset(key, shard_field(1), bytes(value))
     with pytest.raises(RuntimeError, match="checksum"):
@@ -114,7 +116,7 @@ def test_a_checkpoint_within_a_shard_is_measured_again(bench: Bench, how: str) -
     bench.hear(queue="cpu")
     put = bench.store.blobs.put_arrays
 
-    def die_at_the_shard(name: str, arrays: object) -> None:
+    def die_at_the_shard(name: str, arrays: Any) -> None:
         if "shard-" in name:
             raise RuntimeError("killed")
         put(name, arrays)
@@ -190,7 +192,7 @@ def test_what_is_lost_again_and_again_fails_in_the_end(bench: Bench, monkeypatch
     bench.hear()
     put = bench.store.blobs.put_arrays
 
-    def put_and_lose(name: str, arrays: object) -> None:
+    def put_and_lose(name: str, arrays: Any) -> None:
         put(name, arrays)
         if "shard-000000" in name:
             damage(bench, name, "bit flipped")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from api_schemas import Signals
+from minirec.policy.scoring import score_samples
 from minirec.store import checksums
 from minirec.store.names import signals_blob
 from tests.worker.bench import Bench
@@ -83,13 +84,13 @@ def test_everything_that_is_written_is_named_by_a_stage(split_bench: Bench) -> N
 
 
 def test_what_unfinished_work_leaves_is_named_too(split_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, calls = score.score_samples, []
+    calls: list[int] = []
 
     def dies(*arguments: Any, **settings: Any) -> Any:
         calls.append(1)
         if len(calls) == 2:
             raise RuntimeError("lost")
-        return real(*arguments, **settings)
+        return score_samples(*arguments, **settings)
 
     monkeypatch.setattr(score, "score_samples", dies)
     split_bench.settings = split_bench.settings.model_copy(update={"max_attempts": 1})

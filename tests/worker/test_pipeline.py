@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from api_schemas.selections import SIGNALS
+from minirec.policy.scoring import score_samples
 from tests.worker.bench import Bench
 from worker import score
 
@@ -76,13 +77,12 @@ def test_a_shard_goes_on_from_its_last_micro_batch(bench: Bench, monkeypatch: py
     # K beyond the catalogue's size changes no reward, but nothing of it is cached.
     job = bench.create(rollouts=undisturbed_rollouts | {"ndcg_k": 999})
     scored: list[list[str]] = []
-    real = score.score_samples
 
     def dies_in_second_batch(policy: Any, catalogue: Any, items: Any, samples: Any, **settings: Any) -> Any:
         scored.append([sample.id for sample in samples])
         if len(scored) == 2:
             raise RuntimeError("the machine caught fire")
-        return real(policy, catalogue, items, samples, **settings)
+        return score_samples(policy, catalogue, items, samples, **settings)
 
     monkeypatch.setattr(score, "score_samples", dies_in_second_batch)
     outcomes = bench.hear()
@@ -137,7 +137,6 @@ def test_a_lost_worker_is_replaced_when_its_lease_ends(bench: Bench) -> None:
 
 def test_cancelling_stops_work_at_the_next_micro_batch(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     job = bench.create()
-    real = score.score_samples
     calls = []
 
     def cancels(*args: Any, **settings: Any) -> Any:
@@ -145,7 +144,7 @@ def test_cancelling_stops_work_at_the_next_micro_batch(bench: Bench, monkeypatch
         if len(calls) == 1:
             assert bench.store.machine.cancel(job) == "ok"
             assert bench.store.jobs.get(job).status == "cancelling"
-        return real(*args, **settings)
+        return score_samples(*args, **settings)
 
     monkeypatch.setattr(score, "score_samples", cancels)
     assert "abandoned" in bench.hear()

@@ -12,6 +12,7 @@ import pytest
 
 from minirec.settings import Settings
 from minirec.store import connect
+from minirec.store.machine import Doorbell
 from tests.worker.bench import Bench
 from tests.worker.test_training_jobs import adapter, artifact, body, events, forget, result
 from worker.runner import Runner
@@ -35,7 +36,7 @@ def two(split_bench: Bench) -> Bench:
 def do_unit(settings: Settings, group: str) -> None:
     """What a Celery child does: the first unit of a group."""
     store = connect(settings, ring=lambda _: None)
-    Runner(store, settings, FORK.Event()).run(group, 0)
+    Runner(store, settings, FORK.Event()).run(Doorbell("train", group, 0))
 
 
 def wait_for(bench: Bench, job: str, update: int) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from api_schemas import Event, TrainingResult
+from api_schemas import Event, Ranking, TrainingResult
+from minirec.policy.catalogue import embed_items
 from minirec.specs.outputs import rows_columns, training_checkpoints
 from minirec.training import evaluate, learner
 from minirec.training.evaluate import Evaluation
@@ -91,8 +92,8 @@ def test_a_job_trains_evaluates_and_leaves_its_files(split_bench: Bench) -> None
     stages = [event.data["stage"] for event in events(split_bench, job, "stage")]
     assert stages == ["preparing", "evaluating_before", "training", "evaluating_after", "finishing"]
     assert (done.updates, done.samples_seen, done.stopped_early) == (7, 17, False)
-    assert done.test_before is not None
-    assert done.test_after is not None
+    assert isinstance(done.test_before, Ranking)
+    assert isinstance(done.test_after, Ranking)
     assert done.test_before.samples == done.test_after.samples == 6
     assert set(done.test_after.ndcg) == set(done.test_after.hr) == {"5", "10", "20", "50"}
     metrics = events(split_bench, job, "metrics")
@@ -118,11 +119,10 @@ def test_the_catalogue_of_a_selection_serves_the_evaluation_before(
     split_bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embedded: list[int] = []
-    real = evaluate.embed_items
 
     def spy(*arguments: Any, **settings: Any) -> Any:
         embedded.append(1)
-        return real(*arguments, **settings)
+        return embed_items(*arguments, **settings)
 
     monkeypatch.setattr(evaluate, "embed_items", spy)
     anew = split_bench.train(**body(args={"updates": 1}, evaluation={"valid_samples": 0}))

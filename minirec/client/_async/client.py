@@ -13,6 +13,7 @@ from api_schemas.job_kinds import JobT
 from minirec.client._async.datasets import AsyncDatasets
 from minirec.client._async.evaluations import AsyncEvaluations
 from minirec.client._async.jobs import AsyncJobs
+from minirec.client._async.keys import AsyncKeys
 from minirec.client._async.selections import AsyncSelections
 from minirec.client._async.training_jobs import AsyncTrainingJobs
 from minirec.client._async.transport import AsyncTransport
@@ -23,9 +24,10 @@ from minirec.client.endpoint import open_http
 class AsyncMiniRec:
     """A MiniRec service.
 
-    `api_key` and `base_url` come from `MINIREC_API_KEY` and `MINIREC_BASE_URL` unless given. `timeout` is in seconds,
-    per attempt; after connection errors, timeouts, 408, 429, 5xx and answers with `Retry-After` a call is sent again
-    up to `max_retries` times. Work of an earlier attempt or of another client on the same dataset is waited for.
+    `api_key` and `base_url` come from `MINIREC_API_KEY` and `MINIREC_BASE_URL` unless given. Without an address it is
+    the stack that `minirec up` runs here (in `MINIREC_DATA_DIR`), which is reached by its own key. `timeout` is in
+    seconds, per attempt; after connection errors, timeouts, 408, 429, 5xx and answers with `Retry-After` a call is sent
+    again up to `max_retries` times. Work of an earlier attempt or of another client on the same dataset is waited for.
     A given `http_client` is closed with this client. Without one, proxies come from the environment, but for addresses
     of this machine. Raises `ConfigurationError`.
     """
@@ -48,6 +50,7 @@ class AsyncMiniRec:
         self.selections = AsyncSelections(transport)
         self.training_jobs = AsyncTrainingJobs(transport)
         self.evaluations = AsyncEvaluations(transport)
+        self.keys = AsyncKeys(transport)
 
     @property
     def base_url(self) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Mapping
 
 from api_schemas import Dataset, DatasetDeleted, Page, Signals, TimestampUnit
 from minirec.client._async.transport import AsyncTransport
 from minirec.client.core import PAGE, Call
+from minirec.client.parts import Array, Ids, Rows
 from minirec.client.threads import in_thread
-from minirec.client.uploads import OnProgress, Rows, dataset_upload, signals_upload
+from minirec.client.uploads import OnProgress, dataset_upload, signals_upload
 from minirec.client.warnings import warn_of
 
 
@@ -21,9 +21,9 @@ class AsyncDatasets:
 
     async def upload(
         self,
-        *,
         samples: Rows | None = None,
         items: Rows | None = None,
+        *,
         prompts: Rows | None = None,
         name: str | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -32,10 +32,21 @@ class AsyncDatasets:
     ) -> Dataset:
         """Upload a dataset; it is checked row by row and stored whole, or not at all.
 
-        Give `samples` and `items`, or `prompts`: paths (JSONL, JSONL.gz, Parquet) or iterables of rows.
-        `timestamp_unit` is the unit of the samples' times, if it is not seconds. `on_progress(sent, total)` counts
-        bytes. What looks odd is in `warnings` of the dataset, and a `DatasetWarning`. Raises `UnprocessableError` whose
-        `errors` name file, line and field.
+        Other files that people have (RecBole, Amazon, MovieLens, ...) become such files by `minirec import`. What looks
+        odd is in `warnings` of the dataset, and a `DatasetWarning`.
+
+        Args:
+            samples: Histories and targets, with `items`; a path or address (JSONL, JSONL.gz, Parquet), an open file, a
+                table (pandas, polars, pyarrow, `datasets.Dataset`, a dictionary of columns), or an iterable of rows.
+            items: The catalogue, in the same ways.
+            prompts: Prompts in place of both, in the same ways.
+            name: A name for people.
+            metadata: Kept with it.
+            timestamp_unit: Unit of the samples' times, if it is not seconds; datetimes need none.
+            on_progress: Called with the bytes sent so far and the bytes in all.
+
+        Raises:
+            UnprocessableError: Its `errors` name file, line and field.
         """
         parts = {"samples": samples, "items": items, "prompts": prompts}
         upload = await in_thread(dataset_upload, parts, name, metadata, on_progress, timestamp_unit)
@@ -49,20 +60,20 @@ class AsyncDatasets:
         dataset_id: str,
         *,
         rewards: Rows,
-        vectors: str | os.PathLike[str] | None = None,
-        embeddings: str | os.PathLike[str] | None = None,
-        ids: str | os.PathLike[str] | None = None,
+        vectors: Array | None = None,
+        embeddings: Array | None = None,
+        ids: Ids | None = None,
         on_progress: OnProgress | None = None,
     ) -> Signals:
         """Upload rewards that were measured elsewhere: a selection with `signals="uploaded"` then needs no model.
 
         Args:
             dataset_id: Id of the dataset.
-            rewards: A path (JSONL, JSONL.gz, Parquet) or an iterable of rows `{"sample_id", "reward": [...]}`, with
-                `hit` or `ndcg` per rollout if known.
-            vectors: npy or safetensors file with a row per line of `ids`, or else per row of `rewards`.
-            embeddings: Another such file.
-            ids: Text file with a sample's id per line.
+            rewards: A path (JSONL, JSONL.gz, Parquet), a table, or rows `{"sample_id", "reward": [...]}`,
+                with `hit` or `ndcg` per rollout if known.
+            vectors: npy or safetensors file, or an array, with a row per id of `ids`, or else per row of `rewards`.
+            embeddings: Another such.
+            ids: The samples' ids, or a text file with one per line.
             on_progress: Called with the bytes sent so far and the bytes in all.
 
         Raises:

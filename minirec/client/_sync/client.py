@@ -14,6 +14,7 @@ from api_schemas.job_kinds import JobT
 from minirec.client._sync.datasets import Datasets
 from minirec.client._sync.evaluations import Evaluations
 from minirec.client._sync.jobs import Jobs
+from minirec.client._sync.keys import Keys
 from minirec.client._sync.selections import Selections
 from minirec.client._sync.training_jobs import TrainingJobs
 from minirec.client._sync.transport import Transport
@@ -24,9 +25,10 @@ from minirec.client.endpoint import open_http
 class MiniRec:
     """A MiniRec service.
 
-    `api_key` and `base_url` come from `MINIREC_API_KEY` and `MINIREC_BASE_URL` unless given. `timeout` is in seconds,
-    per attempt; after connection errors, timeouts, 408, 429, 5xx and answers with `Retry-After` a call is sent again
-    up to `max_retries` times. Work of an earlier attempt or of another client on the same dataset is waited for.
+    `api_key` and `base_url` come from `MINIREC_API_KEY` and `MINIREC_BASE_URL` unless given. Without an address it is
+    the stack that `minirec up` runs here (in `MINIREC_DATA_DIR`), which is reached by its own key. `timeout` is in
+    seconds, per attempt; after connection errors, timeouts, 408, 429, 5xx and answers with `Retry-After` a call is sent
+    again up to `max_retries` times. Work of an earlier attempt or of another client on the same dataset is waited for.
     A given `http_client` is closed with this client. Without one, proxies come from the environment, but for addresses
     of this machine. Raises `ConfigurationError`.
     """
@@ -49,6 +51,7 @@ class MiniRec:
         self.selections = Selections(transport)
         self.training_jobs = TrainingJobs(transport)
         self.evaluations = Evaluations(transport)
+        self.keys = Keys(transport)
 
     @property
     def base_url(self) -> str:

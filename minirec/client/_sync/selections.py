@@ -70,6 +70,7 @@ class Selections(Jobs[Selection]):
             rollouts: How answers are sampled.
             weights: What L and R count, and the gate.
             curriculum: The order of the picks.
+            stratify_by: Spread the choice over users, targets or sources, each in proportion to its samples.
             baselines: Other methods to compare with, on the same scores.
             metadata: Kept with the selection.
 

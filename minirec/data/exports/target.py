@@ -66,7 +66,7 @@ class Context:
 
     @property
     def answer(self) -> str:
-        """What a column with one text per answer holds."""
+        """Words for the content of a column with one text per answer."""
         return TITLE if self.kind == "interactions" else f"{ANSWERS}, and without an answer it is null"
 
     @property
@@ -80,7 +80,7 @@ class Context:
 
     @property
     def rewards_in_words(self) -> str:
-        """What a reward function made from `rewards_as_python` pays."""
+        """Words for what a reward function made from `rewards_as_python` pays."""
         if not self.rewards:
             return "for exact answers (the selection was made from uploaded rewards)"
         return "the rewards of the selection"

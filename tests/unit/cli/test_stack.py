@@ -128,7 +128,7 @@ def test_another_data_folder_is_named_for_other_shells(
         (DataFolder(tmp_path / "my [data]"), f"export MINIREC_DATA_DIR='{tmp_path}/my [data]'"),
         (DataFolder(tmp_path / ".local" / "share" / "minirec"), None),
     ):
-        print_ready(RunningStack("http://127.0.0.1:1", str(folder.path), "/models", 1, {}), folder)
+        print_ready(RunningStack("http://127.0.0.1:1", str(folder.path), "/models", 1, {}, "/data/key"), folder)
         printed = capsys.readouterr().err
         assert shown in printed if shown else "MINIREC_DATA_DIR" not in printed
         assert f"Data    {folder.path}" in printed

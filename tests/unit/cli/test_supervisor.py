@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from minirec.cli import supervisor as module
 from minirec.cli.data_folder import DataFolder, FolderInUseError
 from minirec.cli.supervisor import Child, Program, Supervisor
 
@@ -94,7 +93,7 @@ def test_pauses_between_starts_grow_to_half_a_minute_and_shrink_after_health(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = 1000.0
-    monkeypatch.setattr(module.time, "monotonic", lambda: clock)
+    monkeypatch.setattr(time, "monotonic", lambda: clock)
     child = Child(program(tmp_path, SLEEPER))
     child.started = clock
     assert [child.plan_restart() for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
@@ -140,6 +139,7 @@ def test_standard_input_reaches_the_child_whole(supervisor: Supervisor, tmp_path
     assert (tmp_path / "got").read_text() == "requirepass secret\n"
 
 
+@pytest.mark.slow
 def test_nothing_is_left_when_the_supervisor_is_killed_and_the_folder_is_locked_until_then(tmp_path: Path) -> None:
     code = f"""
 import os, sys, time

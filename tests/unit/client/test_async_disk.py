@@ -16,9 +16,9 @@ from zipfile import ZipFile
 import httpx2
 import pytest
 
-from minirec.client import AsyncMiniRec, uploads
+from minirec.client import AsyncMiniRec, parts
 from minirec.client._async import files
-from minirec.client.uploads import FilePart
+from minirec.client.parts import FilePart
 from tests.unit.client.scripted_service import Script
 from tests.unit.client.test_client_resources import DATASET, ROW
 from tests.unit.client.test_client_training import FILES
@@ -53,7 +53,7 @@ def _disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Temporary files lie in the test's folder from their first byte on, and reads are watched like opens."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(files, "SPOOL_BYTES", 1)
-    monkeypatch.setattr(uploads, "SPOOL_BYTES", 1)
+    monkeypatch.setattr(parts, "SPOOL_BYTES", 1)
     read = FilePart.read
 
     def reading(part: FilePart, length: int = -1) -> bytes:

@@ -86,7 +86,7 @@ def test_a_failed_job_tells_stage_reason_and_samples() -> None:
     selection = Selection.model_validate(selection_json("failed", error=error))
     assert str(sdk.JobFailedError(selection)) == (
         "selection sel_1 failed while scoring: lost three workers (poison_shard); "
-        "samples: s0, s1, s2, s3, s4 and 3 more. A retry goes on from what is finished."
+        "samples: s0, s1, s2, s3, s4 and 3 more. A retry resumes from what is finished."
     )
 
 

@@ -8,8 +8,9 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -65,7 +66,7 @@ def stream(*chunks: bytes, broken: bool = False) -> Callable[[httpx2.Request], h
     """A fresh stream of events per request, which may break off at its end."""
 
     def respond(request: httpx2.Request) -> httpx2.Response:
-        def body() -> object:
+        def body() -> Iterator[bytes]:
             yield from chunks
             if broken:
                 raise httpx2.ReadError("reset", request=request)
@@ -154,7 +155,7 @@ def test_prompts_are_uploaded_as_one_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "error", "message"),
     [
-        ("title", TypeError, r'prompts row 2 is str, not a mapping.*frame\.to_dict\("records"\)'),
+        ("title", TypeError, r"prompts row 2 is str, not a mapping; give a path, a table with columns, or rows"),
         ({"id": {1, 2}}, TypeError, r"prompts row 2 cannot be written as JSON: .*set"),
         ({"id": float("nan")}, ValueError, r"prompts row 2 cannot be written as JSON"),
         ({"id": "\ud800"}, ValueError, r"prompts row 2 cannot be written as JSON: .*surrogates"),
@@ -206,7 +207,7 @@ def test_a_dataset_is_of_one_kind(parts: tuple[str, ...]) -> None:
 
 def test_rewards_may_be_given_by_name() -> None:
     service = Script(answer(selection_json(), 202))
-    rewards = ["exact_title", {"name": "token_f1", "weight": 0.5}, TextReward(name="mine", weight=2)]
+    rewards: list[Any] = ["exact_title", {"name": "token_f1", "weight": 0.5}, TextReward(name="mine", weight=2)]
     service.client().selections.create(dataset="ds_1", model="org/model", size=8, rewards=rewards)
     assert json.loads(service.requests[0].content)["rewards"] == [
         {"name": "exact_title"},
@@ -264,7 +265,7 @@ def test_wait_is_polite_to_a_service_that_does_not_hold_requests() -> None:
 
 def test_wait_ends_in_time_and_the_job_is_in_the_error() -> None:
     service = Script(state("running"))
-    with pytest.raises(WaitTimeoutError, match=r"sel_1 is still running after 2.5 s; it goes on") as caught:
+    with pytest.raises(WaitTimeoutError, match=r"sel_1 is still running after 2.5 s; it keeps running") as caught:
         service.client().selections.wait("sel_1", timeout=2.5)
     assert isinstance(caught.value, TimeoutError)
     assert caught.value.job.id == "sel_1"
@@ -367,7 +368,7 @@ def test_a_download_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 def test_the_async_client_does_the_same(tmp_path: Path) -> None:
-    answers = [
+    answers: list[Any] = [
         answer(DATASET, 201),
         answer(selection_json(), 202),
         state("running"),
@@ -380,7 +381,8 @@ def test_the_async_client_does_the_same(tmp_path: Path) -> None:
 
     def handle(request: httpx2.Request) -> httpx2.Response:
         found = answers.pop(0)
-        return found(request) if callable(found) else found
+        response: httpx2.Response = found(request) if callable(found) else found
+        return response
 
     async def use() -> tuple[Selection, list[str], list[str], list[str]]:
         http = httpx2.AsyncClient(transport=httpx2.MockTransport(handle))

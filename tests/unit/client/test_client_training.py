@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -70,7 +71,7 @@ def test_a_started_job_can_be_waited_for() -> None:
 
 def test_a_trainer_of_text_has_rewards_by_name() -> None:
     service = Script(answer(training_job_json(), 202))
-    args = {"updates": 3, "rewards": ["exact_answer", {"name": "token_f1", "weight": 0.5}]}
+    args: dict[str, Any] = {"updates": 3, "rewards": ["exact_answer", {"name": "token_f1", "weight": 0.5}]}
     service.client().training_jobs.create(selection="sel_1", trainer="text_grpo", args=args)
     assert json.loads(service.requests[0].content) == {
         "selection_id": "sel_1",

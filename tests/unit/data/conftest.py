@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-ITEMS = [
+ITEMS: list[dict[str, Any]] = [
     {"item_id": "a", "title": "Alien", "genres": ["Horror", "Sci-Fi"], "year": 1979},
     {"item_id": "b", "title": "Brazil", "genres": ["Comedy"], "year": 1985},
     {"item_id": "c", "title": "Amélie – le fabuleux destin", "genres": [], "year": 2001},
 ]
-SAMPLES = [
+SAMPLES: list[dict[str, Any]] = [
     {
         "id": "s1",
         "user_id": "u1",

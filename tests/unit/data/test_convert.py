@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,8 @@ def logits(folder: Path, text: str) -> torch.Tensor:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     with torch.no_grad():
-        return model(**tokenizer(text, return_tensors="pt")).logits
+        found: torch.Tensor = model(**tokenizer(text, return_tensors="pt")).logits
+    return found
 
 
 def write_gguf(folder: Path, path: Path, *, pre: str) -> Path:
@@ -84,18 +86,18 @@ def write_gguf(folder: Path, path: Path, *, pre: str) -> Path:
 
 
 @pytest.fixture
-def tiny(tmp_path) -> Path:
+def tiny(tmp_path: Path) -> Path:
     return build_tiny_model(tmp_path / "tiny", texts=TEXTS)
 
 
-def test_a_converted_model_is_the_same_model(tiny, tmp_path):
+def test_a_converted_model_is_the_same_model(tiny: Path, tmp_path: Path) -> None:
     gguf = write_gguf(tiny, tmp_path / "tiny.gguf", pre="gpt-2")
     folder = convert_gguf(gguf, tmp_path / "models" / "converted", dtype=torch.float32)
     torch.testing.assert_close(logits(folder, TEXTS[0]), logits(tiny, TEXTS[0]), rtol=0, atol=1e-5)
     assert [path.name for path in folder.parent.iterdir()] == ["converted"]
 
 
-def test_a_converted_folder_is_plain_and_ready_for_generation(tiny, tmp_path):
+def test_a_converted_folder_is_plain_and_ready_for_generation(tiny: Path, tmp_path: Path) -> None:
     folder = convert_gguf(write_gguf(tiny, tmp_path / "tiny.gguf", pre="gpt-2"), tmp_path / "converted")
     assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors", ".jinja"}
     config = json.loads((folder / "config.json").read_text())
@@ -112,7 +114,7 @@ def test_a_converted_folder_is_plain_and_ready_for_generation(tiny, tmp_path):
     assert (folder / "model.safetensors").stat().st_mode & 0o044
 
 
-def test_digits_are_split_off_where_the_model_was_trained_so(tiny, tmp_path):
+def test_digits_are_split_off_where_the_model_was_trained_so(tiny: Path, tmp_path: Path) -> None:
     for pre, expected in (("gpt-2", ["Ċ", "Ċ"]), ("smollm", ["ĊĊ"])):
         texts = ["a\n\n1", "b\n\n2"] * 50
         model = build_tiny_model(tmp_path / f"model-{pre}", texts=[*texts, "c\n\nd", "\n\n"] * 9)
@@ -121,14 +123,14 @@ def test_digits_are_split_off_where_the_model_was_trained_so(tiny, tmp_path):
         assert tokens[1:-1] == expected
 
 
-def test_a_folder_that_is_there_already_is_kept(tmp_path):
+def test_a_folder_that_is_there_already_is_kept(tmp_path: Path) -> None:
     target = tmp_path / "converted"
     target.mkdir()
     assert convert_gguf(tmp_path / "absent.gguf", target) == target
     assert list(target.iterdir()) == []
 
 
-def test_a_failed_conversion_leaves_nothing(tmp_path):
+def test_a_failed_conversion_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "broken.gguf").write_bytes(b"GGUF and nothing more")
     with pytest.raises(Exception, match=r".+"):
         convert_gguf(tmp_path / "broken.gguf", tmp_path / "models" / "converted")
@@ -136,7 +138,7 @@ def test_a_failed_conversion_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
-def test_a_tiny_model_loads_generates_and_depends_on_its_seed_alone(tmp_path, family):
+def test_a_tiny_model_loads_generates_and_depends_on_its_seed_alone(tmp_path: Path, family: Any) -> None:
     torch.manual_seed(5)
     expected_noise = torch.rand(1)
     torch.manual_seed(5)
@@ -152,7 +154,7 @@ def test_a_tiny_model_loads_generates_and_depends_on_its_seed_alone(tmp_path, fa
 
 
 @pytest.mark.slow
-def test_the_real_model_answers_in_english(tmp_path):
+def test_the_real_model_answers_in_english(tmp_path: Path) -> None:
     steps: list[str] = []
     try:
         folder = fetch_smollm2(tmp_path, on_step=steps.append)

@@ -8,21 +8,29 @@ import json
 import lzma
 import random
 import zipfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from minirec.data.files import RATIO_FREE_BYTES
 from minirec.data.ingest import DatasetError, Limits, ingest
+from tests.unit.data.fixture_types import Rows, WriteJsonl
 
+Fault = tuple[str, int | None, str | None, str]
+"""File, line, field, message."""
+Refused = Callable[..., tuple[list[Fault], int]]
 GOOD = {"id": "s1", "history": ["a"], "target": "b"}
 
 
 @pytest.fixture
-def refused(tmp_path, write_jsonl, items):
+def refused(tmp_path: Path, write_jsonl: WriteJsonl, items: Rows) -> Refused:
     """Upload something that must be refused; return the faults as (file, line, field, msg) and the total."""
 
-    def upload(samples, catalogue=None, limits=None):
+    def upload(
+        samples: Path | Iterable[Any], catalogue: Path | Iterable[Any] | None = None, limits: Limits | None = None
+    ) -> tuple[list[Fault], int]:
         s = samples if isinstance(samples, Path) else write_jsonl("samples.jsonl", samples)
         c = catalogue if isinstance(catalogue, Path) else write_jsonl("items.jsonl", catalogue or items)
         out = tmp_path / "out"
@@ -63,7 +71,7 @@ def refused(tmp_path, write_jsonl, items):
         (b'{"id": "s\xe9", "history": ["a"], "target": "b"}', None, "not valid UTF-8 at byte 10 of the line (0xe9)"),
     ],
 )
-def test_a_bad_sample_is_named_by_line_and_field(refused, row, field, msg):
+def test_a_bad_sample_is_named_by_line_and_field(refused: Refused, row: Any, field: str | None, msg: str) -> None:
     faults, total = refused(["", GOOD | {"id": "s0"}, row])
     assert total == 1
     assert faults[0][:3] == ("samples.jsonl", 3, field)
@@ -85,14 +93,16 @@ def test_a_bad_sample_is_named_by_line_and_field(refused, row, field, msg):
         ('{"item_id": "d", "title": "D", "x": ' + "9" * 5000 + "}", None, "number out of range"),
     ],
 )
-def test_a_bad_item_is_named_by_line_and_field(refused, items, row, field, msg):
+def test_a_bad_item_is_named_by_line_and_field(
+    refused: Refused, items: Rows, row: Any, field: str | None, msg: str
+) -> None:
     faults, total = refused([GOOD], [*items, row])
     assert total == 1
     assert faults[0][:3] == ("items.jsonl", 4, field)
     assert msg in faults[0][3]
 
 
-def test_a_sample_id_that_came_before_names_both_lines(refused):
+def test_a_sample_id_that_came_before_names_both_lines(refused: Refused) -> None:
     rows = [GOOD, GOOD | {"id": "s2"}, "", GOOD, GOOD | {"id": "s2"}, GOOD]
     faults, total = refused(rows)
     assert total == 3
@@ -102,19 +112,19 @@ def test_a_sample_id_that_came_before_names_both_lines(refused):
     assert "on line 1 already" in faults[2][3]
 
 
-def test_a_hundred_faults_are_told_and_all_are_counted(refused):
+def test_a_hundred_faults_are_told_and_all_are_counted(refused: Refused) -> None:
     faults, total = refused([GOOD | {"id": f"s{i}", "target": "zz"} for i in range(250)])
     assert (len(faults), total) == (100, 250)
 
 
-def test_a_broken_catalogue_does_not_drown_in_unknown_items(refused, items):
+def test_a_broken_catalogue_does_not_drown_in_unknown_items(refused: Refused, items: Rows) -> None:
     samples = [GOOD | {"id": f"s{i}"} for i in range(50)] + [GOOD | {"id": 7.5}]
     faults, total = refused(samples, [{"item_id": "a"}, *items[1:]])
     assert total == 2
     assert [fault[:3] for fault in faults] == [("items.jsonl", 1, "title"), ("samples.jsonl", 51, "id")]
 
 
-def test_messages_use_the_names_that_the_client_knows(tmp_path, write_jsonl, items):
+def test_messages_use_the_names_that_the_client_knows(tmp_path: Path, write_jsonl: WriteJsonl, items: Rows) -> None:
     with pytest.raises(DatasetError, match=r"mine\.jsonl:1: target: item \"zz\" is not in the catalogue"):
         ingest(
             write_jsonl("upload-1", [GOOD | {"target": "zz"}]),
@@ -140,7 +150,9 @@ def test_messages_use_the_names_that_the_client_knows(tmp_path, write_jsonl, ite
         (gzip.compress(b"{}", mtime=0) + b"and more", None, "damaged"),
     ],
 )
-def test_a_file_of_another_kind_or_a_damaged_one_is_refused_whole(refused, tmp_path, content, line, msg):
+def test_a_file_of_another_kind_or_a_damaged_one_is_refused_whole(
+    refused: Refused, tmp_path: Path, content: bytes, line: int | None, msg: str
+) -> None:
     path = tmp_path / "samples.jsonl"
     path.write_bytes(content)
     faults, _ = refused(path)
@@ -148,7 +160,7 @@ def test_a_file_of_another_kind_or_a_damaged_one_is_refused_whole(refused, tmp_p
     assert msg in faults[-1][3]
 
 
-def test_a_zip_archive_is_refused(refused, tmp_path):
+def test_a_zip_archive_is_refused(refused: Refused, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "samples.zip", "w") as archive:
         archive.writestr("samples.jsonl", json.dumps(GOOD))
     faults, total = refused(tmp_path / "samples.zip")
@@ -164,13 +176,13 @@ def test_a_zip_archive_is_refused(refused, tmp_path):
         (Limits(max_line_bytes=20), 1, "longer than 20 bytes"),
     ],
 )
-def test_limits_hold(refused, write_jsonl, limits, line, msg):
+def test_limits_hold(refused: Refused, write_jsonl: WriteJsonl, limits: Limits, line: int | None, msg: str) -> None:
     samples = write_jsonl("s.jsonl", [GOOD | {"id": f"sample-{i}"} for i in range(4)])
     faults, _ = refused(samples, limits=limits)
     assert any(fault[:2] == ("s.jsonl", line) and msg in fault[3] for fault in faults)
 
 
-def test_a_gzip_bomb_is_refused_before_it_is_unpacked(refused, tmp_path):
+def test_a_gzip_bomb_is_refused_before_it_is_unpacked(refused: Refused, tmp_path: Path) -> None:
     bomb = tmp_path / "bomb.gz"
     with gzip.open(bomb, "wb") as file:
         for _ in range(2 * RATIO_FREE_BYTES >> 20):
@@ -180,7 +192,9 @@ def test_a_gzip_bomb_is_refused_before_it_is_unpacked(refused, tmp_path):
     assert "more than 100 times its size" in faults[0][3]
 
 
-def test_an_earlier_dataset_in_the_folder_survives_a_failed_upload(tmp_path, write_jsonl, items):
+def test_an_earlier_dataset_in_the_folder_survives_a_failed_upload(
+    tmp_path: Path, write_jsonl: WriteJsonl, items: Rows
+) -> None:
     catalogue = write_jsonl("items.jsonl", items)
     kept = ingest(write_jsonl("good.jsonl", [GOOD]), catalogue, tmp_path / "out")
     before = kept.samples_path.read_bytes()

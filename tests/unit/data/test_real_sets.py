@@ -18,6 +18,6 @@ COUNTS = {
 
 @pytest.mark.skipif(not FOLDER.is_dir(), reason="the development data sets (../shared/data) are not here")
 @pytest.mark.parametrize("name", COUNTS)
-def test_a_real_set_is_ingested_whole(name, tmp_path):
+def test_a_real_set_is_ingested_whole(name: str, tmp_path: Path) -> None:
     found = ingest(FOLDER / f"{name}.samples.jsonl.gz", FOLDER / f"{name}.items.jsonl.gz", tmp_path)
     assert (found.n_samples, found.n_items, found.n_users, found.splits) == COUNTS[name]

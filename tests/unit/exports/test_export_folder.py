@@ -44,6 +44,7 @@ def test_the_prompt_asks_for_a_title_and_does_not_give_it_away(dataset: Dataset,
         told = [line for line in row.messages[0]["content"].splitlines() if line.startswith("- ")]
         assert [line.partition(": ")[2] for line in told] == shown
         assert "write its title between <answer> and </answer>" in row.messages[0]["content"]
+        assert isinstance(row.answer, str)
         assert row.answer not in row.messages[0]["content"]
 
 
@@ -152,7 +153,8 @@ def test_the_readme_leaves_no_place_unfilled(export: Export, format: ExportForma
 
 def test_titles_and_ids_of_any_script_arrive_as_they_are(rows: list[Row]) -> None:
     odd = [replace(row, id='a"\n☃', answer="Amélie – \U0001f600") for row in rows]
-    for format, name in (("jsonl", "train.jsonl"), ("openrlhf", "scores.jsonl"), ("ids", "ids.json")):
+    files: dict[ExportFormat, str] = {"jsonl": "train.jsonl", "openrlhf": "scores.jsonl", "ids": "ids.json"}
+    for format, name in files.items():
         with ZipFile(io.BytesIO(written(odd, format))) as archive:
             content = archive.read(name)
         parsed = orjson.loads(content.splitlines()[0])
@@ -166,15 +168,16 @@ def test_every_name_of_a_format_has_a_target_and_every_target_a_name() -> None:
 
 def test_a_target_needs_nothing_but_itself(export: Export, rows: list[Row], monkeypatch: pytest.MonkeyPatch) -> None:
     """All that an export says of a target is in its one object."""
+    another: Any = "another"
     target = Target(
-        format="another",
+        format=another,
         title="Another trainer",
         files=lambda kind, rows: iter([DataFile(f"{kind}.txt", len(rows), iter([b"content"]))]),
         recipe=lambda context: f"{context.batch} prompts, from {context.sources}.\n",
         checked_with="another 1.0",
         warnings=lambda rows, batches: [f"{batches.rows} rows in {len(batches.stages)} stages."],
     )
-    monkeypatch.setitem(TARGETS, "another", target)
+    monkeypatch.setitem(TARGETS, another, target)
     folder = export("another", batch_size=4)
     manifest, text = manifest_of(folder), (folder / "README.md").read_text()
     assert (folder / "interactions.txt").read_bytes() == b"content"

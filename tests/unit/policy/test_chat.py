@@ -135,9 +135,8 @@ def adapter(
     if resize:
         model.resize_token_embeddings(len(tokenizer))
     saved = ["embed_tokens", "lm_head"] if resize else None
-    get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=saved)).save_pretrained(
-        root / name
-    )
+    config = LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=saved)
+    get_peft_model(model, config).save_pretrained(root / name, save_embedding_layers=resize)
     if template is not None:
         tokenizer.chat_template = template
     tokenizer.save_pretrained(root / name)
@@ -186,6 +185,8 @@ def test_added_tokens_without_embeddings_are_refused(root: Path) -> None:
     assert caught.value.code == "adapter_mismatch"
 
 
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")  # peft, of merging
+@pytest.mark.filterwarnings("ignore:Input and output embeddings are no longer tied:UserWarning")  # as they should be
 def test_added_tokens_with_embeddings_are_loaded(root: Path) -> None:
     found = resolved(root, adapter(root, "grown", tokens=("<item_1>", "<item_2>"), resize=True))
     policy = load_policy(found, device="cpu")

@@ -151,6 +151,7 @@ def test_an_incomplete_copy_does_not_serve(hub: Hub, tmp_path: Path) -> None:
     assert ask(tmp_path, closed_port())["code"] == "model_not_found"
 
 
+@pytest.mark.slow
 def test_a_hub_that_does_not_answer_is_given_up_soon(tmp_path: Path) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))

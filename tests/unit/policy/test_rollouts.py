@@ -44,7 +44,8 @@ def plain_z(policy: Policy, tokens: list[int]) -> torch.Tensor:
     """The hidden state after the final norm at the last token, from one forward pass without a cache."""
     with torch.inference_mode():
         output = policy.model(torch.tensor([tokens]), output_hidden_states=True)
-    return output.hidden_states[-1][0, -1].float()
+    z: torch.Tensor = output.hidden_states[-1][0, -1].float()
+    return z
 
 
 def assert_z_is_plain(policy: Policy, prompts: list[list[int]], result: Rollouts) -> None:

@@ -20,6 +20,8 @@ from minirec.policy.tiny import CHAT_TEMPLATE
 from tests.builders import write_files
 from tests.unit.policy.files import change_json
 
+pytestmark = pytest.mark.slow
+
 LOOP = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}x"
 ALTERNATE = (
     "{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
@@ -86,7 +88,6 @@ def test_histories_and_items_are_tried(root: Path, tmp_path: Path) -> None:
     assert Dataset.open(done.samples_path, done.items_path).n_items == 12
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "word"),
     [
@@ -105,7 +106,6 @@ def test_a_template_without_an_end_is_refused_in_seconds(root: Path, prompts: Po
     assert time.process_time() - begun < 5, "this process only waits"
 
 
-@pytest.mark.slow
 def test_a_tokenizer_that_takes_all_memory_is_refused(root: Path, prompts: PoolData) -> None:
     def grow(content: dict[str, Any]) -> dict[str, Any]:
         step = {"type": "Replace", "pattern": {"Regex": "."}, "content": "x" * 1000}

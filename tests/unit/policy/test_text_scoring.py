@@ -14,7 +14,8 @@ from minirec.policy.answers import answer, text_of
 from minirec.policy.policy import Policy
 from minirec.policy.prompts import text_prompt
 from minirec.policy.rollouts import Sampling
-from minirec.policy.text_scoring import SIGNAL_NONE, gradient_and_hvp_sums, logits_of, score_prompts
+from minirec.policy.scoring import SIGNAL_NONE
+from minirec.policy.text_scoring import gradient_and_hvp_sums, logits_of, score_prompts
 from minirec.rewards import Scorer
 from minirec.selection.advantage import SIGNAL_POLICY, SIGNAL_TEACHER
 

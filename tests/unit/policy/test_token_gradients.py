@@ -28,7 +28,7 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def capped_logits(z: Tensor, case: dict[str, Any]) -> Tensor:
-    logits = z @ case["weight"].T
+    logits: Tensor = z @ case["weight"].T
     return logits if case["cap"] is None else case["cap"] * torch.tanh(logits / case["cap"])
 
 

@@ -67,6 +67,7 @@ def test_a_worked_solution_stands_for_its_answer() -> None:
     assert earned(r"\boxed{\frac{144}{2}}", "Half of 48 is 24, so 48 + 24.\n#### 72") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bomb", ["9^{9^{9^{9}}}", "1000000000!"])
 def test_what_no_machine_can_hold_is_given_up_and_the_next_answer_is_read(
     bomb: str, monkeypatch: pytest.MonkeyPatch
@@ -79,6 +80,7 @@ def test_what_no_machine_can_hold_is_given_up_and_the_next_answer_is_read(
     assert earned(r"\boxed{\frac{3}{6}}", "0.5") == 1
 
 
+@pytest.mark.slow
 def test_it_works_outside_the_main_thread_and_in_a_forked_process() -> None:
     assert earned(r"\boxed{\frac{1}{4}}", "0.25") == 1
     found: list[float] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -26,18 +26,18 @@ def signals() -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("arm", CHOICES)
 @pytest.mark.parametrize("k", [1, 13, 40])
-def test_every_arm_chooses_k_samples_and_the_same_ones_again(arm: str, k: int, signals: dict[str, np.ndarray]) -> None:
+def test_every_arm_chooses_k_samples_and_the_same_ones_again(arm: str, k: int, signals: dict[str, Any]) -> None:
     chosen = baseline(arm, k, **signals, seed=3)
     assert chosen.size == np.unique(chosen).size == k
     assert chosen.tolist() == baseline(arm, k, **signals, seed=3).tolist()
 
 
-def test_random_depends_on_the_seed(signals: dict[str, np.ndarray]) -> None:
+def test_random_depends_on_the_seed(signals: dict[str, Any]) -> None:
     first, second = (baseline("random", 10, rewards=signals["rewards"], seed=seed) for seed in (0, 1))
     assert first.tolist() != second.tolist()
 
 
-def test_grand_takes_the_longest_gradients(signals: dict[str, np.ndarray]) -> None:
+def test_grand_takes_the_longest_gradients(signals: dict[str, Any]) -> None:
     chosen = baseline("grand", 5, rewards=signals["rewards"], vectors=signals["vectors"])
     assert chosen.tolist() == np.argsort(-np.linalg.norm(signals["vectors"], axis=1))[:5].tolist()
 
@@ -47,7 +47,7 @@ def test_el2n_takes_the_least_expected_targets() -> None:
     assert baseline("el2n", 2, rewards=np.zeros((3, 2)), target_probabilities=probabilities).tolist() == [1, 2]
 
 
-def test_top_learnability_takes_the_largest(signals: dict[str, np.ndarray]) -> None:
+def test_top_learnability_takes_the_largest(signals: dict[str, Any]) -> None:
     chosen = baseline("top_learnability", 4, rewards=signals["rewards"])
     assert chosen.tolist() == np.argsort(-learnability(signals["rewards"]))[:4].tolist()
 
@@ -69,9 +69,9 @@ def test_kmeans_of_one_distinct_point_still_chooses_k() -> None:
 
 @pytest.mark.parametrize(("arm", "needed"), [(name, facts.needs) for name, facts in BASELINES.items()])
 def test_computes_from_what_the_schemas_say_and_names_what_is_missing(
-    arm: str, needed: str, signals: dict[str, np.ndarray]
+    arm: str, needed: str, signals: dict[str, Any]
 ) -> None:
-    enough = {name: signals[name] for name in {"rewards", needed}}
+    enough: dict[str, Any] = {name: signals[name] for name in {"rewards", needed}}
     assert baseline(arm, 3, **enough).size == 3
     if needed != "rewards":
         with pytest.raises(BaselineError, match=f"baseline '{arm}' needs {needed}"):
@@ -83,7 +83,7 @@ def test_every_baseline_has_one_name_everywhere() -> None:
     assert set(BASELINE_NAMES.values()) <= set(KNOWN)
 
 
-def test_kmeans_keeps_to_its_budget(signals: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kmeans_keeps_to_its_budget(signals: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     rounds: list[int] = []
     assign = baselines._assign
     monkeypatch.setattr(baselines, "_assign", lambda *args: rounds.append(1) or assign(*args))
@@ -104,7 +104,7 @@ def test_says_which_arms_there_are() -> None:
 
 
 @pytest.mark.parametrize("arm", ["kmeans", "grand"])
-def test_names_what_is_not_finite(arm: str, signals: dict[str, np.ndarray]) -> None:
+def test_names_what_is_not_finite(arm: str, signals: dict[str, Any]) -> None:
     for name in ("embeddings", "vectors"):
         signals[name][17, 2] = np.nan
     with pytest.raises(ValueError, match="NaN or infinity"):

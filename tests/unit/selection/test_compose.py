@@ -21,7 +21,7 @@ from minirec.selection import (
 
 
 @pytest.fixture
-def pool() -> dict[str, np.ndarray]:
+def pool() -> dict[str, Any]:
     """60 samples, 20 of them dead."""
     draw = np.random.default_rng(0)
     rewards = draw.uniform(0.1, 0.9, (60, 4))
@@ -54,7 +54,7 @@ def test_the_paper_profile_lets_dead_samples_through(golden_rewards: np.ndarray)
     assert (chosen.gate == OPEN).all()
 
 
-def test_composes_the_parts(pool: dict[str, np.ndarray]) -> None:
+def test_composes_the_parts(pool: dict[str, Any]) -> None:
     chosen = select(**pool, k=20, alpha=0.7, groups=3, seed=1)
     scores = 0.7 * learnability(pool["rewards"]) + representativeness(pool["vectors"])
     diverse = select_diverse(pool["embeddings"], scores, 20, eligible=chosen.gate == OPEN)
@@ -67,7 +67,7 @@ def test_composes_the_parts(pool: dict[str, np.ndarray]) -> None:
     assert chosen.groups.tolist() == [7, 7, 6]
 
 
-def test_the_paper_profile_is_the_published_computation(pool: dict[str, np.ndarray]) -> None:
+def test_the_paper_profile_is_the_published_computation(pool: dict[str, Any]) -> None:
     chosen = select(**pool, k=20, groups=3, profile="paper")
     sigma = pool["rewards"].mean(axis=1).std()
     scores = learnability(pool["rewards"], sigma=sigma) + representativeness(pool["vectors"], direction="mean")
@@ -84,7 +84,7 @@ def test_the_paper_profile_puts_no_floor_under_sigma() -> None:
     assert select(rewards=np.full((4, 2), 0.3), k=2, profile="paper").indices.tolist() == [0, 1]
 
 
-def test_rewards_alone_choose_the_most_learnable(pool: dict[str, np.ndarray]) -> None:
+def test_rewards_alone_choose_the_most_learnable(pool: dict[str, Any]) -> None:
     chosen = select(rewards=pool["rewards"], k=10)
     is_open = chosen.gate == OPEN
     assert chosen.representativeness is None
@@ -93,7 +93,7 @@ def test_rewards_alone_choose_the_most_learnable(pool: dict[str, np.ndarray]) ->
     assert chosen.indices.tolist() == best.tolist()
 
 
-def test_raw_learnability_is_kept_beside_the_normalised(pool: dict[str, np.ndarray]) -> None:
+def test_raw_learnability_is_kept_beside_the_normalised(pool: dict[str, Any]) -> None:
     chosen = select(rewards=pool["rewards"], k=5, mu=0.4, sigma=0.3)
     raw = learnability(pool["rewards"], mu=0.4, sigma=0.3, normalize=False)
     assert chosen.learnability_raw.tolist() == raw.tolist()
@@ -111,19 +111,19 @@ def test_raw_learnability_is_kept_beside_the_normalised(pool: dict[str, np.ndarr
     ],
 )
 def test_learnability_counts_where_nothing_steadier_does(
-    pool: dict[str, np.ndarray], settings: dict[str, Any], alpha: float
+    pool: dict[str, Any], settings: dict[str, Any], alpha: float
 ) -> None:
     default = select(**{**pool, **settings}, k=20)
     assert default.scores.tolist() == select(**{**pool, **settings}, k=20, alpha=alpha).scores.tolist()
 
 
-def test_without_vectors_and_alpha_there_is_nothing_to_choose_by(pool: dict[str, np.ndarray]) -> None:
+def test_without_vectors_and_alpha_there_is_nothing_to_choose_by(pool: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="alpha is 0 and there are no vectors"):
         select(rewards=pool["rewards"], k=3, alpha=0)
 
 
 @pytest.mark.parametrize("with_embeddings", [True, False])
-def test_gated_samples_fill_up_last_and_are_counted(pool: dict[str, np.ndarray], with_embeddings: bool) -> None:
+def test_gated_samples_fill_up_last_and_are_counted(pool: dict[str, Any], with_embeddings: bool) -> None:
     signals = pool if with_embeddings else {"rewards": pool["rewards"]}
     chosen = select(**signals, k=50)
     verdicts = chosen.gate[chosen.indices]
@@ -133,7 +133,7 @@ def test_gated_samples_fill_up_last_and_are_counted(pool: dict[str, np.ndarray],
     assert any("10 of the 50 selected samples are gated" in warning for warning in chosen.warnings)
 
 
-def test_the_gate_can_be_left_open(pool: dict[str, np.ndarray]) -> None:
+def test_the_gate_can_be_left_open(pool: dict[str, Any]) -> None:
     chosen = select(**pool, k=50, gated=False)
     assert (chosen.gate == OPEN).all()
     assert chosen.backfilled == 0
@@ -162,7 +162,7 @@ def test_a_gate_that_leaves_nothing_says_what_the_rewards_looked_like() -> None:
     assert "0.985 at most; 75% below 1e-5" in str(raised.value)
 
 
-def test_groups_follow_from_the_group_size(pool: dict[str, np.ndarray]) -> None:
+def test_groups_follow_from_the_group_size(pool: dict[str, Any]) -> None:
     assert select(rewards=pool["rewards"], k=30, group_size=8).groups.tolist() == [8, 8, 7, 7]
     assert select(rewards=pool["rewards"], k=3).groups.tolist() == [3]
 
@@ -180,6 +180,6 @@ def test_groups_follow_from_the_group_size(pool: dict[str, np.ndarray]) -> None:
         ({"groups": 30}, "cannot cut 20 samples into 30 groups"),
     ],
 )
-def test_refuses_with_the_reason(pool: dict[str, np.ndarray], change: dict[str, object], message: str) -> None:
+def test_refuses_with_the_reason(pool: dict[str, Any], change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         select(**{**pool, "k": 20, **change})

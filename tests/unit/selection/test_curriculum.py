@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from minirec.selection.curriculum import group_sizes
 @pytest.mark.parametrize(("size", "groups"), [(256, 4), (1024, 16)])
 @pytest.mark.parametrize("remainder", ["spread", "last"])
 def test_equals_the_published_orders(
-    golden: Path, golden_rewards: np.ndarray, size: int, groups: int, remainder: str
+    golden: Path, golden_rewards: np.ndarray, size: int, groups: int, remainder: Any
 ) -> None:
     selected = np.load(golden / f"selected_{size}.npy")
     published = np.load(golden / f"curriculum_{size}_k{groups}.npy")

@@ -39,7 +39,7 @@ def plain_choice(
     for _ in range(k):
         is_open = bool((free & allowed).any())
         waiting = free & (allowed if is_open else ~allowed)
-        if quotas is not None:
+        if quotas is not None and strata is not None:
             waiting &= quotas[is_open][strata] > 0
         keys = np.where(waiting, np.minimum(distance, 2) * scores, -1)
         best = int(keys.argmax())
@@ -52,7 +52,7 @@ def plain_choice(
             tied = (keys >= keys[best] * (1 - 1e-12)) | is_equal
         rows = np.flatnonzero(tied)
         winner = int(rows[np.lexsort((places[rows], -scores[rows]))[0]])
-        if quotas is not None:
+        if quotas is not None and strata is not None:
             quotas[is_open][strata[winner]] -= 1
         distances.append(distance[winner])
         chosen.append(winner)

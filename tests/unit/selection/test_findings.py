@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -24,13 +26,13 @@ def test_another_scale_is_said_with_its_ends(rewards: list[list[float]]) -> None
 def test_a_scale_that_the_settings_know_of_is_no_warning() -> None:
     hits = np.array(PERCENT) >= 50
     assert [text for text in select(rewards=PERCENT, hits=hits, k=3).warnings if "expects 0 to 1" in text]
-    settings = {"mu": 50.0, "too_easy_reward": 95.0, "sigma": 20.0}
+    settings: dict[str, Any] = {"mu": 50.0, "too_easy_reward": 95.0, "sigma": 20.0}
     assert not [text for text in select(rewards=PERCENT, hits=hits, k=3, **settings).warnings if "expects" in text]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int64, np.bool_])
 def test_pass_rates_of_any_type_are_on_the_scale(dtype: type) -> None:
-    rewards = np.array([[0, 1, 0, 1], [0, 0, 0, 1]] * 10).astype(dtype)
+    rewards: np.ndarray = np.array([[0, 1, 0, 1], [0, 0, 0, 1]] * 10).astype(dtype)
     assert select(rewards=rewards, k=10).warnings == ()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -17,6 +19,7 @@ from minirec.selection import (
     learnability,
     representativeness,
 )
+from minirec.selection.representativeness import Direction
 
 
 class TestLearnability:
@@ -58,7 +61,7 @@ class TestLearnability:
             learnability([[0.1], [0.2]], sigma=sigma)
 
     @pytest.mark.parametrize("rewards", [[0.1, 0.2], [[]], 0.5, "abc"])
-    def test_refuses_what_is_no_table_of_numbers(self, rewards: object) -> None:
+    def test_refuses_what_is_no_table_of_numbers(self, rewards: Any) -> None:
         with pytest.raises(ValueError, match="rewards"):
             learnability(rewards)
 
@@ -142,7 +145,8 @@ class TestRepresentativeness:
     def test_is_half_of_one_plus_the_cosine_with_the_direction(self) -> None:
         vectors = np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0]])
         units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        for direction, mean in (("unit_mean", units.mean(axis=0)), ("mean", vectors.mean(axis=0))):
+        means: dict[Direction, np.ndarray] = {"unit_mean": units.mean(axis=0), "mean": vectors.mean(axis=0)}
+        for direction, mean in means.items():
             cosines = units @ mean / np.linalg.norm(mean)
             raw = representativeness(vectors, direction=direction, normalize=False)
             assert raw == pytest.approx((1 + cosines) / 2, abs=1e-15)
@@ -174,7 +178,7 @@ class TestRepresentativeness:
         assert representativeness(vectors) == pytest.approx(whole, abs=1e-12)
 
     @pytest.mark.parametrize("direction", ["unit_mean", "mean"])
-    def test_names_the_row_that_is_not_finite(self, direction: str) -> None:
+    def test_names_the_row_that_is_not_finite(self, direction: Direction) -> None:
         vectors = np.ones((5, 3))
         vectors[3, 1] = np.inf
         with pytest.raises(ValueError, match="vectors: row 3 has NaN or infinity"):

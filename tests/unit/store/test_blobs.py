@@ -40,7 +40,7 @@ def names_below(blobs: BlobStore) -> list[str]:
 
 
 def test_arrays_come_back_as_they_went_in(blobs: BlobStore) -> None:
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "gradient": np.arange(12, dtype=np.float32).reshape(3, 4),
         "signal": np.array([0, 1, 2], dtype=np.int8),
         "view": np.arange(10)[::3],

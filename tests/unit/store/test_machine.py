@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -466,6 +467,107 @@ def test_active_jobs_are_those_that_have_not_ended(store: Store) -> None:
 
 def test_events_keep_the_types_of_what_was_told(store: Store) -> None:
     create(store, "j", stage("g"))
-    data = {"none": None, "list": [], "object": {}, "third": 1 / 3, "large": 2**53 + 1, "text": "ü\u0000"}
+    data: dict[str, Any]
+    data = {
+        "none": None,
+        "list": [],
+        "object": {},
+        "third": 1 / 3,
+        "large": 2**53 + 1,
+        "text": "ü\u0000",
+    }
     store.machine.tell(claim(store, "g"), "metrics", data)
     assert events(store, "j", "metrics") == [data]
+
+
+# Tenants take turns
+
+
+def begin(store: Store, name: str, tenant: str, units: int, queue: Literal["cpu", "gpu"] = "gpu") -> None:
+    first = replace(stage(f"score:{name}", units), queue=queue)
+    assert store.machine.create(name, "selection", {"request": "{}", "tenant": tenant}, [first])
+
+
+def hear(store: Store, doorbells: list[Doorbell], *, finish: bool = True) -> list[str]:
+    """Answer all doorbells in the order in which they were rung, and return the groups whose units were done."""
+    done = []
+    while doorbells:
+        taken = store.machine.claim_next(doorbells.pop(0), worker="host/1", lease=60)
+        if taken is not None:
+            done.append(taken.group)
+            assert not finish or store.machine.commit(taken, progress=10)
+    return done
+
+
+def test_a_tenant_that_comes_late_does_not_wait_for_all_of_another(store: Store, doorbells: list[Doorbell]) -> None:
+    for number in range(20):
+        begin(store, f"many{number}", "one", 5)
+    begin(store, "few", "two", 3)
+    begin(store, "single", "default", 1)
+    order = hear(store, doorbells)
+    assert len(order) == 104, "every unit is done, by whichever doorbell"
+    assert [index for index, group in enumerate(order) if group == "score:few"] == [1, 4, 6]
+    assert order.index("score:single") == 2
+    assert Counter(order) == {f"score:many{n}": 5 for n in range(20)} | {"score:few": 3, "score:single": 1}
+    assert all(record.status == "succeeded" for record in store.jobs.of_tenant("one").page("selection", limit=50)[0])
+
+
+def test_a_single_tenant_s_units_are_done_as_they_were_rung(store: Store, doorbells: list[Doorbell]) -> None:
+    for name in ("a", "b"):
+        begin(store, name, "default", 3)
+    rung = list(doorbells)
+    taken = [store.machine.claim_next(bell, worker="w", lease=60) for bell in reversed(rung)]
+    assert [(claim.group, claim.unit) for claim in taken if claim] == [(b.group, b.unit) for b in reversed(rung)]
+
+
+def test_doorbells_of_one_queue_serve_that_queue_only(store: Store, doorbells: list[Doorbell]) -> None:
+    begin(store, "on-cpu", "one", 2, "cpu")
+    begin(store, "on-gpu", "two", 2, "gpu")
+    for bell in list(doorbells):
+        taken = store.machine.claim_next(bell, worker="w", lease=60)
+        assert taken is not None
+        assert taken.group == ("score:on-cpu" if bell.queue == "cpu" else "score:on-gpu")
+    assert all(store.machine.claim_next(bell, worker="w", lease=60) is None for bell in doorbells)
+
+
+def test_a_doorbell_whose_job_is_gone_serves_another(store: Store, doorbells: list[Doorbell]) -> None:
+    """Its unit may have been done by the doorbell of the one that it serves now."""
+    begin(store, "short", "one", 1)
+    begin(store, "long", "two", 2)
+    first, *others = doorbells
+    taken = store.machine.claim_next(others[0], worker="w", lease=60)
+    assert taken is not None
+    assert taken.group == "score:short", "it came first"
+    store.machine.commit(taken, progress=10)
+    store.machine.delete("short")
+    assert [store.machine.claim_next(bell, worker="w", lease=60) is None for bell in (first, others[1])] == [
+        False,
+        False,
+    ]
+
+
+def test_a_retry_is_rung_for_although_its_doorbells_served_others(store: Store, doorbells: list[Doorbell]) -> None:
+    begin(store, "first", "one", 1)
+    begin(store, "second", "two", 1)
+    taken = store.machine.claim_next(doorbells[1], worker="w", lease=60)
+    assert taken is not None
+    assert taken.group == "score:first"
+    assert store.machine.cancel("second") == "ok"
+    assert store.machine.claim_next(doorbells[0], worker="w", lease=60) is None
+    doorbells.clear()
+    assert store.machine.retry("second") == "ok"
+    assert doorbells == [Doorbell("gpu", "score:second", 0)]
+    assert hear(store, doorbells) == ["score:second"]
+
+
+def test_who_leaves_and_comes_back_has_no_advantage(store: Store, doorbells: list[Doorbell]) -> None:
+    begin(store, "long", "one", 8)
+    order = []
+    for number in range(4):
+        begin(store, f"quick{number}", "two", 1)
+        for _ in range(2):
+            taken = store.machine.claim_next(doorbells.pop(0), worker="w", lease=60)
+            assert taken is not None
+            order.append(taken.group.partition(":")[2].rstrip("0123456789"))
+            store.machine.commit(taken, progress=10)
+    assert order == ["long", "quick"] * 4

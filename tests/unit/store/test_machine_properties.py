@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import pytest
 import redis
@@ -21,6 +22,8 @@ from minirec.store.names import outputs_of
 
 SHARED = {"score:a": 2, "score:b": 3}
 """Groups that several jobs may need, with their units; each unit holds 10 samples."""
+TENANTS = {"score:a": None, "score:b": "two"}
+"""Whose each is: nothing is shared between tenants."""
 UNIT_SAMPLES = 10
 MAX_ATTEMPTS = 3
 LIVE = 3600.0
@@ -49,7 +52,7 @@ class Deployment(RuleBasedStateMachine):
 
     def __init__(self, url: str) -> None:
         super().__init__()
-        self.redis = redis.Redis.from_url(url)
+        self.redis: Any = redis.Redis.from_url(url)  # Any: its types leave open whether replies are bytes
         self.prefix = f"p{os.getpid()}-{next(prefixes)}:"
         self.doorbells: list[Doorbell] = []
         self.machine = Machine(self.redis, prefix=self.prefix, ring=self.doorbells.extend)
@@ -82,7 +85,9 @@ class Deployment(RuleBasedStateMachine):
     def create(self, group: str) -> None:
         job = f"job{self.created}"
         self.created += 1
-        assert self.machine.create(job, "selection", {"request": "{}"}, [self._own_stage("plan", job)])
+        tenant = TENANTS[group]
+        fields = {"request": "{}"} | ({"tenant": tenant} if tenant else {})
+        assert self.machine.create(job, "selection", fields, [self._own_stage("plan", job)])
         assert not self.machine.create(job, "selection", {"request": "{}"}, [self._own_stage("plan", job)])
         self.jobs.append(job)
         self.shared_group[job] = group
@@ -137,7 +142,7 @@ class Deployment(RuleBasedStateMachine):
         bell = self._pick(self.doorbells, index)
         if not duplicate:
             self.doorbells.remove(bell)
-        self._claim(bell.group, bell.unit)
+        self._claim(bell)
 
     @precondition(lambda self: self.doorbells)
     @rule(index=indices)
@@ -295,9 +300,11 @@ class Deployment(RuleBasedStateMachine):
 
     # How the rules do it
 
-    def _claim(self, group: str, unit: int) -> Claim | None:
-        claim = self.machine.claim(group, unit, worker="w1", lease=LIVE)
+    def _claim(self, bell: Doorbell) -> Claim | None:
+        claim = self.machine.claim_next(bell, worker="w1", lease=LIVE)
         if claim is not None:
+            group, unit = claim.group, claim.unit
+            assert claim.group not in self._groups() or self._queue(group) == bell.queue
             assert (group, unit) not in self.committed
             assert int(claim.fence) > self.newest_fence.get((group, unit), 0)
             self.newest_fence[group, unit] = int(claim.fence)
@@ -374,20 +381,23 @@ class Deployment(RuleBasedStateMachine):
         known = SHARED | {f"{kind}:{job}": 1 for job in self.jobs for kind in ("plan", "end")}
         return {group: units for group, units in known.items() if self.redis.exists(f"{self.prefix}group:{group}")}
 
+    def _queue(self, group: str) -> str:
+        return str(self.redis.hget(f"{self.prefix}group:{group}", "queue").decode())
+
     @staticmethod
     def _pick(items: list[T], index: int) -> T:
         return items[index % len(items)]
 
     def _everything_ends(self) -> None:
         """Every worker dies and every message is lost; a janitor and one good worker bring all jobs to their end."""
-        for claim in self.claims:
-            self._let_lease_run_out(claim)
+        for lost in self.claims:
+            self._let_lease_run_out(lost)
         self.doorbells.clear()
         for _ in range(20):
             self.machine.sweep(max_attempts=1000, ring_after={"cpu": -1.0, "gpu": -1.0})
             while self.doorbells:
                 bell = self.doorbells.pop()
-                claim = self._claim(bell.group, bell.unit)
+                claim = self._claim(bell)
                 if claim is not None:
                     self._commit(claim)
             if all(self.reader.get(job).status in TERMINAL for job in self.jobs):
@@ -412,9 +422,11 @@ class Deployment(RuleBasedStateMachine):
         assert self.blobs == set()
 
 
+@pytest.mark.slow
 def test_jobs_and_units_survive_any_order_of_events(redis_url: str) -> None:
+    deployment: Any = partial(Deployment, redis_url)  # Any: hypothesis takes a factory, its types say a class
     run_state_machine_as_test(
-        lambda: Deployment(redis_url),
+        deployment,
         # Without shrinking: what the server did cannot be replayed fast enough for it.
         settings=settings(
             max_examples=80,

@@ -84,6 +84,7 @@ def test_jobs_of_an_older_release_keep_what_they_made(store: Store) -> None:
     fill(store)
     store.blobs.put_bytes("pools/a.safetensors", b"x")
     old = store.redis.lindex(f"{store.prefix}job:sel_1:stages", 0)
+    assert old is not None
     stage = json.loads(old)
     del stage["outputs"]
     store.redis.lset(f"{store.prefix}job:sel_1:stages", 0, json.dumps(stage))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from minirec.store import Store
 from minirec.store.errors import InUseError, NotFoundError
-from minirec.store.machine import Outcome, Stage
+from minirec.store.machine import Doorbell, Outcome, Stage
 from minirec.store.retention import delete_job, empty_jobs_of, expire_jobs
 
 ERROR = {"code": "internal_error", "message": "it broke"}
@@ -31,7 +32,8 @@ def keys(store: Store) -> list[str]:
 
 
 def garbage(store: Store) -> list[str]:
-    return sorted(name.decode() for name in store.redis.zrange(f"{store.prefix}garbage", 0, -1))
+    members: list[Any] = store.redis.zrange(f"{store.prefix}garbage", 0, -1)
+    return sorted(name.decode() for name in members)
 
 
 def test_an_unfinished_job_is_in_use_by_itself(store: Store) -> None:
@@ -103,7 +105,7 @@ def test_garbage_that_is_wanted_again_is_kept(store: Store) -> None:
     assert store.machine.take_garbage(limit=10) == []
 
 
-def test_what_is_being_deleted_is_not_written_meanwhile(store: Store, doorbells: list[object]) -> None:
+def test_what_is_being_deleted_is_not_written_meanwhile(store: Store, doorbells: list[Doorbell]) -> None:
     create(store, "sel_1", "score:a")
     do(store, "score:a")
     delete_job(store, "sel_1")
@@ -196,7 +198,7 @@ def test_jobs_of_an_older_release_are_counted_before_anything_is_deleted(store: 
     for job in ("sel_old", "sel_other"):
         store.redis.hdel(f"{store.prefix}job:{job}", "named", "needs")
         key = f"{store.prefix}job:{job}:stages"
-        stage = json.loads(store.redis.lindex(key, 0))
+        stage = json.loads(store.redis.lindex(key, 0) or b"")
         del stage["outputs"]
         store.redis.lset(key, 0, json.dumps(stage))
     store.redis.delete(*(key for key in keys(store) if key.endswith((":jobs", ":outputs")) or "output:" in key))
@@ -236,7 +238,7 @@ def lose(store: Store) -> None:
         assert store.machine.commit(claim, progress=10)
 
 
-def test_lost_units_are_done_again_and_the_job_goes_on(store: Store, doorbells: list[object]) -> None:
+def test_lost_units_are_done_again_and_the_job_goes_on(store: Store, doorbells: list[Doorbell]) -> None:
     lose(store)
     claim = store.machine.claim("select:sel_1", 0, worker="w", lease=60)
     assert claim is not None
@@ -267,6 +269,7 @@ def test_a_job_is_not_sent_back_for_ever(store: Store) -> None:
         assert store.machine.reopen(claim, {"score:a": [0]}, message="lost", limit=2) == answer
         if answer == "ok":
             do(store, "score:a")
+    assert claim is not None
     assert store.machine.fail(claim, ERROR, retryable=False, max_attempts=3)
     assert store.machine.retry("sel_1") == "ok"
     claim = store.machine.claim("select:sel_1", 0, worker="w", lease=60)

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from minirec.settings import Settings
 from minirec.store import connect
 from minirec.store.doorbell import CeleryRing, celery_app
+from minirec.store.machine import Doorbell
 from tests.unit.store import tls
 
 REFUSED = (redis.exceptions.ConnectionError, OperationalError, OSError)
@@ -179,10 +180,11 @@ def work(server: Server, folder: Path, query: str) -> Iterator[str]:
     yield log.read_text()
 
 
+@pytest.mark.slow
 def test_a_worker_hears_the_doorbell_over_tls_and_only_from_the_right_server(server: Server, tmp_path: Path) -> None:
     given = settings(server.url("?ssl_ca_certs={ca}"), tmp_path)
     ring = CeleryRing(celery_app(given), time_limit=60)
-    ring([("cpu", "no-such-group", 0)])
+    ring([Doorbell("cpu", "no-such-group", 0)])
     assert ring.waiting()["cpu"] == 1
     assert any("certificate verify failed" in text for text in work(server, tmp_path, "?ssl_ca_certs={other}"))
     assert ring.waiting()["cpu"] == 1
@@ -204,7 +206,7 @@ def test_a_worker_hears_the_doorbell_over_tls_and_only_from_the_right_server(ser
 @pytest.mark.parametrize("field", ["redis_url", "broker_url"])
 def test_an_address_that_is_none_is_named_without_its_password(field: str, url: str, words: str) -> None:
     with pytest.raises(ValidationError) as caught:
-        Settings(**{field: url})
+        Settings.model_validate({field: url})
     assert words in str(caught.value)
     assert "hidden" not in str(caught.value)
 

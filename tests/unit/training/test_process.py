@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from api_schemas.models import ModelReference
 from api_schemas.selections import RolloutSettings
 from api_schemas.training import GrpoSettings
@@ -14,6 +16,8 @@ from minirec.policy.reference import resolve
 from minirec.training.process import specification
 from minirec.training.runs import RecGrpoRun
 from minirec.training.settings import RunSettings
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 

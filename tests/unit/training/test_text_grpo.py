@@ -20,9 +20,12 @@ from minirec.rewards import Scorer
 from minirec.training import text_run
 from minirec.training.evaluate_text import TextEvaluation
 from minirec.training.settings import Callbacks, RunSettings
-from minirec.training.text_grpo import TextMetrics, train_text
+from minirec.training.text_grpo import train_text
+from minirec.training.text_metrics import TextMetrics
 from minirec.training.validation import Validation
 from tests.builders import write_prompts
+
+pytestmark = pytest.mark.slow
 
 ROLLOUTS = RolloutSettings(group_size=3, max_new_tokens=8, temperature=1.0, top_k=0)
 GRPO = GrpoSettings(batch_size=4, learning_rate=3e-3)
@@ -58,7 +61,7 @@ def own_policy(policy: Policy) -> Policy:
 def train(policy: Policy, prompts: PromptDataset, out: Path, **changes: Any) -> Any:
     scorer, ranks = changes.pop("scorer", Digits()), changes.pop("ranks", Ranks())
     callbacks = Callbacks(on_update=changes.pop("on_update", None), on_evaluation=changes.pop("on_evaluation", None))
-    settings = {"rows": ROWS, "rollouts": ROLLOUTS, "grpo": GRPO, "updates": 7, "out": out} | changes
+    settings: dict[str, Any] = {"rows": ROWS, "rollouts": ROLLOUTS, "grpo": GRPO, "updates": 7, "out": out} | changes
     return train_text(policy, prompts, scorer, RunSettings(**settings), callbacks, ranks=ranks)
 
 

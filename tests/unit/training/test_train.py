@@ -37,7 +37,7 @@ def interrupt_after(update: int) -> Callable[[UpdateMetrics], None]:
     return check
 
 
-def weights_of(result: TrainResult) -> dict[str, Tensor]:
+def weights_of(result: TrainResult[Any]) -> dict[str, Tensor]:
     return load_file(result.adapter / "adapter_model.safetensors")
 
 
@@ -48,16 +48,17 @@ def split(settings: dict[str, Any]) -> tuple[RunSettings, Callbacks]:
 
 
 @pytest.fixture
-def run(policy: Policy, dataset: Dataset, rollouts: RolloutSettings, tmp_path: Path) -> Callable[..., TrainResult]:
-    def run(**changes: Any) -> TrainResult:
+def run(policy: Policy, dataset: Dataset, rollouts: RolloutSettings, tmp_path: Path) -> Callable[..., TrainResult[Any]]:
+    def run(**changes: Any) -> TrainResult[Any]:
         settings = {"rows": range(7), "rollouts": rollouts, "grpo": GRPO, "out": tmp_path / "run", **changes}
         return train(policy, dataset, *split(settings))
 
     return run
 
 
+@pytest.mark.slow
 def test_the_mean_reward_rises_on_a_set_that_can_be_learned(
-    run: Callable[..., TrainResult], rollouts: RolloutSettings
+    run: Callable[..., TrainResult[Any]], rollouts: RolloutSettings
 ) -> None:
     grpo = GRPO.model_copy(update={"batch_size": 6, "lora_rank": 8, "catalogue_refresh": 1})
     smooth = rollouts.model_copy(update={"group_size": 8, "tau": 0.1})
@@ -68,7 +69,7 @@ def test_the_mean_reward_rises_on_a_set_that_can_be_learned(
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
 def test_a_run_that_was_interrupted_ends_like_one_that_was_not(
-    run: Callable[..., TrainResult], tmp_path: Path, dropout: float
+    run: Callable[..., TrainResult[Any]], tmp_path: Path, dropout: float
 ) -> None:
     grpo = GRPO.model_copy(update={"lora_dropout": dropout})
     whole = run(grpo=grpo, epochs=3, out=tmp_path / "whole")
@@ -86,7 +87,7 @@ def test_a_run_that_was_interrupted_ends_like_one_that_was_not(
         assert {name: getattr(ours, name) for name in numbers} == pytest.approx(numbers, rel=1e-5, abs=1e-7)
 
 
-def test_resuming_a_finished_run_returns_it(run: Callable[..., TrainResult]) -> None:
+def test_resuming_a_finished_run_returns_it(run: Callable[..., TrainResult[Any]]) -> None:
     first = run()
     before = weights_of(first)
 
@@ -98,14 +99,14 @@ def test_resuming_a_finished_run_returns_it(run: Callable[..., TrainResult]) -> 
     assert again.metrics == first.metrics
 
 
-def test_without_resume_a_run_starts_over(run: Callable[..., TrainResult]) -> None:
+def test_without_resume_a_run_starts_over(run: Callable[..., TrainResult[Any]]) -> None:
     run(updates=2)
     seen: list[int] = []
     run(updates=1, resume=False, on_update=lambda metrics: seen.append(metrics.update))
     assert seen == [1]
 
 
-def test_a_checkpoint_of_another_run_is_refused_by_name(run: Callable[..., TrainResult]) -> None:
+def test_a_checkpoint_of_another_run_is_refused_by_name(run: Callable[..., TrainResult[Any]]) -> None:
     run(updates=1)
     lean = GRPO.model_copy(update={"gradient_checkpointing": True, "micro_batch_tokens": 200})
     assert run(updates=2, grpo=lean).updates == 2, "how much memory it takes does not make it another run"
@@ -114,7 +115,7 @@ def test_a_checkpoint_of_another_run_is_refused_by_name(run: Callable[..., Train
 
 
 def test_half_a_checkpoint_is_not_taken_for_one(
-    run: Callable[..., TrainResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., TrainResult[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(updates=1)
 
@@ -161,7 +162,7 @@ def test_a_falling_rate_belongs_to_one_length_of_a_run(run: Callable[..., TrainR
 
 
 def test_targets_are_compared_with_other_items_in_every_update_the_same_ones_for_the_same_seed(
-    run: Callable[..., TrainResult], monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., TrainResult[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[int] | None] = []
     update = learner.Learner.update
@@ -182,7 +183,7 @@ def test_targets_are_compared_with_other_items_in_every_update_the_same_ones_for
 
 
 def test_samples_come_in_the_order_given_in_every_epoch_and_none_is_left_out(
-    run: Callable[..., TrainResult], dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., TrainResult[Any]], dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches: list[list[str]] = []
     update = learner.Learner.update
@@ -197,7 +198,7 @@ def test_samples_come_in_the_order_given_in_every_epoch_and_none_is_left_out(
     assert (result.updates, result.samples_seen) == (6, 14)
 
 
-def test_metrics_are_what_they_say(run: Callable[..., TrainResult]) -> None:
+def test_metrics_are_what_they_say(run: Callable[..., TrainResult[Any]]) -> None:
     heard: list[UpdateMetrics] = []
     refreshed_after: set[int] = set()
     result = run(epochs=2, on_update=heard.append, on_progress=lambda _: refreshed_after.add(len(heard)))
@@ -244,7 +245,7 @@ def test_bfloat16_models_train_with_float32_adapters(
     assert any(tensor.abs().max() > 0 for name, tensor in weights.items() if "lora_B" in name)
 
 
-def test_the_catalogue_can_be_interrupted(run: Callable[..., TrainResult]) -> None:
+def test_the_catalogue_can_be_interrupted(run: Callable[..., TrainResult[Any]]) -> None:
     def stop(done: int) -> None:
         raise Interrupted
 
@@ -252,7 +253,7 @@ def test_the_catalogue_can_be_interrupted(run: Callable[..., TrainResult]) -> No
         run(on_progress=stop)
 
 
-def test_runs_that_cannot_teach_are_refused(run: Callable[..., TrainResult], rollouts: RolloutSettings) -> None:
+def test_runs_that_cannot_teach_are_refused(run: Callable[..., TrainResult[Any]], rollouts: RolloutSettings) -> None:
     with pytest.raises(ValueError, match="no samples"):
         run(rows=[])
     with pytest.raises(ValueError, match="group_size must be at least 2"):
