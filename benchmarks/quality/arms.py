@@ -156,13 +156,13 @@ def agreement_with_pool(case: Case) -> FloatArray:
 def agreement_with_validation(case: Case) -> FloatArray:
     """GradAlign: the same against the mean direction of the validation samples."""
     towards = units(case.scores.of_valid["teacher"]).mean(axis=0)
-    return units(case.scores.of_pool["teacher"]) @ towards
+    return np.asarray(units(case.scores.of_pool["teacher"]) @ towards)
 
 
 def advantage_agreement_with_validation(case: Case) -> FloatArray:
     """GradAlign with the policy's own advantages on both sides, as published."""
     towards = units(case.scores.of_valid["gradient"]).mean(axis=0)
-    return units(case.scores.of_pool["gradient"]) @ towards
+    return np.asarray(units(case.scores.of_pool["gradient"]) @ towards)
 
 
 def learnalign(case: Case) -> FloatArray:
@@ -188,7 +188,7 @@ def open_at_random(case: Case) -> FloatArray:
 
 def progress(case: Case) -> FloatArray:
     """LIMR, as far as one proxy shows it: how much the proxy's training raised the mean reward."""
-    return case.mean_reward - case.scores.of_pool["base_reward"].mean(axis=1)
+    return np.asarray(case.mean_reward - case.scores.of_pool["base_reward"].mean(axis=1))
 
 
 def spread(case: Case) -> FloatArray:
@@ -246,7 +246,7 @@ def distinct_targets(case: Case) -> Picks:
     _, first = np.unique(targets, return_index=True)
     first.sort()
     rest = np.setdiff1d(np.arange(len(shuffled)), first)
-    return shuffled[np.concatenate([first, rest])][: case.size]
+    return np.asarray(shuffled[np.concatenate([first, rest])][: case.size])
 
 
 def units(vectors: npt.NDArray[Any]) -> FloatArray:

@@ -54,7 +54,7 @@ def over_runs(values: Sequence[float]) -> Interval:
 
 def detectable(deviation: float, runs: int) -> float:
     """Return the difference that so many paired runs find significant (5 %, two-sided) four times out of five."""
-    return (quantile(runs) + POWER) * deviation / runs**0.5
+    return float((quantile(runs) + POWER) * deviation / runs**0.5)
 
 
 def quantile(runs: int) -> float:

@@ -158,7 +158,7 @@ def scores(bench: Bench, seed: int) -> Scores:
             )
             proxy = bench.policy(made.adapter)
         vectors = embed_items(proxy, items)
-        found = {"base_reward": before.reward}
+        found: dict[str, Any] = {"base_reward": before.reward}
         for part, samples in (("pool", pool), ("valid", valid)):
             scored = score_samples(proxy, vectors, items, samples, rollouts=rollouts)
             found |= {f"{part}_{name}": getattr(scored, name) for name in MEASURED}

@@ -137,7 +137,10 @@ def test_half_a_checkpoint_is_not_taken_for_one(
     ("schedule", "expected"), [("linear", [1.0, 0.75, 0.5, 0.25]), ("constant", [1.0, 1.0, 1.0, 1.0])]
 )
 def test_the_learning_rate_follows_its_schedule_across_an_interruption(
-    run: Callable[..., TrainResult], monkeypatch: pytest.MonkeyPatch, schedule: str, expected: list[float]
+    run: Callable[..., TrainResult[UpdateMetrics]],
+    monkeypatch: pytest.MonkeyPatch,
+    schedule: str,
+    expected: list[float],
 ) -> None:
     rates: list[float] = []
     update = learner.Learner.update
@@ -154,7 +157,7 @@ def test_the_learning_rate_follows_its_schedule_across_an_interruption(
     assert rates == pytest.approx(expected)
 
 
-def test_a_falling_rate_belongs_to_one_length_of_a_run(run: Callable[..., TrainResult]) -> None:
+def test_a_falling_rate_belongs_to_one_length_of_a_run(run: Callable[..., TrainResult[UpdateMetrics]]) -> None:
     grpo = GRPO.model_copy(update={"learning_rate_schedule": "linear"})
     run(grpo=grpo, updates=2)
     with pytest.raises(ValueError, match="other updates"):
