@@ -16,7 +16,7 @@ from minirec import __version__
 from minirec.policy.errors import InvalidSampleError
 from minirec.policy.reference import ModelRefused
 from minirec.rewards import RewardError, UnknownRewardError
-from minirec.selection import EmptySelectionError
+from minirec.selection import EmptySelectionError, RowError
 from minirec.settings import Settings, settings
 from minirec.specs import (
     CatalogueSpec,
@@ -67,6 +67,7 @@ FINAL: dict[type[Exception], str] = {
     EmptySelectionError: "empty_selection",
     InvalidSampleError: "invalid_sample",
     RewardError: "reward_failed",
+    RowError: "invalid_signals",
     SpecRefused: "unknown_spec_version",
     UnknownRewardError: "unknown_reward",
 }

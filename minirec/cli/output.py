@@ -116,6 +116,7 @@ def selection_details(selection: Selection) -> Table:
             ("gated", (gated or "none") + (f"; {result.backfilled} picked all the same" if result.backfilled else "")),
             ("mean reward", f"{result.selected_reward_mean:.4f} picked, {result.reward_mean:.4f} pool"),
             *((f"vs {name.replace('_', ' ')}", compared(arm)) for name, arm in result.baselines.items()),
+            *([("outlook", result.outlook.text)] if result.outlook is not None else []),
             *(("warning", warning) for warning in result.warnings),
         ]
     return table(("", ""), rows)

@@ -30,6 +30,7 @@ RESULT = {
     "reward_std": 0.1,
     "selected_reward_mean": 0.09,
     "groups": 2,
+    "outlook": {"gain": 0.01, "low": 0.0, "high": 0.02, "sets": 1, "runs": 5, "text": "better than random, a little"},
     "warnings": ["nine in ten samples are gated"],
 }
 SCORE = {
@@ -88,7 +89,14 @@ def test_select_uploads_follows_and_says_what_to_do_next(monkeypatch: pytest.Mon
     }
     assert "embedding catalogue 64/128" in result.stderr
     assert "minirec subset sel_1 -o subset.jsonl" in result.stderr
-    for part in ("8 of 128 in 2 curriculum groups", "40 too hard", "0.0900 picked", "1 min 5 s", "nine in ten"):
+    for part in (
+        "8 of 128 in 2 curriculum groups",
+        "40 too hard",
+        "0.0900 picked",
+        "1 min 5 s",
+        "better than random",
+        "nine in ten",
+    ):
         assert part in result.stdout
 
 
