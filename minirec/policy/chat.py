@@ -165,7 +165,7 @@ class Chat:
 
     @cached_property
     def _writes_system(self) -> bool:
-        """Whether the template writes what a system turn says; True also where it refuses the turn, and says so."""
+        """Return whether the template writes what a system turn says, or refuses it with a TemplateError."""
         try:
             return PROBE in self._render([{"role": "system", "content": PROBE}, {"role": "user", "content": "word"}])
         except TemplateError:
