@@ -43,9 +43,9 @@ bench: $(VENV)/.dev ## Print the benchmarks' tables
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 .PHONY: quality
-quality: $(VENV)/.dev ## Train on chosen subsets and on everything, and compare (SET=movielens or a folder, MODEL=, BUDGET=0.1, SEEDS=5)
-	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore::FutureWarning -m benchmarks.quality $(if $(SET),--set $(SET)) \
-		$(if $(MODEL),--model $(MODEL)) $(if $(BUDGET),--budget $(BUDGET)) $(if $(SEEDS),--seeds $(SEEDS))
+quality: $(VENV)/.dev ## Train on chosen subsets and compare with random ones (SETS="movielens; FOLDER", SEEDS=10, ARMS="random; MiniRec")
+	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore::FutureWarning -m benchmarks.quality $(if $(SETS),--sets "$(SETS)") \
+		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(ARMS),--arms "$(ARMS)")
 
 .PHONY: clean
 clean: ## Remove the virtual environment and everything built

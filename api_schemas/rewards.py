@@ -15,7 +15,7 @@ class TextReward(Request):
     """One of the rewards that a completion earns; theirs are added up (docs/rewards.md)."""
 
     name: Annotated[str, Field(pattern=REWARD_NAME)]
-    """`exact_title`, `token_f1`, `ranked_ndcg`, `exact_answer`, `math_answer`, or one of an installed package."""
+    """One that is built in (docs/rewards.md), or one of an installed package; `minirec rewards` lists both."""
     weight: Positive = 1.0
 
 

@@ -214,6 +214,21 @@ class TooLong(Response):
     """Of the first of them."""
 
 
+class Outlook(Response):
+    """What our own study leads to expect against a random choice of the same size (docs/results.md)."""
+
+    gain: float
+    """Difference in NDCG over the full rank after training on it, as a mean over sets."""
+    low: float
+    high: float
+    """Where another set's difference lies, as far as so few sets tell."""
+    sets: int
+    runs: int
+    """Pairs of training runs behind the numbers."""
+    text: str
+    """The same in words, and what to do."""
+
+
 class SelectionResult(Response):
     """What a finished selection says about its pool, in short."""
 
@@ -237,6 +252,9 @@ class SelectionResult(Response):
     """What each arm would have chosen, in short."""
     too_long: TooLong | None = None
     """Prompts that were left out of the pool before it was scored, if any were; `left_out` counts them, too."""
+    outlook: Outlook | None = None
+    """What to expect of training on it; null where nothing like it was measured: for prompts, uploaded rewards, the
+    `paper` profile, and weights other than the defaults."""
     warnings: list[str] = []
 
 

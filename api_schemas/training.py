@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,8 @@ class GrpoSettings(Request):
     """GRPO with the recommendation head and LoRA (docs/method.md, section 7)."""
 
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    learning_rate_schedule: Literal["constant", "linear"] = "constant"
+    """`linear` falls from `learning_rate` to zero over the run: the last batches no longer decide what comes out."""
     batch_size: PositiveInt = 8
     """Samples per update; each brings a group of rollouts."""
     clip_low: Annotated[float, Field(gt=0, lt=1)] = 0.2

@@ -104,6 +104,8 @@ class TrainingJobCreate(Request):
         for name in ("token_loss_weight", "item_loss_weight", "item_negatives", "catalogue_refresh"):
             if getattr(args.grpo, name) != GrpoSettings.model_fields[name].default:
                 raise ValueError(f"args.grpo.{name} is rec_grpo's: text_grpo has no recommendation head")
+        if args.grpo.learning_rate_schedule != "constant":
+            raise ValueError("args.grpo.learning_rate_schedule is rec_grpo's: text_grpo's rate is constant")
         if self.dataset_id is not None and args.rewards is None:
             raise ValueError("args.rewards is missing; only a training job on a selection can take the selection's")
         if args.rollouts is not None and args.rollouts.engine == "vllm":

@@ -127,6 +127,8 @@ class Runner:
 
     def _fail(self, claim: Claim, work: Work, error: Exception, *, final: bool = False) -> str:
         detail, retryable = describe(error)
+        # What a worker gives up, such as making what was lost again once more, may still be worth a retry of the job.
+        detail["retryable"] = retryable
         retryable = retryable and not final
         if work.sample_ids and "sample_ids" not in detail:
             detail["sample_ids"] = work.sample_ids

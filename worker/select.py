@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from api_schemas import Arm, SelectionCreate, SelectionResult
-from api_schemas.selections import GATE_VERDICTS, SIGNALS, TooLong
+from api_schemas.selections import GATE_VERDICTS, SIGNALS, Outlook, TooLong
 from minirec.policy.report import PoolReport
 from minirec.selection import EmptySelectionError, RowError, Selection, baseline, select, tie_order
-from minirec.selection.gate import HIT_REWARD
+from minirec.selection.gate import HIT_REWARD, OPEN
+from minirec.selection.outlook import outlook, outlook_text
 from minirec.specs import SelectSpec, outputs
 from minirec.store.columns import Columns, as_shown
 from minirec.store.machine import Outcome
@@ -69,7 +70,7 @@ def run(work: Work, spec: SelectSpec) -> Outcome:
         asked.append(f"{unknown} samples have no {request.stratify_by}; they share one stratum")
     warnings = [*chosen.warnings, *baselines.warnings, *asked]
     result = summarise(measured, chosen, baselines.picks).model_copy(
-        update={"warnings": warnings, "left_out": left_out}
+        update={"warnings": warnings, "left_out": left_out, "outlook": outlook_of(request, chosen)}
     )
     if too_long is not None:
         # Whoever follows the job was warned of it when it was planned.
@@ -89,6 +90,16 @@ def run(work: Work, spec: SelectSpec) -> Outcome:
             result_columns(measured, chosen, baselines.picks, with_measured=not shared),
         ),
     )
+
+
+def outlook_of(request: SelectionCreate, chosen: Selection) -> Outlook | None:
+    """Return what to expect of a selection; None where our study measured nothing like it."""
+    defaults = SelectionCreate.model_fields
+    measured = request.signals is None and request.rewards is None and request.profile == "minirec"
+    if not measured or request.weights != defaults["weights"].get_default(call_default_factory=True):
+        return None
+    found = outlook(float((chosen.gate != OPEN).mean()))
+    return Outlook(**asdict(found), text=outlook_text(found))
 
 
 def describe_too_long(report: PoolReport, ids: Sequence[str]) -> TooLong:

@@ -1,101 +1,268 @@
 """The arms: which samples of the pool each one trains on, and in which order.
 
 MiniRec's own arms and the service's baselines go through `worker.select`, the code that answers a selection request,
-with the request that a user would send; arms without a part hand it the measurements without that signal. Arms that
-define no order train in a random one.
+with the request that a user would send. The others are rules from the literature or plain ideas, a few lines each, on
+the same scores. Arms that define no order train in a random one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from api_schemas import SelectionCreate
 from api_schemas.baselines import Baseline
-from benchmarks.quality.data import Rows
-from benchmarks.quality.proposals import PROPOSALS
-from benchmarks.quality.runs import Scoring
+from benchmarks.quality.runs import Bench, Scores
+from minirec.selection import representativeness
+from minirec.selection.checks import FloatArray, min_max
 from worker.measured import Measured
 from worker.select import choose, choose_baselines
 
-STRATA: Final = 20
-"""Equal ranges of effort that the coverage arm spreads its picks over."""
-
-Choice = Callable[[Measured, int, int], Rows]
-"""(measured, size, seed) -> positions in the pool, in training order."""
+Picks = npt.NDArray[np.int64]
 
 
-def everything(measured: Measured, size: int, seed: int) -> Rows:
-    """The whole pool in random order; `size` has no effect."""
-    return np.random.default_rng(seed).permutation(len(measured.rows))
+@dataclass(frozen=True)
+class Case:
+    """What an arm may look at: one seed's scores, and what the dataset says of its samples."""
+
+    bench: Bench
+    seed: int
+    scores: Scores
+
+    @property
+    def size(self) -> int:
+        return self.bench.study.size
+
+    @property
+    def generator(self) -> np.random.Generator:
+        """Random numbers of the seed; the same for every arm."""
+        return np.random.default_rng([self.seed, 3])
+
+    def measured(self, vector: str = "teacher") -> Measured:
+        """Return the scores as the service's choice reads them."""
+        found = self.scores.of_pool
+        return Measured(
+            rows=self.scores.pool,
+            rewards=found["reward"],
+            hits=found["ndcg"] > 0,
+            signal=found["signal"],
+            vectors=found[vector],
+            embeddings=found["embedding"],
+            target_probability=found["target_probability"],
+        )
+
+    @property
+    def mean_reward(self) -> FloatArray:
+        return np.asarray(self.scores.of_pool["reward"].mean(axis=1))
+
+    @property
+    def target_popularity(self) -> FloatArray:
+        """(N,) how often each sample's target was chosen in the past."""
+        return self.bench.popularity[self.bench.targets[self.scores.pool]]
 
 
-def from_baseline(arm: Baseline) -> Choice:
-    """An arm of the service's `baselines`, in random order."""
-
-    def pick(measured: Measured, size: int, seed: int) -> Rows:
-        picked = choose_baselines(request(size, seed, baselines=[arm]), measured, size).picks[arm]
-        return np.random.default_rng(seed).permutation(picked)
-
-    return pick
+Choice = Callable[[Case], Picks]
+"""Positions in the pool, in training order."""
 
 
 def request(size: int, seed: int, **settings: Any) -> SelectionCreate:
-    """A selection with these settings of `POST /v1/selections`: L and R alike where they say nothing else."""
-    curriculum = {"seed": seed} | settings.get("curriculum", {})
-    weights = {"alpha": 1.0} | settings.get("weights", {})
-    body = settings | {
-        "curriculum": curriculum,
-        "weights": weights,
-        "size": size,
-        "dataset_id": "ds_quality",
-        "signals": "uploaded",
-    }
-    return SelectionCreate.model_validate(body)
+    """Return a selection request with these settings of `POST /v1/selections`."""
+    body = {"curriculum": {"seed": seed}, "weights": {"alpha": 0.0}} | settings
+    return SelectionCreate.model_validate(body | {"size": size, "dataset_id": "ds_quality", "signals": "uploaded"})
 
 
-def effort_with_coverage(measured: Measured, size: int, seed: int) -> Rows:
-    """DEALRec's selection as far as it applies here: effort scores, and picks spread over their whole range.
-
-    Effort is the length of a sample's teacher-forced gradient. The range of the scores is cut into `STRATA` equal
-    parts; starting with the part that has the fewest samples, each gives its share of what is left of the budget, at
-    random. DEALRec adds an influence score of a small recommender trained beside it, which is left out here.
-    """
-    vectors = measured.vectors
-    if vectors is None:
-        raise ValueError("effort needs vectors")
-    draw = np.random.default_rng(seed)
-    efforts = np.linalg.norm(np.asarray(vectors, dtype=np.float64), axis=1)
-    edges = np.linspace(efforts.min(), efforts.max(), STRATA + 1)
-    stratum = np.digitize(efforts, edges[1:-1])
-    strata = sorted((np.flatnonzero(stratum == number) for number in range(STRATA)), key=len)
-    picked: list[Rows] = []
-    for place, members in enumerate(strata):
-        share = (size - sum(map(len, picked))) // (STRATA - place)
-        picked.append(draw.permutation(members)[:share])
-    return draw.permutation(np.concatenate(picked))
+def minirec(vector: str = "teacher", **settings: Any) -> Choice:
+    """Return MiniRec's choice with these settings."""
+    return lambda case: choose(request(case.size, case.seed, **settings), case.measured(vector)).order
 
 
-def minirec(known: Callable[[Measured], Measured] = lambda measured: measured, **settings: Any) -> Choice:
-    """MiniRec with these settings, from what is `known` of the measurements."""
+def baseline(arm: Baseline) -> Choice:
+    """Return an arm of the service's `baselines`, in random order."""
 
-    def pick(measured: Measured, size: int, seed: int) -> Rows:
-        return choose(request(size, seed, **settings), known(measured)).order
+    def pick(case: Case) -> Picks:
+        body = request(case.size, case.seed, baselines=[arm])
+        return case.generator.permutation(choose_baselines(body, case.measured(), case.size).picks[arm])
 
     return pick
 
 
-def without_vectors(measured: Measured) -> Measured:
-    return replace(measured, vectors=None)
+def with_gate_at(share: float, **settings: Any) -> Choice:
+    """Return MiniRec's choice where only a rank in this share of the catalogue counts as a hit."""
+
+    def pick(case: Case) -> Picks:
+        hits = case.scores.of_pool["ndcg"] >= least_gain(case, share)
+        return choose(request(case.size, case.seed, **settings), replace(case.measured(), hits=hits)).order
+
+    return pick
 
 
-def without_embeddings(measured: Measured) -> Measured:
-    return replace(measured, embeddings=None)
+def everything(case: Case) -> Picks:
+    """Return the whole pool in random order."""
+    return case.generator.permutation(len(case.scores.pool))
 
 
+def at_random(case: Case) -> Picks:
+    """Return a random part of the pool: the start of `everything`."""
+    return everything(case)[: case.size]
+
+
+def top(score: Callable[[Case], FloatArray]) -> Choice:
+    """Return a choice of the largest scores, ties at random, in random order."""
+
+    def pick(case: Case) -> Picks:
+        shuffled = case.generator.permutation(len(case.scores.pool))
+        best = shuffled[np.argsort(-score(case)[shuffled], kind="stable")][: case.size]
+        return case.generator.permutation(best)
+
+    return pick
+
+
+def within_strata(score: Callable[[Case], FloatArray], stratum: Callable[[Case], FloatArray], strata: int) -> Choice:
+    """Return a choice of the largest scores within equally large strata, each giving an equal share."""
+
+    def pick(case: Case) -> Picks:
+        shuffled = case.generator.permutation(len(case.scores.pool))
+        order = shuffled[np.argsort(stratum(case)[shuffled], kind="stable")]
+        values, chosen = score(case), []
+        for number, members in enumerate(np.array_split(order, strata)):
+            share = case.size * (number + 1) // strata - case.size * number // strata
+            chosen.append(members[np.argsort(-values[members], kind="stable")][:share])
+        return case.generator.permutation(np.concatenate(chosen))
+
+    return pick
+
+
+def mixed(choice: Choice, share: float) -> Choice:
+    """Return a choice of which a share is replaced by samples drawn at random from the rest of the pool."""
+
+    def pick(case: Case) -> Picks:
+        ours = round(case.size * (1 - share))
+        chosen = case.generator.permutation(choice(case))[:ours]
+        rest = case.generator.permutation(np.setdiff1d(np.arange(len(case.scores.pool)), chosen))
+        return case.generator.permutation(np.concatenate([chosen, rest[: case.size - ours]]))
+
+    return pick
+
+
+def agreement_with_pool(case: Case) -> FloatArray:
+    """R: how well a sample's teacher-forced gradient agrees with the pool's mean direction."""
+    return representativeness(case.scores.of_pool["teacher"])
+
+
+def agreement_with_validation(case: Case) -> FloatArray:
+    """GradAlign: the same against the mean direction of the validation samples."""
+    towards = units(case.scores.of_valid["teacher"]).mean(axis=0)
+    return np.asarray(units(case.scores.of_pool["teacher"]) @ towards)
+
+
+def advantage_agreement_with_validation(case: Case) -> FloatArray:
+    """GradAlign with the policy's own advantages on both sides, as published."""
+    towards = units(case.scores.of_valid["gradient"]).mean(axis=0)
+    return np.asarray(units(case.scores.of_pool["gradient"]) @ towards)
+
+
+def learnalign(case: Case) -> FloatArray:
+    """LearnAlign: agreement with the pool times p(1 - p)."""
+    reward = case.mean_reward
+    return agreement_with_pool(case) * min_max(reward * (1 - reward))
+
+
+def near_half(case: Case) -> FloatArray:
+    """DOTS and MoPPS: mean reward nearest to 1/2."""
+    return -np.abs(case.mean_reward - 0.5)
+
+
+def hardest_open(case: Case) -> FloatArray:
+    """The lowest mean reward among samples that hit in the first tenth of the catalogue."""
+    return np.where(hits_in(case, 0.1), 1 - case.mean_reward, -1.0)
+
+
+def open_at_random(case: Case) -> FloatArray:
+    """Any sample that hits in the first tenth of the catalogue: the gate alone."""
+    return hits_in(case, 0.1).astype(np.float64)
+
+
+def progress(case: Case) -> FloatArray:
+    """LIMR, as far as one proxy shows it: how much the proxy's training raised the mean reward."""
+    return np.asarray(case.mean_reward - case.scores.of_pool["base_reward"].mean(axis=1))
+
+
+def spread(case: Case) -> FloatArray:
+    """VCRL: the standard deviation of a group's rewards."""
+    return np.asarray(case.scores.of_pool["reward"].std(axis=1))
+
+
+def recency(case: Case) -> FloatArray:
+    """The latest samples: rows are in the order of time."""
+    return np.array([case.bench.dataset.sample(int(row)).timestamp or 0.0 for row in case.scores.pool])
+
+
+def hits_in(case: Case, share: float) -> npt.NDArray[np.bool_]:
+    """(N,) whether any rollout ranks its target in this share of the catalogue."""
+    return np.asarray((case.scores.of_pool["ndcg"] >= least_gain(case, share)).any(axis=1))
+
+
+def least_gain(case: Case, share: float) -> float:
+    """Return the NDCG of a target that is ranked just within this share of the catalogue."""
+    return float(1 / np.log2(share * len(case.bench.dataset.items) + 1))
+
+
+def herding(towards: str) -> Choice:
+    """Return the greedy choice whose mean gradient is nearest to that of the pool, or of the validation samples.
+
+    The gradient is that of a linear layer that reads the user's vector u and writes z: the outer product of the
+    teacher-forced gradient and u, so that the inner product of two samples is that of their gradients times that of
+    their vectors.
+    """
+
+    def pick(case: Case) -> Picks:
+        pool = (units(case.scores.of_pool["teacher"]), case.scores.of_pool["embedding"])
+        other = pool
+        if towards == "valid":
+            other = (units(case.scores.of_valid["teacher"]), case.scores.of_valid["embedding"])
+        kernel = (pool[0] @ pool[0].T) * (pool[1] @ pool[1].T)
+        wanted = ((pool[0] @ other[0].T) * (pool[1] @ other[1].T)).mean(axis=1)
+        chosen: list[int] = []
+        total, free = np.zeros(len(kernel)), np.ones(len(kernel), dtype=bool)
+        for step in range(case.size):
+            gain = wanted - total / (step + 1) - np.diag(kernel) / (2 * (step + 1))
+            best = int(np.where(free, gain, -np.inf).argmax())
+            chosen.append(best)
+            free[best] = False
+            total += kernel[best]
+        return case.generator.permutation(np.array(chosen))
+
+    return pick
+
+
+def distinct_targets(case: Case) -> Picks:
+    """Return a random choice in which no target comes twice as long as there are others."""
+    shuffled = case.generator.permutation(len(case.scores.pool))
+    targets = case.bench.targets[case.scores.pool][shuffled]
+    _, first = np.unique(targets, return_index=True)
+    first.sort()
+    rest = np.setdiff1d(np.arange(len(shuffled)), first)
+    return np.asarray(shuffled[np.concatenate([first, rest])][: case.size])
+
+
+def units(vectors: npt.NDArray[Any]) -> FloatArray:
+    lengths = np.linalg.norm(np.asarray(vectors, dtype=np.float64), axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(lengths > 0, lengths, 1))
+
+
+DEFAULT: Final = minirec()
+ARMS: Final[dict[str, Choice]] = {
+    "full data": everything,
+    "random": at_random,
+    "MiniRec": DEFAULT,
+    "MiniRec, gate at a tenth": with_gate_at(0.1),
+    "herding towards validation": herding("valid"),
+}
+"""In the order of the table. All but the first choose as many samples as the study's size."""
 BASELINE_NAMES: Final[dict[Baseline, str]] = {
     "random": "random",
     "kmeans": "k-means coverage",
@@ -103,42 +270,47 @@ BASELINE_NAMES: Final[dict[Baseline, str]] = {
     "el2n": "EL2N",
     "top_learnability": "top learnability",
 }
-"""What the table calls each of the service's baselines."""
-ARMS: Final[dict[str, Choice]] = {
-    "full data": everything,
-    **{name: from_baseline(arm) for arm, name in BASELINE_NAMES.items()},
-    "effort + coverage": effort_with_coverage,
-    "MiniRec": minirec(),
-    "MiniRec without gate": minirec(weights={"gate": {"enabled": False}}),
-    "MiniRec without R": minirec(without_vectors),
-    "MiniRec without L": minirec(weights={"alpha": 0.0}),
-    "MiniRec without diversity": minirec(without_embeddings),
-    "MiniRec without curriculum": minirec(curriculum={"group_size": 1}),
-    "MiniRec paper profile": minirec(profile="paper"),
+"""What the tables call each of the service's baselines; `random` is drawn as the start of full data."""
+OTHERS: Final[dict[str, Choice]] = {
+    **{name: baseline(arm) for arm, name in BASELINE_NAMES.items() if arm != "random"},
+    "MiniRec, half random": mixed(DEFAULT, 0.5),
+    "MiniRec, gate at a tenth, half random": mixed(with_gate_at(0.1), 0.5),
+    "MiniRec with L, gate at a tenth": with_gate_at(0.1, weights={"alpha": 1.0}),
+    "R within popularity strata": within_strata(agreement_with_pool, lambda case: case.target_popularity, 10),
+    "R towards validation": top(agreement_with_validation),
+    "hardest open": top(hardest_open),
+    "nearest to 1/2": top(near_half),
+    "gate alone": top(open_at_random),
+    "best by R": top(agreement_with_pool),
+    "R towards validation, advantages": top(advantage_agreement_with_validation),
+    "R towards validation within popularity strata": within_strata(
+        agreement_with_validation, lambda case: case.target_popularity, 10
+    ),
+    "herding": herding("pool"),
+    "LearnAlign": top(learnalign),
+    "progress": top(progress),
+    "spread": top(spread),
+    "latest": top(recency),
+    "distinct targets": distinct_targets,
+    "MiniRec with L": minirec(weights={"alpha": 1.0}),
+    "MiniRec paper profile": minirec("hvp", profile="paper"),
+    "full data, ndcg_k of a tenth": everything,
+    "random, ndcg_k of a tenth": at_random,
+    "full data, constant rate": everything,
+    "random, constant rate": at_random,
+    "full data, learning rate 3e-5": everything,
+    "full data, items only": everything,
+    "full data, 64 negatives": everything,
 }
-"""In the order of the table. All but the first choose a budget's worth of samples."""
-OTHERWISE: Final[dict[str, Choice]] = {
-    "MiniRec, R from advantages": minirec(),
-    "MiniRec, best by R": minirec(without_embeddings, weights={"alpha": 0.0}),
-    "MiniRec without L, without proxy": minirec(weights={"alpha": 0.0}),
-    "MiniRec without L, half scored without proxy": minirec(weights={"alpha": 0.0}),
-    "full data, published loss over items": everything,
-    "random, published loss over items": from_baseline("random"),
-}
-"""Arms beside the table's that leave more out, or score or train in another way."""
-KNOWN: Final = ARMS | PROPOSALS | OTHERWISE
-"""All that can be asked for by name."""
-FREE: Final = tuple(arm for arm in KNOWN if arm.startswith(("full data", "random")))
-"""Arms that need no proxy and no scores."""
-MEASURED_BY: Final = {
-    "MiniRec paper profile": Scoring("paper", "hvp"),
-    "MiniRec, R from advantages": Scoring(vector="gradient"),
-    "MiniRec without L, without proxy": Scoring(proxied=False),
-    "MiniRec without L, half scored without proxy": Scoring(proxied=False, part=0.5),
-}
-"""How the pool is scored for the arms that do not take MiniRec's way."""
+"""Arms that are run where they are asked for."""
+KNOWN: Final = ARMS | OTHERS
 TRAINED_BY: Final[dict[str, dict[str, Any]]] = {
-    "full data, published loss over items": {"item_negatives": None},
-    "random, published loss over items": {"item_negatives": None},
+    "full data, ndcg_k of a tenth": {"ndcg_share": 0.1},
+    "random, ndcg_k of a tenth": {"ndcg_share": 0.1},
+    "full data, constant rate": {"learning_rate_schedule": "constant"},
+    "random, constant rate": {"learning_rate_schedule": "constant"},
+    "full data, learning rate 3e-5": {"learning_rate": 3e-5},
+    "full data, items only": {"token_loss_weight": 0.0},
+    "full data, 64 negatives": {"item_negatives": 64},
 }
-"""Settings of GRPO in which the training of an arm differs."""
+"""How training differs from the study's."""

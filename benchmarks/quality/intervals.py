@@ -1,56 +1,62 @@
-"""Paired bootstrap: how far a comparison of two arms would move with other seeds and other test samples."""
+"""How far a mean over training runs may lie from the truth: Student's t over runs, the unit that varies."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+T_975: Final = (
+    12.706,
+    4.303,
+    3.182,
+    2.776,
+    2.571,
+    2.447,
+    2.365,
+    2.306,
+    2.262,
+    2.228,
+    2.201,
+    2.179,
+    2.160,
+    2.145,
+    2.131,
+)
+"""97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom; 2.131 is a little too wide beyond."""
+POWER: Final = 0.84
+"""Normal quantile of a power of 80 %."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean, and the interval that holds 95 % of the bootstrap's means."""
+    """A mean over runs with its 95 % interval."""
 
     mean: float
     low: float
     high: float
-
-    @classmethod
-    def of(cls, value: float, drawn: FloatArray) -> Interval:
-        low, high = np.quantile(drawn, [0.025, 0.975])
-        return cls(float(value), float(low), float(high))
+    deviation: float
+    """Standard deviation of a single run."""
+    runs: int
 
 
-class Bootstrap:
-    """Draws of seeds and test samples with replacement, the same ones for every arm: differences stay paired."""
-
-    def __init__(self, seeds: int, samples: int, *, draws: int = 4000, seed: int = 0) -> None:
-        draw = np.random.default_rng(seed)
-        self._seeds = draw.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
-        """(draws, seeds) weights."""
-        self._samples = draw.multinomial(samples, np.full(samples, 1 / samples), size=draws) / samples
-
-    def means(self, values: FloatArray) -> FloatArray:
-        """Mean of values (seeds, samples) in every draw, (draws,)."""
-        return np.asarray(((self._seeds @ values) * self._samples).sum(axis=1))
-
-    def mean(self, values: FloatArray) -> Interval:
-        """The mean of an arm."""
-        return Interval.of(values.mean(), self.means(values))
-
-    def difference(self, values: FloatArray, others: FloatArray) -> Interval:
-        """How much larger an arm's mean is than another's."""
-        return self.mean(values - others)
-
-    def ratio(self, values: FloatArray, others: FloatArray) -> Interval:
-        """An arm's mean as a part of another's."""
-        return Interval.of(values.mean() / others.mean(), self.means(values) / self.means(others))
+def over_runs(values: Sequence[float]) -> Interval:
+    """Return the mean of at least two runs with the interval of Student's t."""
+    runs = len(values)
+    if runs < 2:
+        raise ValueError("an interval takes at least two runs")
+    mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
+    half = quantile(runs) * deviation / runs**0.5
+    return Interval(mean, mean - half, mean + half, deviation, runs)
 
 
-def ndcg_of(ranks: npt.ArrayLike, k: int) -> FloatArray:
-    """NDCG@k of one relevant item at each of these 1-based ranks."""
-    rank = np.asarray(ranks, dtype=np.float64)
-    return np.where(rank <= k, 1 / np.log2(rank + 1), 0.0)
+def detectable(deviation: float, runs: int) -> float:
+    """Return the difference that so many paired runs find significant (5 %, two-sided) four times out of five."""
+    return float((quantile(runs) + POWER) * deviation / runs**0.5)
+
+
+def quantile(runs: int) -> float:
+    """Return the 97.5 % quantile of Student's t for the mean of so many runs."""
+    return T_975[min(runs - 1, len(T_975)) - 1]

@@ -38,7 +38,7 @@ from minirec.data.prompts import (
 from minirec.policy.batching import pad_left
 from minirec.policy.tiny import CONTEXT_LENGTH, train_tokenizer
 
-HIDDEN, LAYERS, HEADS, VOCABULARY = 128, 2, 4, 1024
+LAYERS, HEADS, VOCABULARY = 1, 4, 1024
 BATCH, LEARNING_RATE, WEIGHT_DECAY = 32, 3e-3, 0.05
 """A batch is this many samples, and the items that they lead to."""
 BATCHES_SORTED = 8
@@ -47,6 +47,8 @@ TOKENIZER_SAMPLES = 3000
 SHORTEST_TITLE = 4
 """Characters of a title that becomes a token: shorter ones would be found inside other words."""
 TAU = 0.05
+OVERSAMPLED = 16
+"""Vectors beyond those wanted in the random projection: they make it accurate."""
 RECENT = 5
 """History items that count as chosen before a target when title vectors are made."""
 
@@ -82,13 +84,14 @@ def pretrain(
     past: Sequence[Sample],
     window: int,
     steps: int,
+    hidden: int,
     say: Callable[[str], None],
     seed: int = 0,
 ) -> Path:
     """Train a model on the items' texts and the past samples, and save it with its tokenizer in `out`."""
     tokenizer = make_tokenizer(items, past[:TOKENIZER_SAMPLES], window)
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(configuration(tokenizer))
+    model = AutoModelForCausalLM.from_config(configuration(tokenizer, hidden))
     place_titles(model, tokenizer, items, past)
     say(f"pre-training {sum(weight.numel() for weight in model.parameters()):,} weights")
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
@@ -111,21 +114,23 @@ def pretrain(
 
 
 def make_tokenizer(items: Items, samples: Sequence[Sample], window: int) -> PreTrainedTokenizerFast:
-    """BPE over titles and histories; each instruction, which never varies, is a single token."""
+    """BPE over titles and histories; each instruction and `<answer>`, which never vary, are single tokens."""
     titles = sorted({title_text(item) for item in items if len(title_text(item)) >= SHORTEST_TITLE})
     texts = [item_text(item).removeprefix(ITEM_INSTRUCTION) for item in items]
     texts += [user_text(items, sample, first=first_shown(sample, window)) for sample in samples]
     tokenizer: PreTrainedTokenizerFast = train_tokenizer(
         (text.removeprefix(USER_INSTRUCTION) for text in texts), VOCABULARY
     )
-    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in (USER_INSTRUCTION, ITEM_INSTRUCTION, *titles)])
+    tokenizer.add_tokens(
+        [AddedToken(text, normalized=False) for text in (USER_INSTRUCTION, ITEM_INSTRUCTION, ANSWER, *titles)]
+    )
     return tokenizer
 
 
 def place_titles(model: Any, tokenizer: PreTrainedTokenizerFast, items: Items, past: Sequence[Sample]) -> None:
     """Start the vectors of titles that are tokens from a factorisation of which items were chosen after which."""
-    vectors = co_occurrence_vectors(len(items), past)
     weights = model.get_input_embeddings().weight.data
+    vectors = co_occurrence_vectors(len(items), past, weights.shape[1])
     vectors *= float(weights.std()) / vectors.std()
     for item, vector in zip(items, vectors, strict=True):
         tokens = tokenizer.encode(title_text(item), add_special_tokens=False)
@@ -133,7 +138,7 @@ def place_titles(model: Any, tokenizer: PreTrainedTokenizerFast, items: Items, p
             weights[tokens[0]] = torch.from_numpy(vector).float()
 
 
-def co_occurrence_vectors(n_items: int, past: Sequence[Sample]) -> npt.NDArray[np.float64]:
+def co_occurrence_vectors(n_items: int, past: Sequence[Sample], size: int) -> npt.NDArray[np.float64]:
     """(M, d) left singular vectors of how much more often than by chance two items follow one another."""
     counts = np.zeros((n_items, n_items))
     for sample in past:
@@ -142,15 +147,16 @@ def co_occurrence_vectors(n_items: int, past: Sequence[Sample]) -> npt.NDArray[n
             counts[sample.target, item] += 1 / place
     expected = counts.sum(0) * counts.sum(1)[:, None] / max(counts.sum(), 1.0)
     surprise = np.log1p(np.divide(counts, expected, out=np.zeros_like(counts), where=counts > 0))
-    vectors, sizes, _ = np.linalg.svd(surprise)
-    return np.asarray(vectors[:, :HIDDEN] * np.sqrt(sizes[:HIDDEN]))
+    # Its leading vectors by random projection take seconds, all of them minutes.
+    vectors, sizes, _ = torch.svd_lowrank(torch.from_numpy(surprise), q=size + OVERSAMPLED, niter=4)
+    return np.asarray((vectors * sizes.sqrt())[:, :size])
 
 
-def configuration(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
-    """A Llama of about a million weights."""
+def configuration(tokenizer: PreTrainedTokenizerFast, hidden: int) -> LlamaConfig:
+    """Return the configuration of a Llama of well under a million weights."""
     return LlamaConfig(
-        hidden_size=HIDDEN,
-        intermediate_size=3 * HIDDEN,
+        hidden_size=hidden,
+        intermediate_size=3 * hidden,
         num_hidden_layers=LAYERS,
         num_attention_heads=HEADS,
         num_key_value_heads=HEADS,

@@ -1,152 +1,164 @@
-"""The results of a study as tables, one flat file of numbers, and plots."""
+"""The results of a study: tables for people, flat files for machines."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.quality.intervals import Bootstrap, FloatArray, Interval, ndcg_of
+from benchmarks.quality.arms import KNOWN
+from benchmarks.quality.intervals import Interval, over_runs
+from benchmarks.quality.runs import Bench, scores
 
-Results = Mapping[str, Sequence[Mapping[str, Any]]]
-"""Runs by arm, in the order of the seeds."""
-WIDE = 1000
-"""Cutoff of a second NDCG that sees more than the first ranks."""
-FULL, RANDOM = "full data", "random"
-COUNTS = ("updates", "best_update", "dead_groups")
-COLUMNS = ("arm", "seed", "ndcg5", "ndcg10", "ndcg20", "ndcg1000", "hr10", *COUNTS, "rollouts", "tokens", "seconds")
+FULL, RANDOM, START = "full data", "random", "no training"
+MEASURES: Final = ("ndcg", "ndcg10", "mrr", "logp")
+COLUMNS: Final = ("set", "arm", "seed", "updates", "part", *MEASURES)
+
+Runs = Mapping[str, Mapping[int, Mapping[str, Any]]]
+"""What came out, by arm and seed."""
 
 
-def write_report(start: Mapping[str, Any], results: Results, out: Path) -> str:
-    """Write table, numbers and plots into `out`, and return the table."""
+def write_report(benches: Sequence[Bench], out: Path) -> str:
+    """Write tables and numbers into `out`, and return the tables."""
     out.mkdir(parents=True, exist_ok=True)
-    table = quality_table(start, results)
-    (out / "table.md").write_text(table)
-    write_runs(results, out / "runs.csv")
-    write_curves(results, out / "curves.json")
-    plot_costs(results, out / "costs.png")
-    plot_curves(results, out / "curves.png")
-    return table
-
-
-def quality_table(start: Mapping[str, Any], results: Results) -> str:
-    """One line per arm: quality with its interval, against full data and random, and what it cost."""
-    ndcg = {arm: per_sample(runs) for arm, runs in results.items()}
-    wide = {arm: per_sample(runs, WIDE) for arm, runs in results.items()}
-    boot = Bootstrap(*next(iter(ndcg.values())).shape)
-    lines = [
-        "| arm | NDCG@10 | of full data | against random | HR@10 | NDCG@1000 | NDCG@1000 against random | updates "
-        "| rollouts | tokens (M) | seconds | seconds, of full data |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    before = start["test"]
-    whole = ndcg_of(before["ranks"], WIDE).mean()
-    shown_before = f"{before['ndcg']['10']:.4f} | | | {before['hr']['10']:.3f} | {whole:.4f}"
-    lines.append(f"| no training | {shown_before} | | 0 | 0 | 0 | 0 | |")
-    for arm, runs in results.items():
-        costs = [run["cost"] for run in runs]
-        seconds = average(costs, "seconds")
-        cells = [
-            arm,
-            shown(boot.mean(ndcg[arm]), "{:.4f}"),
-            shown(boot.ratio(ndcg[arm], ndcg[FULL]), "{:.0%}") if FULL in ndcg and arm != FULL else "",
-            against_random(boot, arm, ndcg),
-            f"{np.mean([run['test']['hr']['10'] for run in runs]):.3f}",
-            shown(boot.mean(wide[arm]), "{:.4f}"),
-            against_random(boot, arm, wide),
-            f"{np.mean([run['updates'] for run in runs]):.0f}",
-            f"{average(costs, 'rollouts'):,.0f}",
-            f"{average(costs, 'tokens') / 1e6:.2f}",
-            f"{seconds:.0f}",
-            f"{seconds / average([run['cost'] for run in results[FULL]], 'seconds'):.0%}" if FULL in results else "",
+    found = {bench.name: load_runs(bench) for bench in benches}
+    updates = str(benches[0].study.updates)
+    text = "\n".join(
+        [
+            soundness_table(found, updates),
+            *(gain_table(found, updates, measure) for measure in MEASURES),
+            picks_table(benches, found),
         ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    )
+    (out / "table.md").write_text(text)
+    write_runs(found, out / "runs.csv")
+    return text
 
 
-def against_random(boot: Bootstrap, arm: str, values: Mapping[str, FloatArray]) -> str:
-    """How much better an arm is than the random one, where there is one."""
-    if arm == RANDOM or RANDOM not in values:
+def file_name(arm: str) -> str:
+    """Return the name of an arm as part of a file name."""
+    return arm.replace("1/2", "half").replace(",", "").replace(" ", "-")
+
+
+def load_runs(bench: Bench) -> Runs:
+    """Read every run of a study that is there."""
+    found: dict[str, dict[int, Any]] = {}
+    for arm in (START, *KNOWN):
+        paths = bench.folder.glob(f"seed-*/{file_name(arm)}.json")
+        by_seed = {int(path.parent.name.removeprefix("seed-")): json.loads(path.read_text()) for path in paths}
+        if by_seed:
+            found[arm] = dict(sorted(by_seed.items()))
+    return found
+
+
+def last(run: Mapping[str, Any], updates: str, measure: str) -> float:
+    """Return a measure on the test samples at a budget; the start's is that of no training at all."""
+    at = run["curve"].get(updates) or run["curve"]["0"]
+    return float(at["test"][measure])
+
+
+def gain(runs: Runs, arm: str, other: str, updates: str, measure: str) -> Interval | None:
+    """Return how much larger an arm's measure is than another's over the seeds of both; None for fewer than two."""
+    both = sorted(set(runs.get(arm, {})) & set(runs.get(other, {})))
+    if len(both) < 2:
+        return None
+    return over_runs(
+        [last(runs[arm][seed], updates, measure) - last(runs[other][seed], updates, measure) for seed in both]
+    )
+
+
+def soundness_table(found: Mapping[str, Runs], updates: str) -> str:
+    """Show whether training helps at all: full data against its start and against a random tenth."""
+    rows = []
+    for name, runs in found.items():
+        means = [
+            np.mean([last(run, updates, "ndcg") for run in runs.get(arm, {}).values()]) for arm in (START, RANDOM, FULL)
+        ]
+        gains = (gain(runs, *pair, updates, "ndcg") for pair in ((RANDOM, START), (FULL, START), (FULL, RANDOM)))
+        rows.append([name, len(runs.get(FULL, {})), *(f"{mean:.4f}" for mean in means), *map(shown, gains)])
+    head = ["set", "runs", START, RANDOM, FULL, "random - start", "full - start", "full - random"]
+    return table(head, rows)
+
+
+def gain_table(found: Mapping[str, Runs], updates: str, measure: str) -> str:
+    """Show every arm's gain over random on every set."""
+    arms = [arm for arm in KNOWN if arm != RANDOM and any(arm in runs for runs in found.values())]
+    rows = [[arm, *(shown(gain(runs, arm, RANDOM, updates, measure)) for runs in found.values())] for arm in arms]
+    return table([f"{measure} against random", *found], rows)
+
+
+def picks_table(benches: Sequence[Bench], found: Mapping[str, Runs]) -> str:
+    """Show what kind of samples each arm picks: means over seeds, the pool's in the first line of a set."""
+    rows = []
+    for bench in benches:
+        seeds = sorted(found[bench.name].get(RANDOM, {}))
+        known = {seed: traits(bench, seed) for seed in seeds}
+        everyone = [{name: values.mean() for name, values in known[seed].items()} for seed in seeds]
+        rows.append([bench.name, "the pool", *mean_cells(everyone), ""])
+        for arm, runs in found[bench.name].items():
+            chosen = {seed: np.array(run["picks"], dtype=np.int64) for seed, run in runs.items() if run.get("picks")}
+            chosen = {seed: picks for seed, picks in chosen.items() if seed in known}
+            if not chosen:
+                continue
+            means = [
+                {name: values[picks].mean() for name, values in known[seed].items()} for seed, picks in chosen.items()
+            ]
+            targets = [len(np.unique(bench.targets[bench.draw(seed).pool[picks]])) for seed, picks in chosen.items()]
+            rows.append(["", arm, *mean_cells(means), f"{np.mean(targets):.0f}"])
+    head = ["set", "arm", "target's popularity", "target in history", "history", "mean reward", "different targets"]
+    return table(head, rows)
+
+
+def traits(bench: Bench, seed: int) -> dict[str, Any]:
+    """Return what is looked at in each sample of a pool, (N,) each."""
+    pool = bench.draw(seed).pool
+    samples = [bench.dataset.sample(int(row)) for row in pool]
+    places = bench.popularity.argsort().argsort() / len(bench.popularity)
+    return {
+        "popularity": places[[sample.target for sample in samples]],
+        "repeated": np.array([sample.target in sample.history for sample in samples], dtype=np.float64),
+        "history": np.array([len(sample.history) for sample in samples], dtype=np.float64),
+        "reward": scores(bench, seed).of_pool["reward"].mean(axis=1),
+    }
+
+
+def mean_cells(means: Sequence[Mapping[str, float]]) -> list[str]:
+    """Return the means over seeds as cells: a quantile, a share, a count and a reward."""
+    average = {name: float(np.mean([row[name] for row in means])) for name in means[0]}
+    return [
+        f"{average['popularity']:.2f}",
+        f"{average['repeated']:.1%}",
+        f"{average['history']:.1f}",
+        f"{average['reward']:.3f}",
+    ]
+
+
+def shown(interval: Interval | None) -> str:
+    """Return a gain in thousandths with interval and number of runs, in bold where the interval excludes zero."""
+    if interval is None:
         return ""
-    return shown(boot.difference(values[arm], values[RANDOM]), "{:+.4f}")
+    text = f"{1000 * interval.mean:+.1f} ({1000 * interval.low:+.1f} to {1000 * interval.high:+.1f}; {interval.runs})"
+    return f"**{text}**" if interval.low > 0 or interval.high < 0 else text
 
 
-def per_sample(runs: Sequence[Mapping[str, Any]], k: int = 10) -> FloatArray:
-    """NDCG@k of every seed and test sample, (seeds, samples)."""
-    return np.stack([ndcg_of(run["test"]["ranks"], k) for run in runs])
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
 
 
-def average(rows: Sequence[Mapping[str, Any]], name: str) -> float:
-    return float(np.mean([row[name] for row in rows]))
-
-
-def shown(interval: Interval, form: str) -> str:
-    return f"{form.format(interval.mean)} ({form.format(interval.low)} to {form.format(interval.high)})"
-
-
-def write_runs(results: Results, path: Path) -> None:
-    """One line per arm and seed."""
+def write_runs(found: Mapping[str, Runs], path: Path) -> None:
+    """Write one line per set, arm, seed, budget and part."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for arm, runs in results.items():
-            for run in runs:
-                ndcg, hr, cost = run["test"]["ndcg"], run["test"]["hr"], run["cost"]
-                wide = float(ndcg_of(run["test"]["ranks"], WIDE).mean())
-                quality = [f"{value:.6f}" for value in (ndcg["5"], ndcg["10"], ndcg["20"], wide, hr["10"])]
-                counts = [run[name] for name in COUNTS]
-                writer.writerow(
-                    [arm, run["seed"], *quality, *counts, cost["rollouts"], cost["tokens"], f"{cost['seconds']:.1f}"]
-                )
-
-
-def write_curves(results: Results, path: Path) -> None:
-    """Validation NDCG@10 by update of every run."""
-    curves = {
-        arm: [[[entry["update"], round(entry["ndcg10"], 5)] for entry in run["valid"]] for run in runs]
-        for arm, runs in results.items()
-    }
-    path.write_text(json.dumps(curves, indent=None) + "\n")
-
-
-def plot_of(arms: int) -> tuple[Any, Any]:
-    """An empty figure with a colour for every arm."""
-    from matplotlib import colormaps
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.subplots()
-    axes.set_prop_cycle(color=[colormaps["turbo"](place / max(1, arms - 1)) for place in range(arms)])
-    return figure, axes
-
-
-def plot_costs(results: Results, path: Path) -> None:
-    """Quality against rollouts, selection included; bars are the seeds' standard errors."""
-    figure, axes = plot_of(len(results))
-    for arm, runs in results.items():
-        quality = [run["test"]["ndcg"]["10"] for run in runs]
-        rollouts = average([run["cost"] for run in runs], "rollouts")
-        error = float(np.std(quality, ddof=1) / np.sqrt(len(quality))) if len(quality) > 1 else 0.0
-        axes.errorbar([rollouts], [float(np.mean(quality))], yerr=[error], fmt="o", capsize=2, label=arm)
-    axes.set(xlabel="rollouts, selection included", ylabel="test NDCG@10", xscale="log")
-    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.savefig(path, dpi=110)
-
-
-def plot_curves(results: Results, path: Path) -> None:
-    """Validation NDCG@10 by update: mean over the seeds still training."""
-    figure, axes = plot_of(len(results))
-    for arm, runs in results.items():
-        at: dict[int, list[float]] = {}
-        for run in runs:
-            for entry in run["valid"]:
-                at.setdefault(entry["update"], []).append(entry["ndcg10"])
-        whole = {update: values for update, values in sorted(at.items()) if 2 * len(values) > len(runs)}
-        axes.plot(list(whole), [float(np.mean(values)) for values in whole.values()], marker=".", label=arm)
-    axes.set(xlabel="updates", ylabel="validation NDCG@10")
-    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.savefig(path, dpi=110)
+        for name, runs in found.items():
+            for arm, by_seed in runs.items():
+                for seed, run in by_seed.items():
+                    for update, halves in run["curve"].items():
+                        for part, values in halves.items():
+                            writer.writerow([name, arm, seed, update, part, *(values[measure] for measure in MEASURES)])

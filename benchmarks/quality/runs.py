@@ -1,96 +1,122 @@
-"""Proxy, scoring and training, with the functions that the workers call, and what each of them cost.
+"""Proxy, scoring and training, with the functions that the workers call.
 
-Whatever is done is written down whole, under a name made of the settings that it depends on: a run that was killed goes
-on where it was, arm by arm and seed by seed. One process at a time works on a seed.
+Whatever is done is written down whole: a study that was killed resumes where it was, run by run. One process at a time
+works on a set.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from api_schemas import ModelReference
-from benchmarks.quality.costs import Cost
-from benchmarks.quality.data import Parts, Rows
+from benchmarks.quality.sets import Draw, Parts, Rows, draw
 from benchmarks.quality.study import Study
 from minirec.data.dataset import Dataset
 from minirec.policy.catalogue import embed_items
 from minirec.policy.load import load_policy
 from minirec.policy.policy import Policy
-from minirec.policy.prompts import user_prompt
 from minirec.policy.reference import resolve
 from minirec.policy.scoring import score_samples
-from minirec.selection.compose import Profile
-from minirec.training.batches import Schedule
-from minirec.training.evaluate import Evaluation, evaluate
-from minirec.training.grpo import TrainResult, UpdateMetrics, train
+from minirec.training.checkpoint import Progress
+from minirec.training.evaluate import Evaluation
+from minirec.training.grpo import train
 from minirec.training.proxy import draw_proxy_rows
-from minirec.training.settings import RunSettings
+from minirec.training.settings import Callbacks, RunSettings
 from minirec.training.validation import Validation
-from worker.measured import Measured
 
-
-@dataclass(frozen=True)
-class Scoring:
-    """How the pool is measured for an arm."""
-
-    profile: Profile = "minirec"
-    vector: Literal["gradient", "hvp", "teacher"] = "teacher"
-    """The one behind R, and behind the arms that look at the length of gradients."""
-    proxied: bool = True
-    """False: rolled out by the model as it is."""
-    part: float = 1.0
-    """A random part of the pool is scored; the rest cannot be chosen."""
-
-    @property
-    def name(self) -> str:
-        """Of what is measured, whichever of the vectors is looked at."""
-        return f"{self.profile}{'' if self.proxied else '-unproxied'}{'' if self.part == 1 else f'-{self.part}'}"
+MEASURED = ("reward", "ndcg", "signal", "gradient", "hvp", "teacher", "embedding", "target_probability")
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A study with its data and its model, and the folder of its results."""
+    """A study on one set, with its model, and the folder of its results."""
 
     study: Study
+    name: str
     dataset: Dataset
     parts: Parts
     model: Path
     folder: Path
-    say: Callable[[str], None]
+
+    @cached_property
+    def base(self) -> Policy:
+        """The model as it is, loaded once: training leaves it as it was."""
+        return self.policy()
+
+    @cached_property
+    def _prompts(self) -> dict[str, Any]:
+        return {}
 
     def policy(self, adapter: Path | None = None) -> Policy:
-        """The model as it is, or under an adapter."""
+        """Load the model as it is, or under an adapter."""
         found = resolve(ModelReference(source="local", id=self.model.name), models_root=self.model.parent, allowed=())
         if adapter is not None:
             found = replace(found, adapter_path=adapter, adapter_revision=str(adapter))
-        return load_policy(found)
+        policy = load_policy(found)
+        policy.tokenizer = RememberingTokenizer(policy.tokenizer, self._prompts)
+        return policy
 
-    def samples(self, rows: Sequence[int] | Rows) -> list[Any]:
-        return [self.dataset.sample(int(row)) for row in rows]
+    def draw(self, seed: int) -> Draw:
+        """Return the rows that the runs of a seed see."""
+        study = self.study
+        return draw(self.parts, seed, pool=study.pool, valid=study.valid, test=study.test)
 
     @cached_property
-    def prompt_tokens(self) -> dict[int, int]:
-        """Length of the user prompt of each row of the pool."""
-        rollouts, policy, items = self.study.rollouts(0), self.policy(), self.dataset.items
-        room = rollouts.max_new_tokens + len(policy.answer_ids)
-        return {
-            int(row): len(user_prompt(policy, items, sample, window=rollouts.window, room=room))
-            for row, sample in zip(self.parts.pool, self.samples(self.parts.pool), strict=True)
-        }
+    def targets(self) -> npt.NDArray[np.int64]:
+        """(N,) the target of every row of the dataset, -1 where it is not needed."""
+        found = np.full(len(self.dataset.ids), -1, dtype=np.int64)
+        rows = np.concatenate([self.parts.past, self.parts.reservoir, self.parts.valid])
+        found[rows] = [self.dataset.sample(int(row)).target for row in rows]
+        return found
+
+    @cached_property
+    def popularity(self) -> npt.NDArray[np.float64]:
+        """(M,) how often each item is a target of a past sample."""
+        past = self.targets[self.parts.past]
+        return np.bincount(past, minlength=len(self.dataset.items)).astype(np.float64)
+
+
+class RememberingTokenizer:
+    """A tokenizer that does the same text only once: runs on one set read the same prompts again and again."""
+
+    def __init__(self, tokenizer: Any, known: dict[str, Any]) -> None:
+        self._tokenizer = tokenizer
+        self._known = known
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+    def __len__(self) -> int:
+        return len(self._tokenizer)
+
+    def encode(self, text: str, **options: Any) -> list[int]:
+        """Return the tokens of a text, a list of the caller's own."""
+        key = f"{text}{sorted(options.items())}"
+        if key not in self._known:
+            self._known[key] = self._tokenizer.encode(text, **options)
+        return list(self._known[key])
+
+    def apply_chat_template(self, messages: Any, **options: Any) -> Any:
+        """Return a chat as text."""
+        key = json.dumps([messages, options], sort_keys=True)
+        if key not in self._known:
+            self._known[key] = self._tokenizer.apply_chat_template(messages, **options)
+        return self._known[key]
 
 
 def kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The JSON in a file, made and written whole if it is not there."""
+    """Return the JSON in a file; made and written whole if it is not there."""
     if not path.exists():
         made = make()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,126 +127,114 @@ def kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def start(bench: Bench) -> dict[str, Any]:
-    """How the model ranks the test targets before any training."""
+@dataclass(frozen=True)
+class Scores:
+    """What scoring measured of the pool and of the validation samples of one seed."""
 
-    def run() -> dict[str, Any]:
-        return {"test": _shown(_rank_test(bench, bench.policy()))}
-
-    return kept(bench.folder / "start.json", run)
-
-
-def unscored(bench: Bench) -> Measured:
-    """The pool for arms that need no measurements."""
-    size = len(bench.parts.pool)
-    return Measured(bench.parts.pool, np.zeros((size, 1)), None, np.zeros(size, np.int8), None, None)
+    pool: Rows
+    of_pool: Mapping[str, npt.NDArray[Any]]
+    """One row per pool sample: `MEASURED`, and `base_reward`, under the model before the proxy's training."""
+    of_valid: Mapping[str, npt.NDArray[Any]]
 
 
-def measure(bench: Bench, seed: int, scoring: Scoring) -> tuple[Measured, Cost]:
-    """Score the pool, or a part of it, and what that cost, the proxy included."""
-    proxy, cost = proxy_of(bench, seed) if scoring.proxied else (None, Cost())
-    profile, arrays = scoring.profile, bench.folder / f"seed-{seed}" / f"scores-{scoring.name}.npz"
-    size = len(bench.parts.pool)
-    # Not the stream of the proxy's samples and of the random picks.
-    part = np.sort(np.random.default_rng([seed, 1]).permutation(size)[: round(scoring.part * size)])
-    rows = bench.parts.pool[part]
-
-    def run() -> dict[str, Any]:
-        study, spent = bench.study, Cost()
-        samples = bench.samples(rows)
-        with spent.timed():
-            policy = bench.policy(proxy)
-            catalogue = embed_items(policy, bench.dataset.items)
-            scored = score_samples(
-                policy, catalogue, bench.dataset.items, samples, rollouts=study.rollouts(seed), profile=profile
-            )
-        greedy = len(samples) if profile == "paper" else 0
-        spent.rollouts = scored.reward.size + greedy
-        spent.tokens = int(scored.prompt_tokens.sum() + scored.generated_tokens.sum()) + greedy * study.new_tokens
-        arrays.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(
-            arrays,
-            rewards=scored.reward,
-            hits=scored.ndcg > 0,
-            signal=scored.signal,
-            gradient=scored.gradient,
-            hvp=scored.hvp,
-            teacher=scored.teacher,
-            embeddings=scored.embedding,
-            target_probability=scored.target_probability,
-        )
-        return asdict(spent)
-
-    cost = cost + Cost(**kept(arrays.with_suffix(".json"), run))
-    with np.load(arrays) as found:
-        names = ("rewards", "hits", "signal", "embeddings", "target_probability")
-        return Measured(rows, vectors=found[scoring.vector], **{name: found[name] for name in names}), cost
-
-
-def proxy_of(bench: Bench, seed: int) -> tuple[Path, Cost]:
-    """The adapter of the seed's proxy."""
-    out, spent = bench.folder / f"seed-{seed}" / "proxy", Cost()
-
-    def run() -> dict[str, Any]:
-        shutil.rmtree(out, ignore_errors=True)
-        policy, study, proxy = bench.policy(), bench.study, bench.study.proxy(seed)
-        rows = draw_proxy_rows(bench.parts.pool, proxy.samples, proxy.grpo.seed).tolist()
-        with spent.timed():
-            result = train(
-                policy,
-                bench.dataset,
-                RunSettings(rows=rows, rollouts=study.rollouts(seed), grpo=proxy.grpo, updates=proxy.updates, out=out),
-            )
-        return asdict(spent + _rollouts_of(bench, rows, result))
-
-    return out / "adapter", Cost(**kept(bench.folder / f"seed-{seed}" / "proxy.json", run))
-
-
-def train_on(bench: Bench, rows: Sequence[int], seed: int, **settings: Any) -> dict[str, Any]:
-    """Train on these samples in their order, and rank the test targets; `settings` are those of GRPO that differ."""
-    study, spent = bench.study, Cost()
-    with TemporaryDirectory() as scratch:
-        policy = bench.policy()
-        with spent.timed():
-            result = train(
-                policy,
+def scores(bench: Bench, seed: int) -> Scores:
+    """Score the pool and the validation samples of a seed under its proxy."""
+    drawn, path = bench.draw(seed), bench.folder / f"scores-{seed}.npz"
+    if not path.exists():
+        study, items, base = bench.study, bench.dataset.items, bench.base
+        rollouts = study.rollouts(seed, len(items))
+        pool, valid = (_samples(bench, rows) for rows in (drawn.pool, drawn.valid))
+        settings = study.proxy(seed)
+        began = time.process_time()
+        before = score_samples(base, embed_items(base, items), items, pool, rollouts=rollouts)
+        with TemporaryDirectory() as scratch:
+            rows = draw_proxy_rows(drawn.pool, settings.samples, settings.grpo.seed).tolist()
+            made = train(
+                base,
                 bench.dataset,
                 RunSettings(
-                    rows=rows,
-                    rollouts=study.rollouts(seed),
-                    grpo=study.grpo(seed).model_copy(update=settings),
-                    epochs=study.epochs,
-                    out=Path(scratch),
-                    validation=Validation(bench.parts.valid.tolist(), study.every(len(rows)), study.stopping),
+                    rows=rows, rollouts=rollouts, grpo=settings.grpo, updates=settings.updates, out=Path(scratch)
                 ),
             )
-        tested = _rank_test(bench, bench.policy(result.adapter))
+            proxy = bench.policy(made.adapter)
+        vectors = embed_items(proxy, items)
+        found: dict[str, Any] = {"base_reward": before.reward}
+        for part, samples in (("pool", pool), ("valid", valid)):
+            scored = score_samples(proxy, vectors, items, samples, rollouts=rollouts)
+            found |= {f"{part}_{name}": getattr(scored, name) for name in MEASURED}
+        found["seconds"] = np.array(time.process_time() - began)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_suffix(".tmp").open("wb") as file:
+            np.savez(file, **found)
+        os.replace(path.with_suffix(".tmp"), path)
+    with np.load(path) as stored:
+        of_pool = {name: stored[f"pool_{name}"] for name in MEASURED} | {"base_reward": stored["base_reward"]}
+        return Scores(drawn.pool, of_pool, {name: stored[f"valid_{name}"] for name in MEASURED})
+
+
+class _AtBudgets(Validation):
+    """Evaluate at the fixed budgets, never stop."""
+
+    def is_due(self, progress: Progress, last: int) -> bool:
+        return progress.update > 0 and super().is_due(progress, last)
+
+
+def train_on(
+    bench: Bench,
+    rows: Sequence[int],
+    seed: int,
+    *,
+    updates: int | None = None,
+    ndcg_share: float | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Train on these samples in their order for the study's updates, and evaluate at its budgets.
+
+    `ndcg_share` and the `settings` of GRPO are those that differ from the study's.
+    """
+    study, drawn, curve = bench.study, bench.draw(seed), {}
+    if ndcg_share is not None:
+        study = replace(study, ndcg_share=ndcg_share)
+    held_out = [*drawn.valid.tolist(), *drawn.test.tolist()]
+
+    def evaluated(update: int, evaluation: Evaluation) -> None:
+        curve[str(update)] = measures(evaluation, len(drawn.valid))
+
+    began = time.process_time()
+    with TemporaryDirectory() as scratch:
+        result = train(
+            bench.base,
+            bench.dataset,
+            RunSettings(
+                rows=list(rows),
+                rollouts=study.rollouts(seed, len(bench.dataset.items)),
+                grpo=study.grpo(seed).model_copy(update=settings),
+                updates=study.updates if updates is None else updates,
+                out=Path(scratch),
+                checkpoint_every=10_000,
+                validation=_AtBudgets(held_out, study.every) if updates != 0 else Validation(held_out, study.every),
+            ),
+            Callbacks(on_evaluation=evaluated),
+        )
     return {
-        "updates": result.updates,
-        "best_update": result.best_update,
-        "stopped_early": result.stopped_early,
-        "valid": [{"update": entry["update"], "ndcg10": entry["ndcg"]["10"]} for entry in result.evaluations],
-        "rewards": [metrics.reward_mean for metrics in result.metrics],
+        "curve": curve,
         "dead_groups": sum(metrics.dead_groups for metrics in result.metrics),
-        "cost": asdict(spent + _rollouts_of(bench, rows, result)),
-        "test": _shown(tested),
+        "rewards": [round(metrics.reward_mean, 4) for metrics in result.metrics],
+        "seconds": round(time.process_time() - began, 2),
     }
 
 
-def _rollouts_of(bench: Bench, rows: Sequence[int], result: TrainResult[UpdateMetrics]) -> Cost:
-    """Rollouts of a training run, and the tokens that they took."""
-    schedule = Schedule(rows, bench.study.grpo(0).batch_size)
-    seen = [row for update in range(result.updates) for row in schedule.batch(update)]
-    read = sum(bench.prompt_tokens[row] for row in seen)
-    drawn = sum(metrics.tokens for metrics in result.metrics)
-    return Cost(rollouts=len(seen) * bench.study.rollouts(0).group_size, tokens=read + drawn)
+def measures(evaluation: Evaluation, valid: int) -> dict[str, dict[str, float]]:
+    """Return the means over validation samples, which come first, and over test samples."""
+    ranks, logs = np.array(evaluation.ranks, dtype=np.float64), np.array(evaluation.log_probabilities)
+    gains = 1 / np.log2(ranks + 1)
+    per_sample = {"ndcg10": np.where(ranks <= 10, gains, 0), "ndcg": gains, "mrr": 1 / ranks, "logp": logs}
+    halves = {"valid": slice(valid), "test": slice(valid, None)}
+    return {
+        half: {name: round(float(values[part].mean()), 6) for name, values in per_sample.items()}
+        for half, part in halves.items()
+    }
 
 
-def _rank_test(bench: Bench, policy: Policy) -> Evaluation:
-    rows = bench.parts.test.tolist()
-    return evaluate(policy, dataset=bench.dataset, rows=rows, rollouts=bench.study.rollouts(0))
-
-
-def _shown(evaluation: Evaluation) -> dict[str, Any]:
-    """The means, and every sample's rank for paired comparisons."""
-    return evaluation.summary().model_dump() | {"ranks": list(evaluation.ranks)}
+def _samples(bench: Bench, rows: Rows) -> list[Any]:
+    return [bench.dataset.sample(int(row)) for row in rows]

@@ -7,9 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from api_schemas.selections import RolloutSettings, SelectionCreate
+from api_schemas.selections import RolloutSettings
 from api_schemas.training import GrpoSettings, ProxyGrpoSettings, ProxySettings
-from api_schemas.training_jobs import EarlyStopping
 from minirec.specs import identity
 
 
@@ -17,61 +16,50 @@ from minirec.specs import identity
 class Study:
     """A setting in which arms are compared. Only the seed and the arm vary within it."""
 
-    name: str
-    """Of the data set: `movielens`, or a folder."""
-    budget: float = 0.1
-    """Part of the pool that an arm may train on."""
     pool: int = 1000
-    valid: int = 512
-    test: int | None = None
-    """None: all."""
-    epochs: int = 8
-    epochs_between: int = 2
-    """Epochs of an arm's own samples between two evaluations on validation samples."""
-    patience: int = 2
-    """Evaluations without a rise after which training ends."""
-    pretraining_steps: int = 150
+    size: int = 100
+    """Samples that an arm may train on."""
+    valid: int = 128
+    test: int = 640
+    updates: int = 48
+    every: int = 24
+    """Updates between two evaluations: the fixed budgets at which arms are compared."""
+    hidden: int = 64
+    pretraining_steps: int = 30
     learning_rate: float = 1e-4
     proxy_updates: int = 30
-    new_tokens: int = 8
-    ndcg_k: int = 150
-    """Beyond this rank a rollout earns nothing. In a catalogue of 1,681 items about as many samples then never earn
-    anything as in the paper's pool."""
+    new_tokens: int = 3
+    tau: float = 0.05
+    """Of the softmax over the catalogue: the one that the model was pre-trained with."""
+    ndcg_share: float = 1.0
+    """`ndcg_k` as a share of the catalogue: beyond this rank a rollout earns nothing."""
+    refresh: int = 24
 
-    @property
-    def size(self) -> int:
-        """Samples that an arm may train on."""
-        return max(1, round(self.budget * self.pool))
-
-    @property
-    def stopping(self) -> EarlyStopping:
-        return EarlyStopping(patience=self.patience)
-
-    def rollouts(self, seed: int) -> RolloutSettings:
-        """Groups of four, short ones."""
-        return RolloutSettings(max_new_tokens=self.new_tokens, ndcg_k=self.ndcg_k, seed=seed)
+    def rollouts(self, seed: int, items: int) -> RolloutSettings:
+        """Return the settings of groups of four short rollouts in a catalogue of so many items."""
+        return RolloutSettings(
+            max_new_tokens=self.new_tokens, tau=self.tau, ndcg_k=max(1, round(self.ndcg_share * items)), seed=seed
+        )
 
     def grpo(self, seed: int) -> GrpoSettings:
-        """The training that every arm gets."""
-        return GrpoSettings(learning_rate=self.learning_rate, seed=seed)
-
-    def every(self, samples: int) -> int:
-        """Return the updates between two evaluations of an arm with `samples` samples."""
-        return self.epochs_between * -(-samples // self.grpo(0).batch_size)
+        """Return the settings of the training that every arm gets."""
+        return GrpoSettings(
+            learning_rate=self.learning_rate,
+            learning_rate_schedule="linear",
+            seed=seed,
+            catalogue_refresh=self.refresh,
+        )
 
     def proxy(self, seed: int) -> ProxySettings:
-        """A short run of the same training, at the service's rate for it, on a random part of the pool."""
-        grpo = ProxyGrpoSettings(seed=seed)
+        """Return the settings of a short run of the same training on a random part of the pool."""
+        grpo = ProxyGrpoSettings(seed=seed, learning_rate_schedule="linear", catalogue_refresh=self.refresh)
         return ProxySettings(samples=self.proxy_updates * grpo.batch_size, updates=self.proxy_updates, grpo=grpo)
 
-    def fingerprint(self, *without: str) -> str:
-        """A short name for the setting and the service's defaults that it takes over, leaving these fields out."""
-        chosen_by = SelectionCreate(dataset_id="ds_quality", signals="uploaded", size=1)
-        shown: dict[str, Any] = {name: value for name, value in asdict(self).items() if name not in without}
-        shown |= {"selection": chosen_by.model_dump(mode="json", include={"weights", "curriculum"})}
-        shown |= {"rollouts": self.rollouts(0).model_dump(mode="json")}
-        shown |= {
+    def fingerprint(self) -> str:
+        """Return a short name for the setting and for the service's defaults that it takes over."""
+        shown: dict[str, Any] = asdict(self) | {
+            "rollouts": self.rollouts(0, 1000).model_dump(mode="json"),
             "training": identity(self.grpo(0), defaults=True),
             "proxy": identity(self.proxy(0), defaults=True),
         }
-        return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:10]
+        return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:8]

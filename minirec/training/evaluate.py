@@ -33,6 +33,8 @@ class Evaluation:
     """NDCG@k: 1 / log2(rank + 1) of a target among the first k, else 0."""
     ranks: tuple[int, ...]
     """1-based rank of each sample's target, in the order of the rows: what paired comparisons need."""
+    log_probabilities: tuple[float, ...] = ()
+    """Natural logarithm of each target's probability in the softmax over the catalogue: moves where ranks do not."""
 
     @property
     def score(self) -> float:
@@ -78,12 +80,16 @@ def evaluate(
     items = dataset.items
     if catalogue is None:
         catalogue = torch.from_numpy(embed_items(policy, items, on_batch=on_items, ranks=ranks)).to(policy.device)
-    own, found = rows[ranks.share(len(rows))], []
+    own = rows[ranks.share(len(rows))]
+    found: list[int] = []
+    logs: list[float] = []
     for start in range(0, len(own), BATCH):
         samples = [dataset.sample(int(row)) for row in own[start : start + BATCH]]
         greedy = np.zeros((len(samples), 1, rollouts.max_new_tokens))
         z = collect_rollouts(policy, items, samples, greedy, rollouts).z
-        found += compute_outcomes(z, catalogue, samples, rollouts).rank[:, 0].tolist()
+        outcomes = compute_outcomes(z, catalogue, samples, rollouts)
+        found += outcomes.rank[:, 0].tolist()
+        logs += outcomes.target_probability[:, 0].log().tolist()
         if on_samples is not None:
             on_samples(start + len(samples))
     rank = torch.tensor(ranks.gather(found))
@@ -92,4 +98,5 @@ def evaluate(
         hit_rate={k: float((rank <= k).double().mean()) for k in CUTOFFS},
         ndcg={k: float(ndcg_at(rank, k).mean()) for k in CUTOFFS},
         ranks=tuple(rank.tolist()),
+        log_probabilities=tuple(ranks.gather(logs)),
     )

@@ -117,7 +117,7 @@ def train(
     identity = identity_of("samples", dataset, settings)
     with with_lora(policy, settings.grpo) as learning:
         learner = Learner(learning, dataset.items, settings.rollouts, settings.grpo, ranks)
-        run = _Run(learner, dataset, schedule, callbacks.on_progress)
+        run = _Run(learner, dataset, schedule, last, callbacks.on_progress)
         checkpoint = latest_checkpoint(out) if settings.resume else None
         if checkpoint is not None:
             run.progress = load_checkpoint(checkpoint, learning, learner.optimizer, identity)
@@ -157,11 +157,17 @@ class _Run:
     """A training run under way: which samples come next, under which catalogue and noise."""
 
     def __init__(
-        self, learner: Learner, dataset: Dataset, schedule: Schedule, on_progress: Callable[[int], None] | None
+        self,
+        learner: Learner,
+        dataset: Dataset,
+        schedule: Schedule,
+        last: int,
+        on_progress: Callable[[int], None] | None,
     ) -> None:
         self.learner = learner
         self.dataset = dataset
         self.schedule = schedule
+        self.last = last
         self.on_progress = on_progress
         self.progress = Progress()
 
@@ -178,11 +184,17 @@ class _Run:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             # For dropout. Nothing random outlives an update, so a resumed run needs no generator's state.
             torch.manual_seed(seed_of(self.learner.grpo.seed, number, self.learner.ranks.index))
+            self.learner.set_learning_rate(self._share_of_rate())
             learned = self.learner.update(samples, catalogue, noise, self._negatives(number))
         metrics = self._metrics(learned, time.perf_counter() - started, catalogue_seconds)
         self.progress.metrics.append(asdict(metrics))
         self.progress.update += 1
         return metrics
+
+    def _share_of_rate(self) -> float:
+        """Return the part of the learning rate that the next update steps with."""
+        linear = self.learner.grpo.learning_rate_schedule == "linear"
+        return 1 - self.progress.update / self.last if linear else 1.0
 
     def _negatives(self, number: int) -> list[int] | None:
         """Return the items that an update compares targets with, the same for all ranks; None for the batch's own."""
@@ -268,6 +280,9 @@ def identity_of(kind: str, dataset: SampleTable, settings: RunSettings) -> dict[
         "rollouts": settings.rollouts.model_dump(),
         "grpo": identity_of_settings(settings.grpo, defaults=True),
     }
+    if settings.grpo.learning_rate_schedule != "constant":
+        # Where a rate falls to zero depends on the length of the run, so another length is another run.
+        found["updates"] = settings.last
     if (validation := settings.validation) is not None:
         found["validation"] = {kind: _digest(dataset, validation.rows), "every": validation.every}
     return found

@@ -10,8 +10,8 @@ The loss is the weighted sum of
 
 A batch is used for one step, so the policy that acted is the policy that learns: the old log-probabilities are the new
 ones, detached, and every ratio is 1. Rollouts without an advantage contribute nothing and are left out of the pass with
-gradients; a batch in which no group has a signal takes no step. Steps are AdamW's at a constant learning rate, without
-weight decay.
+gradients; a batch in which no group has a signal takes no step. Steps are AdamW's without weight decay, at a learning
+rate that is constant or falls to zero over the run.
 
 Several processes share a batch: each rolls out its samples and computes their part of the gradient. What the losses are
 divided by and the items of the softmax are the whole batch's, gradients are added up before they are clipped, and so
@@ -176,6 +176,11 @@ class Learner:
     def _clipped(self, log_probs: Tensor, advantage: Tensor) -> Tensor:
         clips = {"clip_low": self.grpo.clip_low, "clip_high": self.grpo.clip_high}
         return clipped_objective(log_probs, log_probs.detach(), advantage, **clips).sum()
+
+    def set_learning_rate(self, share: float) -> None:
+        """Step with this share of the learning rate from now on."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = share * self.grpo.learning_rate
 
     def step(self, gradients: Sequence[Tensor]) -> float:
         """Move the weights, and return the gradient's norm before it was clipped."""

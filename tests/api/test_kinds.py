@@ -191,7 +191,13 @@ def test_trainers_are_made_for_one_kind(service: Service, prompts: str, interact
 
 @pytest.mark.parametrize(
     "setting",
-    [{"item_loss_weight": 0.5}, {"token_loss_weight": 0.0}, {"catalogue_refresh": 3}, {"item_negatives": None}],
+    [
+        {"item_loss_weight": 0.5},
+        {"token_loss_weight": 0.0},
+        {"catalogue_refresh": 3},
+        {"item_negatives": None},
+        {"learning_rate_schedule": "linear"},
+    ],
 )
 def test_settings_of_the_other_trainer_are_not_taken_in_silence(
     service: Service, prompts: str, setting: dict[str, Any]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,22 @@ def test_a_file_of_more_than_one_block_keeps_its_order(tmp_path: Path) -> None:
     np.testing.assert_array_equal(signals["vectors"], values)
     assert signals["rewards"][:, 0].tolist() == [n / count for n in range(count)]
     assert signals["hits"][:, 0].tolist() == [n % 2 for n in range(count)]
+
+
+def test_an_array_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
+    count, width = 10_000, 2048
+    ids = [f"s{n}" for n in range(count)]
+    arrays = {part: tmp_path / f"{part}.npy" for part in ("vectors", "embeddings")}
+    for path in arrays.values():
+        np.save(path, np.ones((count, width), dtype=np.float32))
+    files = write(tmp_path, [{"sample_id": name, "reward": [0.5]} for name in reversed(ids)], **arrays)
+    tracemalloc.start()
+    try:
+        write_signals(files, ids, tmp_path / "signals.safetensors")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < count * width * 4 / 2
 
 
 def test_an_array_of_objects_is_never_unpickled(tmp_path: Path) -> None:

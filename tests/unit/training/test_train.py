@@ -133,6 +133,37 @@ def test_half_a_checkpoint_is_not_taken_for_one(
     assert [folder.name for folder in sorted((tmp_path / "run").iterdir())] == ["adapter", "checkpoint-000002"]
 
 
+@pytest.mark.parametrize(
+    ("schedule", "expected"), [("linear", [1.0, 0.75, 0.5, 0.25]), ("constant", [1.0, 1.0, 1.0, 1.0])]
+)
+def test_the_learning_rate_follows_its_schedule_across_an_interruption(
+    run: Callable[..., TrainResult[UpdateMetrics]],
+    monkeypatch: pytest.MonkeyPatch,
+    schedule: str,
+    expected: list[float],
+) -> None:
+    rates: list[float] = []
+    update = learner.Learner.update
+
+    def spy(self: learner.Learner, *arguments: Any) -> learner.Learned:
+        rates.append(self.optimizer.param_groups[0]["lr"] / self.grpo.learning_rate)
+        return update(self, *arguments)
+
+    monkeypatch.setattr(learner.Learner, "update", spy)
+    grpo = GRPO.model_copy(update={"learning_rate_schedule": schedule})
+    with pytest.raises(Interrupted):
+        run(grpo=grpo, updates=4, checkpoint_every=1, on_update=interrupt_after(2))
+    run(grpo=grpo, updates=4, checkpoint_every=1)
+    assert rates == pytest.approx(expected)
+
+
+def test_a_falling_rate_belongs_to_one_length_of_a_run(run: Callable[..., TrainResult[UpdateMetrics]]) -> None:
+    grpo = GRPO.model_copy(update={"learning_rate_schedule": "linear"})
+    run(grpo=grpo, updates=2)
+    with pytest.raises(ValueError, match="other updates"):
+        run(grpo=grpo, updates=3)
+
+
 def test_targets_are_compared_with_other_items_in_every_update_the_same_ones_for_the_same_seed(
     run: Callable[..., TrainResult[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
