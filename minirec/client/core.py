@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from api_schemas.messages import explained
 from minirec import __version__
 from minirec.client.bodies import AsyncBody, Body
 from minirec.client.endpoint import DEFAULT_BASE_URL, checked_base_url, checked_key, connection_error
-from minirec.client.errors import APIResponseError, status_error
+from minirec.client.errors import APIResponseError, ConfigurationError, status_error
 from minirec.client.local import local_stack
 
 M = TypeVar("M", bound=BaseModel)
@@ -42,6 +43,10 @@ PASSING = (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolEr
 """Transport errors that may be gone at the next attempt."""
 
 
+_PART = re.compile(r"[A-Za-z0-9_.\-]+")
+"""Of a path: what ids, names of files and verbs consist of."""
+
+
 @dataclass(frozen=True)
 class Call:
     """One logical call, however many attempts it takes."""
@@ -57,6 +62,15 @@ class Call:
     """Seconds to wait for the answer where that is longer than the client's own."""
     on_chunk: Callable[[], None] | None = None
     """Called after each part of `files` that was sent."""
+
+    def __post_init__(self) -> None:
+        # A path is made with ids, and one like `../datasets/ds_1` would reach, or delete, something else.
+        parts = self.path.split("/")[1:]
+        if any(part in ("", ".", "..") or not _PART.fullmatch(part) for part in parts):
+            raise ConfigurationError(
+                f"{self.path!r} is no path of the service, and nothing was sent: an id is empty, or has characters "
+                "that ids do not have. Give it as the service returned it, such as sel_..., ds_... or trn_..."
+            )
 
 
 @dataclass(frozen=True)

@@ -123,3 +123,14 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
     for name in set(sdk.__all__) - {"MiniRec", "AsyncMiniRec", "DatasetWarning"}:
         assert issubclass(getattr(sdk, name), sdk.MiniRecError)
         assert name in sdk.errors.__doc__
+
+
+@pytest.mark.parametrize(
+    "odd", ["", "..", "../datasets/ds_1", "sel_1/../sel_2", "sel_1?x=1", "sel_1#", "sel_%2e", "sel 1", "é"]
+)
+def test_an_id_that_would_lead_elsewhere_is_not_sent(odd: str) -> None:
+    script = Script(problem(404, code="why"))
+    client = script.client(max_retries=0)
+    for call in (client.selections.retrieve, client.selections.delete, client.datasets.delete):
+        with pytest.raises(sdk.ConfigurationError, match="nothing was sent"):
+            call(odd)
