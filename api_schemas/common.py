@@ -22,6 +22,20 @@ Metadata = Annotated[
 ]
 """Up to 16 free key-value pairs that the service stores and returns untouched."""
 
+LARGEST = 10**9
+"""Of numbers that count something. What is computed of them then stays far below 2**53, and exact in every part of the
+system, whatever language it is written in."""
+PositiveInt = Annotated[int, Field(gt=0, le=LARGEST)]
+WholeNumber = Annotated[int, Field(ge=0, le=LARGEST)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""What every library of random numbers takes."""
+LARGEST_FLOAT = 1e30
+Positive = Annotated[float, Field(ge=1e-30, le=LARGEST_FLOAT)]
+"""A positive number that float32 holds, and its inverse, too."""
+NonNegative = Annotated[float, Field(ge=0, le=LARGEST_FLOAT)]
+AnyNumber = Annotated[float, Field(ge=-LARGEST_FLOAT, le=LARGEST_FLOAT)]
+"""A number whose square a float64 holds, and which a float32 holds, too."""
+
 
 class Operational:
     """Marks a field, by `Annotated`, that decides how a result is computed and never which: time, memory, places.

@@ -6,13 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from api_schemas.common import Echo, Metadata, Request, Response
+from api_schemas.common import Echo, Metadata, PositiveInt, Request, Response, Seed
 from api_schemas.jobs import Job, id_pattern
 from api_schemas.models import ModelReference
 from api_schemas.rewards import Rewards
 from api_schemas.rows import Split
 from api_schemas.selections import RolloutSettings
-from api_schemas.training import PositiveInt
 
 EvaluatedSplit = Literal[Split, "all"]
 
@@ -51,7 +50,7 @@ class EvaluationCreate(Request):
     rollouts: RolloutSettings = RolloutSettings()
     """How to sample. There is one greedy rollout per sample, so only `window` and `max_new_tokens` have an effect; the
     rollouts of a selection or of a training job can be passed as they are."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Of the random part that `max_samples` takes."""
     metadata: Metadata = {}
 

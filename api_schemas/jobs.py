@@ -20,6 +20,8 @@ class JobError(Response):
 
     code: str
     message: str
+    retryable: bool = True
+    """Whether a retry may help as things are; if not, it ends with the same error until its cause is mended."""
     stage: str | None = None
     sample_ids: list[str] = []
     """The samples that the error is about, or whose shard could not be computed; the first 1,000 of them."""

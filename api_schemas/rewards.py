@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from api_schemas.common import Request
+from api_schemas.common import Positive, Request
 
 REWARD_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}$"
 
@@ -15,8 +15,8 @@ class TextReward(Request):
     """One of the rewards that a completion earns; theirs are added up (docs/rewards.md)."""
 
     name: Annotated[str, Field(pattern=REWARD_NAME)]
-    """`exact_title`, `token_f1`, `ranked_ndcg`, `exact_answer`, `math_answer`, or one of an installed package."""
-    weight: Annotated[float, Field(gt=0)] = 1.0
+    """One that is built in (docs/rewards.md), or one of an installed package; `minirec rewards` lists both."""
+    weight: Positive = 1.0
 
 
 Rewards = Annotated[list[TextReward], Field(min_length=1, max_length=16)]

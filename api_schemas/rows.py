@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from api_schemas.common import AnyNumber
+
 
 @cache
 def _unseen() -> str:
@@ -138,7 +140,7 @@ class RewardRow(BaseModel):
 
     sample_id: Identifier
     """Id of a sample of the dataset; in files also an integer, which stands for its decimal text."""
-    reward: Annotated[list[float], Field(min_length=1, max_length=1_000)]
+    reward: Annotated[list[AnyNumber], Field(min_length=1, max_length=1_000)]
     """One per rollout."""
     hit: list[bool] | None = None
     """Per rollout, whether it reached the goal."""

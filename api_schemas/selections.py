@@ -7,7 +7,18 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, model_validator
 
 from api_schemas.baselines import Baseline
-from api_schemas.common import Echo, Metadata, Request, Response
+from api_schemas.common import (
+    AnyNumber,
+    Echo,
+    Metadata,
+    NonNegative,
+    Positive,
+    PositiveInt,
+    Request,
+    Response,
+    Seed,
+    WholeNumber,
+)
 from api_schemas.jobs import Job, id_pattern
 from api_schemas.models import AdapterReference, ModelReference
 from api_schemas.rewards import Rewards
@@ -23,7 +34,6 @@ GATE_VERDICTS: tuple[GateVerdict, ...] = get_args(GateVerdict)
 SIGNALS: tuple[Signal, ...] = get_args(Signal)
 """The same for where vectors come from."""
 
-PositiveInt = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -34,7 +44,7 @@ class PoolSettings(Request):
     """Only this split; null takes the `train` samples, or those without a split where there are none."""
     max_samples: PositiveInt | None = None
     """A seeded random part of the pool, to spend less; null scores all of it."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     too_long: Literal["fail", "leave_out"] = "leave_out"
     """Prompts that leave no room for `rollouts.max_new_tokens` in the model's context: `leave_out` of the pool, with a
     warning and their ids in the result, or `fail` with their ids in the error."""
@@ -46,7 +56,7 @@ class RolloutSettings(Request):
     group_size: Annotated[int, Field(ge=1, le=64)] = 4
     """G, rollouts per sample."""
     temperature: Annotated[float, Field(gt=0, le=10)] = 1.5
-    top_k: Annotated[int, Field(ge=0)] = 200
+    top_k: WholeNumber = 200
     """Sample from the k likeliest tokens; 0 means all."""
     top_p: Fraction = 1.0
     max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 256
@@ -56,9 +66,9 @@ class RolloutSettings(Request):
     """K of NDCG@K; the catalogue's size where that is smaller."""
     softmax_weight: Annotated[float, Field(ge=0, le=1)] = 0.05
     """w in reward = (1 - w) * NDCG@K + w * p[target]."""
-    tau: Annotated[float, Field(gt=0)] = 0.02
+    tau: Positive = 0.02
     """Temperature of the softmax over the catalogue."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     engine: Literal["transformers", "vllm"] = "transformers"
     """What samples the tokens. `vllm` needs a GPU and vLLM on the workers; other tokens, hence other scores."""
 
@@ -77,20 +87,20 @@ class GateSettings(Request):
     """
 
     enabled: bool = True
-    too_easy_reward: Annotated[float, Field(ge=0)] = 0.95
+    too_easy_reward: NonNegative = 0.95
     """Too easy when every rollout's reward is above this."""
-    min_spread: Annotated[float, Field(ge=0)] = 1e-3
+    min_spread: NonNegative = 1e-3
     """No spread when all rollouts hit and the rewards' standard deviation is below this."""
 
 
 class WeightSettings(Request):
     """How learnability and representativeness make a score (docs/method.md, sections 3 to 5)."""
 
-    alpha: Annotated[float, Field(ge=0)] | None = None
+    alpha: NonNegative | None = None
     """score = alpha * L + R. Null: 0 beside teacher-forced vectors, where the gate is all that L has to say; else 1."""
-    mu: float = 0.5
+    mu: AnyNumber = 0.5
     """Mean reward at which a sample is most learnable."""
-    sigma: Annotated[float, Field(gt=0)] | None = None
+    sigma: Positive | None = None
     """Width of the learnability bell; null takes the pool's standard deviation, floored."""
     vector: Literal["gradient", "hvp", "teacher"] | None = None
     """Vector behind R: the gradient towards the target whatever the rollouts earned (`teacher`, default of `minirec`),
@@ -103,7 +113,7 @@ class CurriculumSettings(Request):
     """Training order: shuffled groups, easy to hard within each (docs/method.md, section 6)."""
 
     group_size: PositiveInt = 64
-    seed: int = 42
+    seed: Seed = 42
     """Which samples share a group, and which of equal samples is chosen first."""
 
 

@@ -6,10 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from api_schemas.common import OPERATIONAL, Request
-
-PositiveInt = Annotated[int, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
+from api_schemas.common import OPERATIONAL, NonNegative, Positive, PositiveInt, Request, Seed
 
 
 class GrpoSettings(Request):
@@ -21,8 +18,8 @@ class GrpoSettings(Request):
     batch_size: PositiveInt = 8
     """Samples per update; each brings a group of rollouts."""
     clip_low: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    clip_high: Annotated[float, Field(gt=0)] = 0.28
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    clip_high: Positive = 0.28
+    max_grad_norm: Positive = 1.0
     token_loss_weight: NonNegative = 1.0
     """Weight of the loss over the reasoning tokens."""
     item_loss_weight: NonNegative = 1.0
@@ -31,12 +28,12 @@ class GrpoSettings(Request):
     """A target's negatives in the item loss: up to this many random items of the catalogue, drawn anew in every
     update for all of its samples, without a sample's own history. Null: the targets of the batch's other samples, as
     published."""
-    lora_rank: PositiveInt = 4
+    lora_rank: Annotated[int, Field(gt=0, le=4096)] = 4
     lora_alpha: PositiveInt = 128
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     catalogue_refresh: PositiveInt = 10
     """Updates between two embeddings of the catalogue under the changing policy."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     gradient_checkpointing: Annotated[bool | None, OPERATIONAL] = None
     """Whether activations are computed again in the backward pass: less memory, more time. Null: on a GPU."""
     micro_batch_tokens: Annotated[PositiveInt | None, OPERATIONAL] = None

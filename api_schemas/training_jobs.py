@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from api_schemas.common import Echo, Metadata, Request, Response
+from api_schemas.common import Echo, Metadata, NonNegative, PositiveInt, Request, Response, Seed, WholeNumber
 from api_schemas.evaluations import Ranking, TextScore
 from api_schemas.jobs import Job, id_pattern
 from api_schemas.models import ModelReference
 from api_schemas.rewards import Rewards
 from api_schemas.rows import Identifier
 from api_schemas.selections import RolloutSettings
-from api_schemas.training import GrpoSettings, NonNegative, PositiveInt
+from api_schemas.training import GrpoSettings
 
 Trainer = Literal["rec_grpo", "text_grpo"]
 
@@ -33,20 +33,20 @@ class EvaluationSettings(Request):
     `rec_grpo` ranks the full catalogue, history masked (never the target); `text_grpo` takes the rewards.
     """
 
-    valid_samples: Annotated[int, Field(ge=0)] = 256
+    valid_samples: WholeNumber = 256
     """Seeded random part of the `valid` split, evaluated while training; 0 evaluates nothing and keeps the last
     adapter."""
     every: PositiveInt = 16
     """Updates between two evaluations on validation samples; there is one before the first update, too."""
-    test_samples: Annotated[int, Field(ge=0)] = 1024
+    test_samples: WholeNumber = 1024
     """Seeded random part of the `test` split, evaluated before training and with the best adapter; 0 for none."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
 
 class TrainingArgs(Request):
     """Arguments of a trainer."""
 
-    epochs: PositiveInt = 10
+    epochs: Annotated[int, Field(gt=0, le=1_000_000)] = 10
     updates: PositiveInt | None = None
     """End training after this many updates, whatever `epochs` says."""
     grpo: GrpoSettings = GrpoSettings()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi.openapi.models import Example
 
 from api_schemas import EVALUATION, Dataset, Evaluation, EvaluationCreate
+from minirec.data.pool import counted
 from minirec.settings import Settings
 from minirec.specs import PrepareEvaluation
 from minirec.store import Store
@@ -65,11 +66,10 @@ def start(store: Store, settings: Settings, body: EvaluationCreate) -> NewJob[Ev
 def check_split(dataset: Dataset, body: EvaluationCreate) -> None:
     """Raise ProblemError 422 where there is nothing to evaluate on."""
     if body.split != "all" and not dataset.splits.get(body.split):
-        there = ", ".join(f"{name}: {count}" for name, count in sorted(dataset.splits.items()))
         raise invalid(
             "empty_split",
             ("body", "split"),
-            f"{dataset.id} has no samples in {body.split!r} ({there}); name another split, or all",
+            f"{dataset.id} has no samples in {body.split!r} ({counted(dataset.splits)}); name another split, or all",
         )
 
 

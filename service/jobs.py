@@ -15,6 +15,7 @@ from minirec.settings import Settings
 from minirec.store import Store
 from minirec.store.errors import InUseError, NotFoundError
 from minirec.store.ids import new_id
+from minirec.store.jobs import JobRecord
 from minirec.store.retention import delete_job
 from service.content import content_lock
 from service.events import changes
@@ -119,11 +120,24 @@ def retry(served: ServedKind[Any, JobT], store: Store, job_id: str) -> Response:
     dataset = dataset_or_404(store, record.fields["dataset_id"])
     with content_lock(store, dataset.content_hash):
         dataset_or_404(store, dataset.id)
+        _check_needs(store, record)
         if store.machine.retry(job_id) == "unfinished":
             raise ProblemError(
                 409, "not_retryable", f"{job_id} is {record.status}; only failed and cancelled jobs can be retried"
             )
     return accepted(served, store, job_id)
+
+
+def _check_needs(store: Store, record: JobRecord) -> None:
+    """Raise ProblemError 409 where a job would begin anew from a job that was deleted meanwhile."""
+    if record.stage not in (None, "preparing"):
+        return  # What it needs of others was written down when it was prepared.
+    for needed in record.json("needs") or ():
+        try:
+            store.jobs.get(needed)
+        except NotFoundError as error:
+            detail = f"{record.id} needs {needed}, which was deleted before {record.id} was prepared; start a new job"
+            raise ProblemError(409, "not_retryable", detail, context={"job_id": needed}) from error
 
 
 def accepted(served: ServedKind[Any, JobT], store: Store, job_id: str) -> Response:

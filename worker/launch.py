@@ -98,8 +98,10 @@ def _events(launcher: subprocess.Popen[bytes], work: Work) -> Iterator[Event]:
 
     def read() -> None:
         assert launcher.stdout is not None
-        for line in launcher.stdout:
-            lines.put(line)
+        # Closed here: another thread that closes it while this one reads waits for the read.
+        with launcher.stdout as reports:
+            for line in reports:
+                lines.put(line)
         lines.put(b"")
 
     threading.Thread(target=read, name="training-reports", daemon=True).start()

@@ -16,7 +16,7 @@ from minirec import __version__
 from minirec.policy.errors import InvalidSampleError
 from minirec.policy.reference import ModelRefused
 from minirec.rewards import RewardError, UnknownRewardError
-from minirec.selection import EmptySelectionError
+from minirec.selection import EmptySelectionError, RowError
 from minirec.settings import Settings, settings
 from minirec.specs import (
     CatalogueSpec,
@@ -67,6 +67,7 @@ FINAL: dict[type[Exception], str] = {
     EmptySelectionError: "empty_selection",
     InvalidSampleError: "invalid_sample",
     RewardError: "reward_failed",
+    RowError: "invalid_signals",
     SpecRefused: "unknown_spec_version",
     UnknownRewardError: "unknown_reward",
 }
@@ -126,6 +127,8 @@ class Runner:
 
     def _fail(self, claim: Claim, work: Work, error: Exception, *, final: bool = False) -> str:
         detail, retryable = describe(error)
+        # What a worker gives up, such as making what was lost again once more, may still be worth a retry of the job.
+        detail["retryable"] = retryable
         retryable = retryable and not final
         if work.sample_ids and "sample_ids" not in detail:
             detail["sample_ids"] = work.sample_ids

@@ -81,6 +81,17 @@ class DataFolder:
     def key_file(self) -> Path:
         return self.path / "key"
 
+    @property
+    def redis_url_file(self) -> Path:
+        """File with the address of the running Redis and its password, which only the user who runs it can read."""
+        return self.path / "redis-url"
+
+    def write_redis_url(self, url: str) -> None:
+        """Write down where the stack's Redis is, for `minirec gc` of the same user."""
+        self.redis_url_file.unlink(missing_ok=True)
+        with os.fdopen(os.open(self.redis_url_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(url + "\n")
+
     def own_key(self) -> str:
         """Return the API key of stacks in this folder, made where there is none yet.
 

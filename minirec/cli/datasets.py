@@ -12,7 +12,7 @@ from api_schemas import TimestampUnit
 from minirec.cli.connection import Connection
 from minirec.cli.follow import upload as upload_shown
 from minirec.cli.options import AsJson, Limit, Metadata, dataset_files, pairs
-from minirec.cli.output import dataset_table, note_warnings, print_json, results
+from minirec.cli.output import dataset_details, dataset_table, note_warnings, print_json, results
 
 app = typer.Typer(no_args_is_help=True, help="Upload, list, show and delete datasets.")
 
@@ -67,7 +67,7 @@ def upload(
         raise typer.BadParameter("give --samples and --items, or --prompts")
     with connection.client() as client:
         dataset = upload_shown(client, files, name, pairs(metadata), timestamp_unit)
-    print_json([dataset]) if as_json else results.print(dataset_table([dataset]))
+    print_json([dataset]) if as_json else results.print(dataset_details(dataset))
 
 
 @app.command()
@@ -121,13 +121,16 @@ def show(context: typer.Context, dataset_id: DatasetId, as_json: AsJson = False)
     if as_json:
         print_json([dataset])
     else:
-        results.print(dataset_table([dataset]))
+        results.print(dataset_details(dataset))
         note_warnings(dataset)
 
 
 @app.command()
 def delete(context: typer.Context, dataset_id: DatasetId) -> None:
-    """Delete a dataset; selections made from it are kept."""
+    """Delete a dataset, its signals, and all that its jobs computed; refused while one of them runs.
+
+    The records of its jobs stay until minirec delete removes them, too.
+    """
     connection: Connection = context.obj
     with connection.client() as client:
         client.datasets.delete(dataset_id)

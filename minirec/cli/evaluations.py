@@ -152,11 +152,11 @@ def evaluation_details(job: Evaluation) -> Table:
     if job.error is not None:
         rows.append(("error", f"{job.error.message} ({job.error.code})"))
     if job.result is not None:
-        rows += result_rows(job.result)
+        rows += result_rows(job.result, job.request.rollouts.max_new_tokens)
     return table(("", ""), rows)
 
 
-def result_rows(result: EvaluationResult) -> list[tuple[str, str | Text]]:
+def result_rows(result: EvaluationResult, max_new_tokens: int) -> list[tuple[str, str | Text]]:
     """Return what was measured, one number a line."""
     rows: list[tuple[str, str | Text]] = []
     if result.ranking is not None:
@@ -165,7 +165,7 @@ def result_rows(result: EvaluationResult) -> list[tuple[str, str | Text]]:
     if result.text is not None:
         rows.append(("mean reward", f"{result.text.reward_mean:.4f}"))
         rows.append(("pass rate", f"{result.text.pass_rate:.4f}"))
-    rows.append(("", f"{result.samples} samples, one greedy rollout each"))
+    rows.append(("", f"{result.samples} samples, one greedy rollout of up to {max_new_tokens} tokens each"))
     return rows
 
 

@@ -26,7 +26,9 @@ def report(error: BaseException, arguments: Sequence[str]) -> None:
     """Print what went wrong in a command; `arguments` are its own, and may hold a key, which is not shown."""
     hidden = keys_in(arguments)
     if isinstance(error, JobFailedError | JobCancelledError):
-        note(f"[red]{escape(without(hidden, str(error)))}[/]\n  minirec retry {error.job.id}")
+        failure = error.job.error
+        helps = failure is None or failure.retryable
+        note(f"[red]{escape(without(hidden, str(error)))}[/]" + (f"\n  minirec retry {error.job.id}" if helps else ""))
         return
     words = expected(error)
     if words is None:

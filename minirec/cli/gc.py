@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
 from rich.filesize import decimal
 
+from minirec.cli.data_folder import DataFolder
 from minirec.cli.errors import CommandError
 from minirec.cli.output import note, printable
 
@@ -20,8 +22,9 @@ def gc(
 
     Deleted jobs and datasets are cleaned up by the janitor. This finds the rest: what processes that were killed left
     behind, and what releases before retention never deleted. It reads MINIREC_REDIS_URL and MINIREC_BLOB_URL, as the
-    service does:
+    service does, and without MINIREC_REDIS_URL it takes the minirec up that runs here:
 
+        minirec gc --dry-run
         docker compose exec janitor minirec gc --dry-run
     """
     try:
@@ -33,7 +36,12 @@ def gc(
         from minirec.store.orphans import find_orphans, remove_orphans
     except ImportError as error:
         raise CommandError(f"gc needs what the service needs: pip install 'minirec[service]' ({error})") from error
-    store = connect(settings(), ring=lambda doorbells: None)
+    config = settings()
+    folder = DataFolder.default()
+    if "MINIREC_REDIS_URL" not in os.environ and folder.running() and folder.redis_url_file.exists():
+        url, blobs = folder.redis_url_file.read_text().strip(), folder.blobs.resolve().as_uri()
+        config = config.model_copy(update={"redis_url": url, "blob_url": blobs})
+    store = connect(config, ring=lambda doorbells: None)
     try:
         if not dry_run:
             collect_garbage(store)
@@ -41,7 +49,9 @@ def gc(
         if not dry_run:
             remove_orphans(store, found)
     except RedisError as error:
-        raise CommandError(f"Redis does not answer as MINIREC_REDIS_URL says: {error}") from error
+        raise CommandError(
+            f"Redis does not answer as MINIREC_REDIS_URL says, and no minirec up runs here: {error}"
+        ) from error
     verb = "would go" if dry_run else "removed"
     for what, sizes in (("blob", found.blobs), ("key in Redis", found.keys)):
         for name in sorted(sizes)[:SHOWN]:

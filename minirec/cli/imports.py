@@ -25,7 +25,9 @@ ROLES = ("user", "item", "rating", "timestamp", "title", "history", "target", "s
 
 def import_source(
     context: typer.Context,
-    source: Annotated[list[str], typer.Argument(help="Files, folders, archives or URLs that belong together.")],
+    source: Annotated[
+        list[str], typer.Argument(metavar="SOURCE", help="Files, folders, archives or URLs that belong together.")
+    ],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to make; new or empty.")] = None,
     upload_it: Annotated[bool, typer.Option("--upload", help="Upload the result as a dataset.")] = False,
     name: Annotated[str | None, typer.Option(help="Name of the uploaded dataset; else the source's.")] = None,
@@ -47,7 +49,7 @@ def import_source(
     overwrite: Annotated[bool, typer.Option(help="Replace an earlier import in the folder.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Turn files as you have them into a dataset: it is recognised what they are.
+    """Turn files as you have them into a dataset; their format is recognised.
 
     Interactions, one per row, become histories; what is left out is counted, with the reason:
 

@@ -44,7 +44,7 @@ JobId = Annotated[str, typer.Argument(metavar="JOB", help=f"Id of a job: {JOBS}.
 JobIds = Annotated[
     list[str],
     typer.Argument(
-        metavar="JOB...", help=f"Ids of jobs: {JOBS}.", callback=lambda ids: [known_job(job_id) for job_id in ids]
+        metavar="JOB", help=f"Ids of jobs: {JOBS}.", callback=lambda ids: [known_job(job_id) for job_id in ids]
     ),
 ]
 SelectionId = Annotated[str, typer.Argument(metavar="SELECTION", help="Id of the selection, sel_...")]

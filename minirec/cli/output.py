@@ -46,18 +46,33 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right
     for column in columns:
         number = column in right
         justify: Literal["left", "right"] = "right" if number else "left"
-        made.add_column(column, justify=justify, overflow="fold", no_wrap=number or column == "id")
+        made.add_column(column, justify=justify, overflow="fold", no_wrap=number or column in ("id", "kind"))
     for row in rows:
         made.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
     return made
 
 
 def dataset_table(datasets: Iterable[Dataset]) -> Table:
-    rows = (
-        (d.id, d.name or "", d.kind, f"{d.n_samples:,}", *catalogue(d), splits(d), ago(d.created_at)) for d in datasets
-    )
-    counts = ("samples", "items", "users")
-    return table(("id", "name", "kind", *counts, "splits", "created"), rows, right=counts)
+    """Build a table of datasets, one a line; it fits 80 columns with names of a few letters."""
+    rows = ((d.id, d.name or "", d.kind, f"{d.n_samples:,}", catalogue(d)[0], ago(d.created_at)) for d in datasets)
+    counts = ("samples", "items")
+    return table(("id", "name", "kind", *counts, "created"), rows, right=counts)
+
+
+def dataset_details(dataset: Dataset) -> Table:
+    """Build a table of a dataset, one property a line."""
+    items, users = catalogue(dataset)
+    rows = [
+        ("id", dataset.id),
+        ("name", dataset.name or ""),
+        ("kind", dataset.kind),
+        ("samples", f"{dataset.n_samples:,}"),
+        ("items", items),
+        ("users", users),
+        ("splits", splits(dataset)),
+        ("created", ago(dataset.created_at)),
+    ]
+    return table(("", ""), [row for row in rows if row[1]])
 
 
 def note_warnings(dataset: Dataset) -> None:
@@ -94,9 +109,10 @@ def selection_details(selection: Selection) -> Table:
     if error is not None:
         rows.append(("error", f"{error.message} ({error.code})"))
     if result is not None:
+        groups = "curriculum group" if result.groups == 1 else "curriculum groups"
         gated = ", ".join(f"{count} {verdict.replace('_', ' ')}" for verdict, count in result.gated.items() if count)
         rows += [
-            ("picked", f"{result.selected} of {result.pool_size} in {result.groups} curriculum groups"),
+            ("picked", f"{result.selected} of {result.pool_size} in {result.groups} {groups}"),
             ("gated", (gated or "none") + (f"; {result.backfilled} picked all the same" if result.backfilled else "")),
             ("mean reward", f"{result.selected_reward_mean:.4f} picked, {result.reward_mean:.4f} pool"),
             *((f"vs {name.replace('_', ' ')}", compared(arm)) for name, arm in result.baselines.items()),
@@ -142,7 +158,9 @@ def stage_name(stage: str) -> str:
 
 
 def splits(dataset: Dataset) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in dataset.splits.items())
+    """Return the sizes of the splits, with nothing for a dataset that has none."""
+    named = {name: count for name, count in dataset.splits.items() if name != "none" or len(dataset.splits) > 1}
+    return ", ".join(f"{name} {count:,}" for name, count in named.items())
 
 
 def ago(timestamp: float) -> str:
@@ -150,7 +168,10 @@ def ago(timestamp: float) -> str:
     passed = time.time() - timestamp
     if passed > 86_400:
         return datetime.fromtimestamp(timestamp, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
-    return "just now" if passed < 1 else f"{duration(passed)} ago"
+    whole = round(passed)
+    if whole < 60:
+        return f"{whole} s ago" if whole >= 1 else "just now"
+    return f"{whole // 60} min ago" if whole < 3600 else f"{whole // 3600} h ago"
 
 
 def duration(seconds: float) -> str:

@@ -106,6 +106,9 @@ def select(
         reference = model_reference(connection, model, local=local, revision=revision, adapter=adapter) | reference
     elif not signals:
         raise typer.BadParameter("give --model, or --signals to choose by uploaded rewards")
+    # Before the upload: a refused selection would leave the dataset behind.
+    if prompts is not None and not reward:
+        raise typer.BadParameter("say what an answer to a prompt earns with --reward; minirec rewards lists them")
     with connection.client() as client:
         if dataset is None:
             dataset = upload(client, files, form_name(next(iter(files.values()))).partition(".")[0]).id

@@ -67,6 +67,8 @@ def embedded_stack(
             pids={name: child.pid for name, child in supervisor.children.items()},
             key_file=str(folder.key_file.resolve()),
         )
+        folder.write_redis_url(redis.url)
+        held.callback(folder.redis_url_file.unlink, missing_ok=True)
         folder.write_note(stack)
         held.callback(folder.note.unlink, missing_ok=True)
         yield stack, supervisor

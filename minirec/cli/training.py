@@ -86,7 +86,7 @@ def train(
             job = follow_training(client, job.id)
         if output is not None:
             fetch(client, job.id, output)
-    show(job, as_json)
+    show(job, as_json, downloaded=output is not None)
 
 
 def trainer_of(client: MiniRec, selection_id: str) -> Trainer:
@@ -117,11 +117,11 @@ def fetch(client: MiniRec, job_id: str, folder: Path) -> None:
     note("Written: " + "  ".join(str(path) for path in written))
 
 
-def show(job: TrainingJob, as_json: bool) -> None:
+def show(job: TrainingJob, as_json: bool, *, downloaded: bool = False) -> None:
     """Print a training job, and what to do with a finished one."""
     if as_json:
         print_json([job])
         return
     results.print(training_details(job))
-    if job.status == "succeeded":
+    if job.status == "succeeded" and not downloaded:
         note(f"\n  minirec download {job.id} -o adapter     the adapter, its metrics and the log")

@@ -132,17 +132,20 @@ class JobStateError(MiniRecError):
 
 
 class JobFailedError(JobStateError):
-    """The job failed; `job.error` says why."""
+    """The job failed; `job.error` says why, and whether a retry may help."""
 
     def __init__(self, job: Job) -> None:
         error = job.error
         message = "failed"
+        advice = "A retry resumes from what is finished."
         if error is not None:
             message += f" while {error.stage}" if error.stage else ""
-            message += f": {error.message} ({error.code})"
+            message += f": {error.message.rstrip('.')} ({error.code})"
             if error.sample_ids:
                 message += f"; samples: {shortened(error.sample_ids)}"
-        super().__init__(job, f"{message}. A retry resumes from what is finished.")
+            if not error.retryable:
+                advice = "A retry fails in the same way until the cause is mended."
+        super().__init__(job, f"{message}. {advice}")
 
 
 class JobCancelledError(JobStateError):
@@ -187,10 +190,16 @@ def read_problem(response: httpx2.Response) -> Problem:
 
 def describe(problem: Problem) -> str:
     """Return a problem as text: one line for the whole, one for each of the first faults."""
-    lines = [f"{problem.detail} ({problem.status} {problem.code})"]
     shown = problem.errors[:SHOWN_ERRORS]
+    detail = problem.detail
+    if len(problem.errors) == 1 and problem.errors[0].msg in detail:
+        shown = []
+    elif shown and isinstance(shown[0], RowError):
+        # The service repeats the first faults here, for clients that show nothing else.
+        detail = detail.partition(f": {shown[0].file}")[0]
+    lines = [f"{detail} ({problem.status} {problem.code})"]
     lines += [f"  {place(error)}: {error.msg}" for error in shown]
-    hidden = (problem.total_errors or len(problem.errors)) - len(shown)
+    hidden = (problem.total_errors or len(problem.errors)) - max(len(shown), min(1, len(problem.errors)))
     if hidden > 0:
         lines.append(f"  and {hidden} more")
     if problem.request_id:

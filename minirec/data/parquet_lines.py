@@ -122,8 +122,11 @@ def _check_columns(schema: Any, model: type[BaseModel], timestamp_unit: str) -> 
     for name in missing_fields(schema.names, model):
         similar = similar_name(name, schema.names, model)
         faults.append(f"column {name} is missing" + (f"; rename {similar!r} if that is it" if similar else ""))
-    faults += [f"column {name} is there twice" for name in sorted(set(schema.names)) if schema.names.count(name) > 1]
+    twice = {name for name in schema.names if schema.names.count(name) > 1}
+    faults += [f"column {name} is there twice" for name in sorted(twice)]
     for name in _columns_read(schema, model):
+        if name in twice:
+            continue
         kind = schema.field(name).type
         if _is_time(name, kind):
             if timestamp_unit:

@@ -26,10 +26,16 @@ def pool_size(splits: Mapping[str, int], split: str | None) -> int:
 
 def empty_pool(splits: Mapping[str, int], split: str | None) -> str:
     """Say why no sample may be selected, and what there is."""
-    counts = ", ".join(f"{name}: {count}" for name, count in sorted(splits.items()))
+    counts = counted(splits)
     if split is not None:
         return f"has no samples in {split!r} ({counts})"
     return (
         f"has neither `train` samples nor samples without a split ({counts}); validation and test samples are "
         f"selected only where pool.split names them"
     )
+
+
+def counted(splits: Mapping[str, int]) -> str:
+    """Return how many samples each split has, for a message: `test: 5, without a split: 40`."""
+    names = {WITHOUT_SPLIT: "without a split"}
+    return ", ".join(f"{names.get(name, name)}: {count}" for name, count in sorted(splits.items()))

@@ -19,6 +19,8 @@ from minirec.policy.reference import ResolvedModel
 FIXED_DATE = "01 Jan 2026"
 """Some chat templates print today's date, and would score the same sample differently tomorrow."""
 ANSWER_TAGS = (ANSWER, ANSWER.replace("<", "</"))
+PROBE = "Hello"
+"""Said in a turn to find out whether a template writes it."""
 MAX_RENDERED_CHARACTERS = 8 * 1024**2
 """Longest text that a template may make of one chat."""
 Message = Mapping[str, str]
@@ -85,15 +87,17 @@ class Chat:
     def accepted(self, messages: Sequence[Message], *, sample_id: str | None = None) -> list[dict[str, str]]:
         """Return a chat as the template takes it (docs/method.md, section 2).
 
-        That is the chat itself, or, where the template refuses it only for its system turn, the chat with the system
-        turn's text moved to the beginning of the first user turn, an empty line between them. Raises
-        `InvalidSampleError` with the reason where the template refuses that, too.
+        That is the chat itself, or, where the template refuses it only for its system turn or leaves system turns out,
+        the chat with the system turn's text moved to the beginning of the first user turn, an empty line between them.
+        Raises `InvalidSampleError` with the reason where the template refuses that, too.
         """
         given = [dict(message) for message in messages]
         if self.tokenizer.chat_template is None or not any(message["role"] == "system" for message in given):
             return given
         try:
             self._render(given)
+            if not self._writes_system:
+                raise TemplateError("it leaves out what a system turn says")
         except TemplateError as error:
             moved = _without_system(given)
             if moved is None:
@@ -109,12 +113,13 @@ class Chat:
         """Check that the template can write a user's turn.
 
         Raises `ModelRefused` with the code `model_unusable` for one that cannot: it has a fault, needs variables that
-        it does not get, or makes text without an end.
+        it does not get, leaves out what the user says, or makes text without an end.
         """
         if self.tokenizer.chat_template is None:
             return
         try:
-            self._render([{"role": "user", "content": "Hello"}])
+            if PROBE not in self._render([{"role": "user", "content": PROBE}]):
+                raise TemplateError("what the user says is not in the text that it makes")
         except TemplateError as error:
             raise ModelRefused(
                 "model_unusable",
@@ -157,6 +162,14 @@ class Chat:
         added += opened[len(closed) :]
         special = {index for index, token in self.tokenizer.added_tokens_decoder.items() if token.special}
         return special.intersection(self.tokenizer.encode(added, add_special_tokens=False))
+
+    @cached_property
+    def _writes_system(self) -> bool:
+        """Whether the template writes what a system turn says; True also where it refuses the turn, and says so."""
+        try:
+            return PROBE in self._render([{"role": "system", "content": PROBE}, {"role": "user", "content": "word"}])
+        except TemplateError:
+            return True
 
     @property
     def template(self) -> str | None:
@@ -203,22 +216,27 @@ def open_chat(resolved: ResolvedModel) -> Chat:
         tokenizer.encode("Hello")
     if resolved.template_path is not None:
         tokenizer.chat_template = _read_template(resolved)
-    ends = [tokenizer.eos_token_id, config.eos_token_id]
+    ends = flat_ids([tokenizer.eos_token_id, config.eos_token_id])
     if (resolved.path / "generation_config.json").is_file():
         with refusing(f"{resolved.id}/generation_config.json could not be read"):
-            ends.append(GenerationConfig.from_pretrained(resolved.path, local_files_only=True).eos_token_id)
+            generation = GenerationConfig.from_pretrained(resolved.path, local_files_only=True)
+            ends |= flat_ids([generation.eos_token_id])
     positions = getattr(text_config, "max_position_embeddings", None)
-    return Chat(tokenizer, end_ids=flat_ids(ends), max_positions=positions, name=resolved.id)
+    return Chat(tokenizer, end_ids=ends, max_positions=positions, name=resolved.id)
 
 
 def flat_ids(values: Iterable[Any]) -> set[int]:
-    """Return the token ids among values that are ids, lists of ids, or None."""
+    """Return the token ids among values that are ids, lists of ids, or None; below 0 they stand for none, too.
+
+    Raises ValueError for anything else.
+    """
     found: set[int] = set()
     for value in values:
-        if isinstance(value, int):
-            found.add(value)
-        elif value is not None:
-            found.update(value)
+        for token in value if isinstance(value, list | tuple) else [value]:
+            if token is not None and type(token) is not int:
+                raise ValueError(f"{token!r} stands where the id of a token belongs")
+            if token is not None and token >= 0:
+                found.add(token)
     return found
 
 

@@ -17,7 +17,17 @@ from typing import Any
 
 from minirec.policy.errors import ModelRefused
 
-MODEL_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "tokenizer.model", "*.spm"]
+MODEL_FILES = [
+    "*.safetensors",
+    "*.json",
+    "*.jinja",
+    "*.txt",
+    "*.model",
+    "tokenizer.model.*",
+    "*.spm",
+    "*.bpe",
+    "*.tiktoken",
+]
 """What makes a model: weights, configurations and tokenizer files. Nothing else is fetched from the hub."""
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 MAX_JSON_BYTES = 64 * 1024**2

@@ -28,6 +28,7 @@ BOUNDS: Mapping[str, int] = {
     "num_experts": 16_384,
     "num_local_experts": 16_384,
     "n_routed_experts": 16_384,
+    "num_labels": 1_000_000,
 }
 """Largest value of each size in a configuration."""
 LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
@@ -126,7 +127,12 @@ def _refuse_quantised(config: Mapping[str, Any], tensors: Tensors, name: str) ->
                     "model_unusable", f"{name!r} is a quantised checkpoint ({method or key} in config.json). {advice}"
                 )
     for tensor, dtype in tensors.dtypes.items():
-        if dtype.startswith(("F8", "F4", "F6")) or QUANTIZED_TENSOR.search(tensor):
+        # Buffers of masks and positions are whole numbers, weights never are.
+        if (
+            (tensor.endswith(".weight") and dtype.startswith(("I", "U", "BOOL")))
+            or dtype.startswith(("F8", "F4", "F6"))
+            or QUANTIZED_TENSOR.search(tensor)
+        ):
             raise ModelRefused(
                 "model_unusable", f"{name!r} is a quantised checkpoint: its tensor {tensor!r} is {dtype}. {advice}"
             )

@@ -159,6 +159,10 @@ def _innermost(model: Any) -> nn.Module:
 
 
 def _end_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Every token that ends a turn, according to the tokenizer, the model and its generation settings."""
+    """Every token that ends a turn, according to the tokenizer, the model and its generation settings.
+
+    Those beyond the vocabulary, which configurations of other models of a family leave behind, can never be drawn.
+    """
     generation = getattr(model, "generation_config", None)
-    return flat_ids([tokenizer.eos_token_id, model.config.eos_token_id, getattr(generation, "eos_token_id", None)])
+    ends = flat_ids([tokenizer.eos_token_id, model.config.eos_token_id, getattr(generation, "eos_token_id", None)])
+    return {token for token in ends if token < model.get_input_embeddings().weight.shape[0]}

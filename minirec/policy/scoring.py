@@ -144,12 +144,16 @@ def _noise(sample: Sample, settings: RolloutSettings, *, greedy_too: bool) -> np
 
 
 def _require_finite(z: Tensor, samples: Sequence[Sample]) -> None:
-    broken = [sample.id for sample, fine in zip(samples, z.isfinite().all(2).all(1).tolist(), strict=True) if not fine]
-    if broken:
-        raise InvalidSampleError(
-            f"the model's hidden states are not finite for sample {broken[0]!r} ({len(broken)} of {len(samples)}); "
-            "try dtype float32 or bfloat16, or check the adapter"
-        )
+    for usable, fault, advice in (
+        (z.isfinite().all(2), "not finite", "try dtype float32 or bfloat16, or check the adapter"),
+        (z.any(2), "zero", "check the model's weights"),
+    ):
+        broken = [sample.id for sample, fine in zip(samples, usable.all(1).tolist(), strict=True) if not fine]
+        if broken:
+            raise InvalidSampleError(
+                f"the model's hidden states are {fault} for sample {broken[0]!r} ({len(broken)} of {len(samples)}); "
+                f"{advice}"
+            )
 
 
 def _rank(

@@ -45,8 +45,7 @@ def ranked_ndcg(completion: str, answer: Answer, row: Mapping[str, Any]) -> floa
 @needs_answer
 def exact_answer(completion: str, answer: Answer, row: Mapping[str, Any]) -> float:
     """1 if the completion's answer is a right one: the same plain number, else the same short text."""
-    given = answer_of(completion)
-    return float(any(_same(given, answer_of(right)) for right in _all(answer)))
+    return float(_is_one_of(answer_of(completion), [answer_of(right) for right in _all(answer)]))
 
 
 @needs_answer
@@ -54,9 +53,7 @@ def math_answer(completion: str, answer: Answer, row: Mapping[str, Any]) -> floa
     """1 if the completion's answer is mathematically a right one: LaTeX, fractions, units, sets (by math-verify)."""
     given, marked = answer_of(completion), marked_answer(completion) is not None
     rights = [answer_of(right) for right in _all(answer)]
-    return float(
-        any(_same(given, right) for right in rights) or any(equivalent(given, right, marked=marked) for right in rights)
-    )
+    return float(_is_one_of(given, rights) or any(equivalent(given, right, marked=marked) for right in rights))
 
 
 BUILT_IN: Mapping[str, Callable[[str, Answer, Mapping[str, Any]], float]] = {
@@ -77,10 +74,17 @@ def _f1(given: Counter[str], right: Counter[str]) -> float:
     return 2 * common / (given.total() + right.total()) if common else 0.0
 
 
-def _same(given: str, right: str) -> bool:
-    """Tell whether an answer is the plain number that the right one is, or the same text where that is no number."""
+def _is_one_of(given: str, rights: list[str]) -> bool:
+    """Tell whether an answer is the plain number that a right one is, or the same text where that is no number."""
+    # The answer may be as long as a completion, and the right ones thousands: it is read once.
     plain = without_lead(given)
-    if (wanted := plain_number(right)) is not None:
-        return plain_number(plain) == wanted
-    wanted_text = formula(right)
-    return wanted_text in (formula(given), formula(plain)) if wanted_text else given.strip() == right.strip()
+    number, texts, bare = plain_number(plain), (formula(given), formula(plain)), given.strip()
+    for right in rights:
+        if (wanted := plain_number(right)) is not None:
+            same = number == wanted
+        else:
+            text = formula(right)
+            same = text in texts if text else bare == right.strip()
+        if same:
+            return True
+    return False

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
+from api_schemas.common import LARGEST_FLOAT
 from api_schemas.rewards import TextReward
 from minirec.rewards.registry import load_reward
 from minirec.rewards.reward import Reward, does_need_answer
@@ -32,7 +33,7 @@ class Scorer:
     def __call__(self, completion: str, row: Mapping[str, Any]) -> float:
         """Return what one completion of a prompt's row earns. Raises RewardError."""
         total = sum(weight * self._reward_of(name, reward, completion, row) for name, weight, reward in self._rewards)
-        if not isfinite(total):
+        if not abs(total) <= LARGEST_FLOAT:
             raise RewardError(f"the rewards of sample {row['id']!r} add up to {total}: lower their weights")
         return total
 

@@ -27,7 +27,9 @@ def learnability(
     """
     means = finite_matrix(rewards, "rewards").mean(axis=1)
     width = max(float(means.std()), SIGMA_FLOOR) if sigma == "pool" else sigma
+    if sigma == "pool" and not np.isfinite(width):
+        raise ValueError("the rewards are too large to compute with: the square of their spread is no number")
     if not 0 < width < np.inf:
         raise ValueError(f"sigma must be a positive number or 'pool', not {sigma}")
-    raw = np.exp(-np.square(means - mu) / (2 * width**2))
+    raw = np.exp(-np.square(means - mu) / (2 * width * width))
     return min_max(raw) if normalize else raw

@@ -94,7 +94,7 @@ def run_trees(policy: Policy, trees: Sequence[Tree], sampling: Sampling) -> tupl
     branches = [branch for tree in trees for branch in tree.branches]
     rows, positions = _where_drawn(packed.places, branches)
     drawn = torch.tensor([choice for branch in branches for choice in branch.drawn], device=policy.device)
-    end_ids = torch.tensor(sorted(policy.end_ids), device=policy.device)
+    end_ids = torch.tensor(sorted(policy.end_ids), dtype=torch.long, device=policy.device)
     parts = zip(logits[rows, positions].split(ROWS_OF_LOGITS), drawn.split(ROWS_OF_LOGITS), strict=True)
     # Computed again in the backward pass: float32 copies of the logits are what would take the memory.
     log_probs = [checkpoint(log_probabilities, *part, end_ids, sampling, use_reentrant=False) for part in parts]

@@ -117,6 +117,8 @@ def test_a_selection_that_a_training_job_needs_is_not_deleted(service: Service) 
     assert_problem(
         service.http.post("/v1/training_jobs", json={"selection_id": selection_id}), 404, "selection_not_found"
     )
+    problem = assert_problem(service.http.post(f"/v1/training_jobs/{training}/retry"), 409, "not_retryable")
+    assert selection_id in problem.detail, "it was not prepared yet, and would begin with the selection's result"
 
 
 @every_kind

@@ -98,7 +98,7 @@ def test_an_empty_pool_is_refused(service: Service, dataset_id: str) -> None:
     body = selection_body(dataset_id, pool={"split": "valid"})
     problem = assert_problem(service.http.post("/v1/selections", json=body), 422, "empty_pool")
     assert field_errors(problem)[0].loc == ["body", "pool", "split"]
-    assert "none: 48" in problem.detail
+    assert "without a split: 48" in problem.detail
 
 
 def test_signals_must_have_been_uploaded(service: Service, dataset_id: str) -> None:
@@ -221,7 +221,7 @@ def test_a_failed_selection_says_why_and_with_which_samples(service: Service, da
     worker.prepare()
     worker.embed()
     claim = worker.claim(worker.scoring)
-    error = {"code": "worker_lost", "message": "it died", "sample_ids": ["s001", "s002"]}
+    error = {"code": "worker_lost", "message": "it died", "retryable": True, "sample_ids": ["s001", "s002"]}
     service.store.machine.fail(claim, error, retryable=False, max_attempts=3)
     seen = shown(service, selection_id)
     assert (seen.status, seen.stage, seen.counts.failed) == ("failed", None, 2)
@@ -232,11 +232,12 @@ def test_a_failed_selection_says_why_and_with_which_samples(service: Service, da
 def test_an_error_without_samples_is_shown_too(service: Service, dataset_id: str) -> None:
     selection_id = service.select(dataset_id)["id"]
     claim = StandIn(service.store, selection_id).claim(f"prepare:{selection_id}")
-    error = {"code": "model_not_found", "message": "no such model", "sample_ids": []}
+    error = {"code": "model_not_found", "message": "no such model", "retryable": False, "sample_ids": []}
     service.store.machine.fail(claim, error, retryable=False, max_attempts=3)
     seen = shown(service, selection_id)
     assert seen.error is not None
     assert (seen.error.code, seen.error.stage, seen.error.sample_ids) == ("model_not_found", "preparing", [])
+    assert not seen.error.retryable
 
 
 # Waiting

@@ -30,6 +30,7 @@ def test_a_job_that_another_release_planned_fails_at_once(bench: Bench, handler:
     assert bench.hear() == ["failed"]
     error = bench.store.jobs.get(job).json("error")
     assert (error["code"], error["stage"]) == ("unknown_spec_version", "preparing")
+    assert error["retryable"] is False
     assert says in error["message"]
     assert "start" in error["message"], "and what to do"
 

@@ -110,7 +110,7 @@ def test_a_poisonous_shard_fails_its_selection_and_names_its_samples(
     record = bench.store.jobs.get(job)
     error = record.json("error")
     assert record.status == "failed"
-    assert error["code"] == "internal_error"
+    assert (error["code"], error["retryable"]) == ("internal_error", True)
     assert error["stage"] == "scoring"
     assert "cannot score this" in error["message"]
     assert len(error["sample_ids"]) == 16

@@ -146,6 +146,12 @@ def _events(tables: Sequence[AnyTable | View], options: Options, tally: Tally) -
                 raise SourceError(
                     f"{table.name} has no column {options.columns[role]!r}: it has {', '.join(table.columns)}"
                 )
+        unused = [name for name in table.columns if name and name not in roles.values()]
+        if time is None and unused:
+            tally.note(
+                f"{table.name} has no column with a usual name for times; if one of {', '.join(unused)} holds them, "
+                "say --column timestamp=NAME."
+            )
         for line, row in table.rows():
             who, what = as_id(row.get(user or "")), as_id(row.get(item or ""))
             where = f"{table.name}, line {line}"

@@ -134,14 +134,22 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_follow_it_again(monkeypat
 
 
 def test_a_failed_job_ends_the_command_with_its_reason_and_the_way_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    failed = selection_json("failed", error={"code": "model_not_found", "message": "no [model] here"})
+    failed = selection_json("failed", error={"code": "worker_lost", "message": "no [model] here"})
     result, _ = run(monkeypatch, ["status", "sel_1", "--follow"], answer(failed))
     assert result.exit_code == 1
-    assert "no [model] here (model_not_found)" in result.stderr
+    assert "no [model] here (worker_lost)" in result.stderr
     assert "minirec retry sel_1" in result.stderr
     result, _ = run(monkeypatch, ["status", "sel_1"], answer(failed))
     assert result.exit_code == 0
     assert "no [model] here" in result.stdout
+
+
+def test_a_job_that_would_fail_in_the_same_way_is_not_to_be_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = {"code": "empty_selection", "message": "nothing to pick", "retryable": False}
+    result, _ = run(monkeypatch, ["status", "sel_1", "--follow"], answer(selection_json("failed", error=error)))
+    assert result.exit_code == 1
+    assert "fails in the same way until the cause is mended" in " ".join(result.stderr.split())
+    assert "minirec retry" not in result.stderr
 
 
 def test_faulty_files_are_told_line_by_line_without_a_traceback(
@@ -166,6 +174,7 @@ def test_an_absent_service_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPat
     ("arguments", "message"),
     [
         (["--size", "8"], "give --dataset, or files: --samples and --items, or --prompts"),
+        (["--size", "8", "--model", "m", "--prompts", __file__], "say what an answer to a prompt earns with --reward"),
         (["--size", "lots", "--dataset", "ds_1"], "'lots' is not a number of samples"),
         (["--size", "8", "--dataset", "ds_1", "--set", "alpha=2"], "'alpha' is not SECTION.FIELD"),
         (["--size", "8", "--dataset", "ds_1", "--set", "weight.alpha=2"], "pool, rollouts, weights, curriculum"),
@@ -181,6 +190,13 @@ def test_wrong_options_are_told_before_anything_is_sent(
     assert service.requests == []
 
 
+def test_a_dataset_is_shown_with_its_splits(monkeypatch: pytest.MonkeyPatch) -> None:
+    result, _ = run(monkeypatch, ["datasets", "show", "ds_1"], answer(DATASET | {"splits": {"train": 30, "none": 2}}))
+    assert "train 30, none 2" in result.stdout
+    result, _ = run(monkeypatch, ["datasets", "show", "ds_1"], answer(DATASET | {"splits": {"none": 32}}))
+    assert "splits" not in result.stdout
+
+
 def test_lists_are_tables_or_one_json_object_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = {"data": [selection_json(id="sel_2"), selection_json()], "has_more": True, "next_after": "c"}
     result, service = run(monkeypatch, ["list", "--limit", "2", "--json", "--status", "queued"], answer(jobs))
@@ -192,6 +208,8 @@ def test_lists_are_tables_or_one_json_object_a_line(monkeypatch: pytest.MonkeyPa
     datasets = {"data": [DATASET | {"name": "[cds]"}], "has_more": False}
     result, _ = run(monkeypatch, ["datasets", "list"], answer(datasets))
     assert "[cds]" in result.stdout, "brackets are text, not markup"
+    assert max(len(line.rstrip()) for line in result.stdout.splitlines()) <= 80
+    assert len(result.stdout.split("\n")) == 3, "one line a dataset"
     datasets = {"data": [DATASET | {"name": "\x1b]0;owned\x07\x1b[2Jcds\x9b1m"}], "has_more": False}
     result, _ = run(monkeypatch, ["datasets", "list"], answer(datasets))
     assert "owned\ufffd\ufffd[2Jcds\ufffd1m" in result.stdout, "a terminal obeys no name"

@@ -38,7 +38,7 @@ def test_evaluate_follows_the_job_and_says_what_came_out(monkeypatch: pytest.Mon
     }
     assert "evaluating" in result.stderr
     assert "@5 0.0500   @10 0.0625" in result.stdout
-    assert "64 samples, one greedy rollout each" in result.stdout
+    assert "64 samples, one greedy rollout of up to 256 tokens each" in result.stdout
 
 
 def test_answers_to_prompts_are_shown_by_their_rewards(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,25 @@ def test_faults_of_files_and_fields_are_listed_with_their_place() -> None:
     ]
 
 
+def test_faults_that_the_detail_names_are_not_said_twice() -> None:
+    one = {"file": "s.csv", "line": 1, "msg": "comma-separated"}
+    detail = "1 fault in the dataset: s.csv:1: comma-separated"
+    error = sdk.errors.status_error(problem(422, code="invalid_dataset", detail=detail, errors=[one], total_errors=1))
+    assert str(error).splitlines() == [f"{detail} (422 invalid_dataset)", "  request id: req_7"]
+    two = [{"file": "s.jsonl", "line": 3, "field": "target", "msg": "missing"}, {"file": "i.jsonl", "msg": "empty"}]
+    detail = "2 faults in the dataset: s.jsonl:3: target: missing; i.jsonl: empty"
+    error = sdk.errors.status_error(problem(422, code="invalid_dataset", detail=detail, errors=two, total_errors=2))
+    assert str(error).splitlines() == [
+        "2 faults in the dataset (422 invalid_dataset)",
+        "  s.jsonl:3 target: missing",
+        "  i.jsonl: empty",
+        "  request id: req_7",
+    ]
+    field = {"loc": ["body", "size"], "msg": "must be positive", "type": "value_error"}
+    error = sdk.errors.status_error(problem(422, detail="body.size: must be positive", errors=[field]))
+    assert str(error).count("must be positive") == 1
+
+
 def test_a_long_list_of_faults_is_cut_in_the_text_only() -> None:
     errors = [{"file": "s", "line": line, "msg": "bad"} for line in range(100)]
     error = sdk.errors.status_error(problem(422, errors=errors, total_errors=100))
@@ -87,6 +106,15 @@ def test_a_failed_job_tells_stage_reason_and_samples() -> None:
     assert str(sdk.JobFailedError(selection)) == (
         "selection sel_1 failed while scoring: lost three workers (poison_shard); "
         "samples: s0, s1, s2, s3, s4 and 3 more. A retry resumes from what is finished."
+    )
+
+
+def test_no_retry_is_advised_where_it_would_fail_in_the_same_way() -> None:
+    error = {"code": "empty_selection", "message": "nothing to pick", "stage": "selecting", "retryable": False}
+    selection = Selection.model_validate(selection_json("failed", error=error))
+    assert str(sdk.JobFailedError(selection)) == (
+        "selection sel_1 failed while selecting: nothing to pick (empty_selection). "
+        "A retry fails in the same way until the cause is mended."
     )
 
 

@@ -60,6 +60,16 @@ def test_a_column_of_a_type_that_json_lacks_is_refused_before_any_row(
     assert msg in found
 
 
+@pytest.mark.parametrize("name", ["id", "history", "user_id"])
+def test_a_column_that_is_there_twice_is_refused_by_name(
+    tmp_path: Path, write_jsonl: WriteJsonl, items: Rows, name: str
+) -> None:
+    table = pa.table(COLUMNS | {"user_id": pa.array(["u", "v"])})
+    pq.write_table(table.append_column(name, table[name]), tmp_path / "samples.parquet")
+    with pytest.raises(DatasetError, match=f"column {name} is there twice"):
+        ingest(tmp_path / "samples.parquet", write_jsonl("items.jsonl", items), tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("change", "field", "msg"),
     [

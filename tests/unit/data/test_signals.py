@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,22 @@ def test_a_file_of_more_than_one_block_keeps_its_order(tmp_path: Path) -> None:
     assert signals["hits"][:, 0].tolist() == [n % 2 for n in range(count)]
 
 
+def test_an_array_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
+    count, width = 10_000, 2048
+    ids = [f"s{n}" for n in range(count)]
+    arrays = {part: tmp_path / f"{part}.npy" for part in ("vectors", "embeddings")}
+    for path in arrays.values():
+        np.save(path, np.ones((count, width), dtype=np.float32))
+    files = write(tmp_path, [{"sample_id": name, "reward": [0.5]} for name in reversed(ids)], **arrays)
+    tracemalloc.start()
+    try:
+        write_signals(files, ids, tmp_path / "signals.safetensors")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < count * width * 4 / 2
+
+
 def test_an_array_of_objects_is_never_unpickled(tmp_path: Path) -> None:
     np.save(tmp_path / "vectors.npy", np.array([[{}], [{}]], dtype=object), allow_pickle=True)
     with pytest.raises(DatasetError, match="cannot be read as npy"):
@@ -250,3 +267,17 @@ def test_the_published_rewards_are_read_as_they_are(tmp_path: Path, shared: Path
     signals = read_signals(SignalFiles({"rewards": path}, {"rewards": path.name}), [str(n) for n in range(10_748)])
     assert signals["rewards"].shape == (10_748, 4)
     assert signals["hits"].any(axis=1).mean() == pytest.approx(0.4, abs=0.35)
+
+
+@pytest.mark.parametrize("header", [b"{'descr': '<f4', (((", b"{'descr': '<f4'\\", b"\xff" * 20, b"[" * 5_000])
+def test_an_array_with_a_damaged_header_is_refused(tmp_path: Path, header: bytes) -> None:
+    length = len(header).to_bytes(2, "little")
+    (tmp_path / "v.npy").write_bytes(b"\x93NUMPY\x01\x00" + length + header + b"\0" * 99)
+    with pytest.raises(DatasetError, match="cannot be read as npy"):
+        read_signals(write(tmp_path, vectors=tmp_path / "v.npy"), IDS)
+
+
+def test_a_reward_that_cannot_be_squared_is_refused(tmp_path: Path) -> None:
+    rows = [{"sample_id": name, "reward": [1e200 if name == "b" else 0.5]} for name in IDS]
+    with pytest.raises(DatasetError, match=r"reward\[0\]: .*1e\+30"):
+        read_signals(write(tmp_path, rows), IDS)

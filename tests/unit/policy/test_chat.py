@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from api_schemas.models import AdapterReference, ModelReference
 from minirec.data.dataset import Prompt
-from minirec.policy.chat import Chat, open_chat, without_clock
+from minirec.policy.chat import Chat, flat_ids, open_chat, without_clock
 from minirec.policy.errors import InvalidSampleError
 from minirec.policy.load import load_policy
 from minirec.policy.policy import Policy
@@ -55,6 +55,19 @@ def test_a_refused_system_turn_opens_the_first_user_turn(policy: Policy, refusal
     assert chat.accepted([SYSTEM, USER])[0]["content"] == "Be short.\n\nWhat is 1 + 1?", "what trainers are given, too"
 
 
+def test_a_system_turn_that_the_template_would_leave_out_opens_the_first_user_turn(policy: Policy) -> None:
+    only_users = "{% for m in messages if m.role != 'system' %}[{{ m.role }}] {{ m.content | trim }}\n{% endfor %}"
+    text = shown(chat_with(policy, only_users), SYSTEM, USER, REPLY, USER)
+    assert text.startswith("[user] Be short.\n\nWhat is 1 + 1?\n[assistant] 2")
+
+
+def test_ids_of_end_tokens_are_ids(policy: Policy) -> None:
+    assert flat_ids([7, None, [3, -1], -100]) == {3, 7}, "-1 is how configurations write that there is none"
+    for odd in ("2", ["x"], {"a": 1}, 2.0, True):
+        with pytest.raises(ValueError, match="the id of a token"):
+            flat_ids([odd])
+
+
 @pytest.mark.parametrize("messages", [[USER, USER], [SYSTEM, REPLY, USER], [SYSTEM], [SYSTEM, USER, USER]])
 def test_an_order_of_roles_that_is_refused_names_the_sample(policy: Policy, messages: list[dict[str, str]]) -> None:
     chat = chat_with(policy, NO_SYSTEM + ALTERNATE + CHAT_TEMPLATE)
@@ -73,6 +86,8 @@ def test_an_order_of_roles_that_is_refused_names_the_sample(policy: Policy, mess
         ("{{ messages[0].nothing.at_all }}", "nothing"),
         ("{% for i in range(10**9) %}{% endfor %}", "OverflowError"),
         ("{{ 'abc' * 10**7 }}", "30,000,000 characters"),
+        ("", "what the user says"),
+        ("{% for m in messages if m.role == 'system' %}{{ m.content }}{% endfor %}", "what the user says"),
     ],
 )
 def test_a_template_that_cannot_write_a_user_turn_is_the_models_fault(policy: Policy, template: str, word: str) -> None:

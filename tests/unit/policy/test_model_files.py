@@ -83,6 +83,8 @@ def cast(dtype: str) -> Spoil:
         (change("config.json", vocab_size=4_000_000), ["at least 128,000,064 parameters"]),
         (change("config.json", quantization_config={"quant_method": "gptq"}), ["quantised", "gptq"]),
         (change("config.json", text_config={"quantization_config": {"quant_method": "mxfp4"}}), ["quantised"]),
+        (cast("I32"), ["quantised", "model.embed_tokens.weight", "I32"]),
+        (change("config.json", num_labels=10**12), ["num_labels", "1,000,000"]),
         (cast("F8_E4M3"), ["quantised", "model.embed_tokens.weight", "F8_E4M3"]),
     ],
 )

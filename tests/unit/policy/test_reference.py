@@ -18,7 +18,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from api_schemas.models import AdapterReference, ModelReference
 from minirec.policy import reference
-from minirec.policy.reference import ModelRefused, resolve
+from minirec.policy.reference import TOKENIZER_FILES, ModelRefused, resolve
 from tests.unit.policy.files import write_tensors
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -57,6 +57,13 @@ def test_a_local_model_is_pinned_by_its_content(root: Path) -> None:
     assert local(root).fingerprint() == first.fingerprint()
     (root / "tiny" / "chat_template.jinja").write_text("{{ messages }}")
     assert local(root).fingerprint() != first.fingerprint()
+
+
+@pytest.mark.parametrize("file", [*TOKENIZER_FILES, "sentencepiece.bpe.model", "qwen.tiktoken", "tokenizer.model.v3"])
+def test_whatever_a_tokenizer_is_read_from_is_part_of_the_name(root: Path, file: str) -> None:
+    before = local(root).revision
+    (root / "tiny" / file).write_text("{}")
+    assert local(root).revision != before
 
 
 def test_other_dtype_or_adapter_is_another_fingerprint(root: Path) -> None:

@@ -15,6 +15,7 @@ from api_schemas.selections import RolloutSettings
 from minirec.data.dataset import Sample
 from minirec.policy import scoring
 from minirec.policy.catalogue import embed_items
+from minirec.policy.errors import InvalidSampleError
 from minirec.policy.policy import Policy
 from minirec.policy.prompts import user_prompt
 from minirec.policy.rollouts import Sampling, roll_out, sampling_noise
@@ -242,3 +243,12 @@ def test_a_catalogue_of_another_model_is_refused(policy: Policy, items: Items, s
 
 def test_no_samples_score_nothing(policy: Policy, catalogue: Any, items: Items) -> None:
     assert score_samples(policy, catalogue, items, [], rollouts=SETTINGS).reward.shape == (0, SETTINGS.group_size)
+
+
+@pytest.mark.parametrize(("value", "fault"), [(float("nan"), "not finite"), (0.0, "zero")])
+def test_hidden_states_without_a_direction_are_refused_by_sample(value: float, fault: str) -> None:
+    z = torch.ones(2, 3, 4)
+    z[1, 2] = value
+    samples = [Sample(f"s{row}", (0,), 1, None, None, None, None, None) for row in range(2)]
+    with pytest.raises(InvalidSampleError, match=f"{fault} for sample 's1'"):
+        scoring._require_finite(z, samples)

@@ -29,3 +29,11 @@ def test_long_texts_are_read_in_no_time(name: str) -> None:
                 started = time.process_time()
                 reward(completion, answer, {"id": "s"})
                 assert time.process_time() - started < 1.5, (head, piece)
+
+
+@pytest.mark.parametrize("name", ["exact_title", "token_f1", "ranked_ndcg", "exact_answer"])
+def test_a_long_completion_is_read_once_however_many_answers_are_right(name: str) -> None:
+    reward, rights = load_reward(name), [f"answer {number}" for number in range(3_000)]
+    started = time.process_time()
+    assert reward("x" * LONG, rights, {"id": "s"}) == 0
+    assert time.process_time() - started < 3

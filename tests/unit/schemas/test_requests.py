@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from api_schemas import Selection, SelectionCreate
+from api_schemas import JOB_KINDS, Selection, SelectionCreate
 
 BODY: dict[str, Any] = {"dataset_id": "ds_1", "model": {"source": "local", "id": "m"}, "size": 0.5}
 
@@ -47,3 +48,27 @@ def test_an_echo_that_is_wrong_is_still_refused() -> None:
 def test_contradictions_are_refused(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         SelectionCreate.model_validate(BODY | changes)
+
+
+def _numbers(schema: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """Every number in a JSON schema, with its path."""
+    if isinstance(schema, list):
+        for part in schema:
+            yield from _numbers(part, path)
+    elif isinstance(schema, dict):
+        if schema.get("type") in ("integer", "number"):
+            yield path, schema
+        for name, part in schema.items():
+            yield from _numbers(part, (*path, name))
+
+
+@pytest.mark.parametrize("model", [kind.request for kind in JOB_KINDS])
+def test_no_number_of_a_request_is_unbounded(model: type[BaseModel]) -> None:
+    """What is computed of them has to be exact in Redis, NumPy and torch; 10**30 epochs made a list unreadable."""
+    found = list(_numbers(model.model_json_schema()))
+    assert len(found) > 8
+    for path, schema in found:
+        if "size" in path and schema["type"] == "integer":
+            continue  # Compared with the pool at once.
+        assert {"minimum", "exclusiveMinimum"} & set(schema), path
+        assert {"maximum", "exclusiveMaximum"} & set(schema), path

@@ -26,6 +26,14 @@ class TestLearnability:
     def test_equals_the_published_numbers(self, golden_rewards: np.ndarray, golden_learnability: np.ndarray) -> None:
         assert np.abs(learnability(golden_rewards) - golden_learnability).max() < 1e-12
 
+    def test_a_bell_as_wide_as_can_be_tells_nothing_apart(self) -> None:
+        assert (learnability([[0.1], [0.9]], sigma=1e300, normalize=False) == 1).all()
+
+    @pytest.mark.filterwarnings("ignore:overflow")
+    def test_rewards_whose_spread_overflows_are_said_to_be_too_large(self) -> None:
+        with pytest.raises(ValueError, match="too large"):
+            learnability([[1e200], [-1e200]])
+
     def test_lists_and_arrays_give_the_same(self) -> None:
         rewards = [[0.1, 0.3], [0.9, 0.7], [0.0, 0.0]]
         assert learnability(rewards).tolist() == learnability(np.array(rewards)).tolist()

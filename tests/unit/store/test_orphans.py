@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from minirec.cli.data_folder import DataFolder, RunningStack
 from minirec.cli.main import app
 from minirec.settings import settings
 from minirec.store import Store
@@ -114,6 +116,25 @@ def test_the_command_says_what_goes(store: Store, monkeypatch: pytest.MonkeyPatc
     there = store.blobs.exists("scorings/b/64/shard")
     assert there == dry
     assert store.blobs.exists("scorings/a/64/shard")
+
+
+def test_the_command_finds_the_stack_that_runs_here(
+    store: Store, monkeypatch: pytest.MonkeyPatch, redis_url: str, tmp_path: Path
+) -> None:
+    fill(store)
+    litter(store)
+    monkeypatch.setattr("minirec.store.orphans.find_orphans.__kwdefaults__", {"fresh_seconds": -1})
+    monkeypatch.delenv("MINIREC_REDIS_URL", raising=False)
+    monkeypatch.setenv("MINIREC_DATA_DIR", str(tmp_path))
+    folder = DataFolder(tmp_path)
+    with folder.locked():
+        folder.write_note(RunningStack("http://127.0.0.1:1", str(tmp_path), "/models", 1, {}, "/data/key"))
+        folder.write_redis_url(redis_url)
+        assert folder.redis_url_file.stat().st_mode & 0o777 == 0o600
+        assert store.blobs.url == folder.blobs.resolve().as_uri()
+        result = CliRunner().invoke(app, ["gc", "--dry-run"])
+    assert result.exit_code == 0, result.output
+    assert {line.split("\t")[0] for line in result.stdout.splitlines() if "\t" in line} == KEYS | ORPHANS
 
 
 def test_a_redis_that_is_not_there_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:

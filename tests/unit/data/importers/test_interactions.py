@@ -176,3 +176,14 @@ def test_the_index_that_pandas_writes_is_no_obstacle(run: Run, put: Put) -> None
     csv = pd.DataFrame({"user_id": [1, 1], "item_id": [10, 11], "title": ["A, B", 'C "D"\nE']}).to_csv()
     found = run(put({"log.csv": csv}))
     assert [item["title"] for item in found.items] == ["A, B", 'C "D" E']
+
+
+def test_a_table_whose_times_have_an_unusual_name_is_noted(run: Run, put: Put) -> None:
+    rows = "a,1,1700000200\na,2,1700000100\na,3,1700000300\n"
+    source = put({"events.csv": "user,item,clicked\n" + rows})
+    found = run(source, split="none")
+    assert found.samples[-1]["history"] == ["1", "2"]
+    assert any("if one of clicked holds them, say --column timestamp=NAME" in note for note in found.imported.notes)
+    found = run(source, split="none", columns={"timestamp": "clicked"})
+    assert found.samples[-1]["history"] == ["2", "1"]
+    assert not any("--column timestamp" in note for note in found.imported.notes)
