@@ -28,7 +28,7 @@ class Outlook:
 MUCH_GATED: Final = 0.1
 """Share of the pool that the gate sets aside from which a selection had something to save."""
 WHERE_MUCH_IS_GATED: Final = Outlook(gain=0.0072, low=0.0050, high=0.0094, sets=1, runs=5)
-WHERE_LITTLE_IS_GATED: Final = Outlook(gain=-0.0056, low=-0.0442, high=0.0330, sets=4, runs=20)
+WHERE_LITTLE_IS_GATED: Final = Outlook(gain=-0.0055, low=-0.0464, high=0.0353, sets=4, runs=28)
 
 
 def outlook(gated_share: float) -> Outlook:
