@@ -68,7 +68,7 @@ def job_router(served: ServedKind[Any, Any]) -> APIRouter:
         name=f"get_{name}",
         description=f"One {title}; with `wait`, as soon as it is no longer as it was when the request came.",
         response_model=kind.resource,
-        responses=problems(404),
+        responses=problems(404, 410),
     )
     async def get(store: StoreOf, settings: SettingsOf, job_id: job_id_type, wait: Wait = 0) -> Any:
         return await jobs.wait_for(served, settings, store, job_id, wait)
@@ -83,7 +83,7 @@ def job_router(served: ServedKind[Any, Any]) -> APIRouter:
         description=text.cancel,
         status_code=202,
         response_model=kind.resource,
-        responses=problems(404, 409),
+        responses=problems(404, 409, 410),
     )
     def cancel(store: StoreOf, job_id: job_id_type, once: OnceOf) -> Response:
         return once("", lambda: jobs.cancel(served, store, job_id))
@@ -94,7 +94,7 @@ def job_router(served: ServedKind[Any, Any]) -> APIRouter:
         description=text.retry,
         status_code=202,
         response_model=kind.resource,
-        responses=problems(404, 409),
+        responses=problems(404, 409, 410),
     )
     def retry(store: StoreOf, job_id: job_id_type, once: OnceOf) -> Response:
         return once("", lambda: jobs.retry(served, store, job_id))

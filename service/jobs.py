@@ -6,6 +6,8 @@ import time
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import Any
 
+import structlog
+from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -22,6 +24,8 @@ from service.events import changes
 from service.lookup import dataset_or_404, job_or_404
 from service.problems import ProblemError, invalid
 from service.served_kind import ServedKind
+
+log = structlog.get_logger(__name__)
 
 
 def create(served: ServedKind[RequestT, JobT], store: Store, settings: Settings, body: RequestT) -> Response:
@@ -69,8 +73,33 @@ def page_of(
         )
     except NotFoundError as error:
         raise invalid("invalid_cursor", ("query", "after"), str(error)) from error
-    data = [served.view(record) for record in records]
-    return Page(data=data, has_more=has_more, next_after=data[-1].id if has_more else None)
+    data = []
+    for record in records:
+        try:
+            data.append(shown(served, record))
+        except ProblemError as error:
+            # One record must not hide the others; asking for it by its id says what is wrong with it.
+            log.warning("job_left_out_of_list", job_id=record.id, reason=error.detail)
+    return Page(data=data, has_more=has_more, next_after=records[-1].id if has_more else None)
+
+
+def shown(served: ServedKind[Any, JobT], record: JobRecord) -> JobT:
+    """Return a job as its resource.
+
+    Raises:
+        ProblemError: 410, another release stored a request that this one refuses.
+    """
+    try:
+        return served.view(record)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ProblemError(
+            410,
+            "job_unreadable",
+            f"{record.id} was stored by a release that accepted what this one refuses ({where}: {first['msg']}); it "
+            "can be deleted, not shown",
+        ) from error
 
 
 async def wait_for(
@@ -90,7 +119,7 @@ async def wait_for(
     """
 
     def look() -> JobT:
-        return served.view(job_or_404(store, job_id))
+        return shown(served, job_or_404(store, job_id))
 
     first = await run_in_threadpool(look)
     if seconds == 0 or first.status in TERMINAL:
@@ -143,7 +172,7 @@ def _check_needs(store: Store, record: JobRecord) -> None:
 def accepted(served: ServedKind[Any, JobT], store: Store, job_id: str) -> Response:
     """Return the answer for a job that is on its way."""
     return Response(
-        served.view(job_or_404(store, job_id)).model_dump_json(),
+        shown(served, job_or_404(store, job_id)).model_dump_json(),
         202,
         headers={"Location": f"{served.kind.path}/{job_id}"},
         media_type="application/json",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -133,3 +134,16 @@ def test_a_job_outlives_its_dataset_and_can_still_be_deleted(service: Service, k
 def test_an_id_of_no_kind_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"'ds_1' is not the id of a job.*sel_.*trn_.*evl_"):
         kind_of("ds_1")
+
+
+@every_kind
+def test_a_request_that_this_release_refuses_hides_no_other_job(service: Service, kind: JobKind[Any, Any]) -> None:
+    start = START[kind.name]
+    bad, good = (start(service, service.upload()["id"])["id"] for _ in range(2))
+    key = f"{service.store.prefix}job:{bad}"
+    request = json.loads(service.store.jobs.get(bad).fields["request"])
+    service.store.redis.hset(key, "request", json.dumps(request | {"metadata": {"a": 3}}))
+    listed = service.http.get(kind.path)
+    assert [job["id"] for job in listed.json()["data"]] == [good]
+    problem = assert_problem(service.http.get(f"{kind.path}/{bad}"), 410, "job_unreadable")
+    assert "metadata" in problem.detail
