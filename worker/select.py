@@ -25,7 +25,7 @@ from worker.datasets import open_samples
 from worker.measured import Measured, load_scored, load_uploaded, vector_name
 from worker.planning import too_long_warning
 from worker.pools import draw_pool, pool_of, read_report
-from worker.select_warnings import request_warnings
+from worker.select_warnings import is_untrained, request_warnings
 from worker.work import UnitError, Work
 
 IndexArray = npt.NDArray[np.int64]
@@ -96,7 +96,12 @@ def outlook_of(request: SelectionCreate, chosen: Selection) -> Outlook | None:
     """Return what to expect of a selection; None where our study measured nothing like it."""
     defaults = SelectionCreate.model_fields
     measured = request.signals is None and request.rewards is None and request.profile == "minirec"
-    if not measured or request.weights != defaults["weights"].get_default(call_default_factory=True):
+    # Our runs scored with a proxy: rewards of a model that was never trained on the task promise nothing.
+    if (
+        not measured
+        or is_untrained(request, "interactions")
+        or request.weights != defaults["weights"].get_default(call_default_factory=True)
+    ):
         return None
     found = outlook(float((chosen.gate != OPEN).mean()))
     return Outlook(**asdict(found), text=outlook_text(found))

@@ -29,7 +29,7 @@ def request_warnings(
             f"{left_out} samples of the pool have no uploaded rewards and could not be chosen; upload rewards for "
             f"them, or leave them out of the dataset"
         )
-    if _is_untrained(request, kind):
+    if is_untrained(request, kind):
         warnings.append(
             "the rewards come from a model without an adapter or a proxy. Those of a model that was never trained on "
             "this task say next to nothing about what it can learn: train a proxy first (proxy.updates=30), or give "
@@ -77,7 +77,7 @@ def changed(settings: BaseModel) -> list[str]:
     return [name for name, field in fields.items() if getattr(settings, name) != field.get_default()]
 
 
-def _is_untrained(request: SelectionCreate, kind: Kind) -> bool:
+def is_untrained(request: SelectionCreate, kind: Kind) -> bool:
     """Return whether a recommender's rewards come from a model as it is; instruction-tuned models can answer text."""
     if request.model is None or kind == "prompts":
         return False

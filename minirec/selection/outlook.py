@@ -38,9 +38,13 @@ def outlook(gated_share: float) -> Outlook:
 
 def outlook_text(found: Outlook) -> str:
     """Say in a sentence or two what to expect and what to do."""
-    span = f"{found.gain:+.3f} NDCG ({found.low:+.3f} to {found.high:+.3f}; {found.sets} sets, {found.runs} runs)"
+    sets = f"{found.sets} set{'s' if found.sets > 1 else ''}"
+    span = f"{found.gain:+.3f} NDCG ({found.low:+.3f} to {found.high:+.3f}; {sets}, {found.runs} runs)"
     if found.low > 0:
-        return f"on the one set like this, policies trained on the picks beat those trained on random ones by {span}"
+        return (
+            "on the one set like this, which the settings were made on, policies trained on the picks beat those "
+            f"trained on random ones by {span}"
+        )
     return (
         f"no gain over a random choice is to be expected: the gate sets aside less than {MUCH_GATED:.0%} of the pool, "
         f"and on such pools the difference was {span}. A random subset of this size costs nothing to choose"

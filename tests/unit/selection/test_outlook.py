@@ -17,7 +17,7 @@ MODEL = {"source": "local", "id": "tiny"}
 
 
 def request(**settings: Any) -> SelectionCreate:
-    return SelectionCreate.model_validate({"dataset_id": "ds_1", "model": MODEL, "size": 5} | settings)
+    return SelectionCreate.model_validate({"dataset_id": "ds_1", "model": MODEL, "size": 5, "proxy": {}} | settings)
 
 
 def pool(dead: int) -> Measured:
@@ -41,9 +41,10 @@ def test_the_gated_share_decides_what_is_to_be_expected(dead: int, promises: boo
     "settings",
     [
         {"profile": "paper"},
-        {"signals": "uploaded", "model": None},
+        {"signals": "uploaded", "model": None, "proxy": None},
         {"weights": {"alpha": 1.0}},
-        {"rewards": [{"name": "exact_answer"}]},
+        {"rewards": [{"name": "exact_answer"}], "proxy": None},
+        {"proxy": None},
     ],
 )
 def test_nothing_is_said_of_what_was_not_measured(settings: dict[str, Any]) -> None:
