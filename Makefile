@@ -20,7 +20,7 @@ demo: $(VENV)/.up ## Select from real data with a real model, start to end (POOL
 
 .PHONY: test
 test: lint ## Everything that CI runs: lint, then all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term $(if $(PYTEST),$(PYTEST),--cov-fail-under=92)
 
 .PHONY: check
 check: lint ## The inner loop: lint and the fast tests, in under a minute

@@ -38,7 +38,7 @@ def recbole(folder: Path) -> Path:
 
 def test_recbole_files_to_a_subset_by_commands(stack: Stack, tmp_path: Path) -> None:
     def minirec(*arguments: str) -> str:
-        environment = os.environ | {"MINIREC_BASE_URL": stack.url}
+        environment = os.environ | {"MINIREC_BASE_URL": stack.url, "MINIREC_API_KEY": stack.key}
         command = [str(Path(sys.executable).parent / "minirec"), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{stack.log()}"

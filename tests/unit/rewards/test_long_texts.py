@@ -9,6 +9,9 @@ import pytest
 from minirec.rewards import load_reward
 
 LONG = 100_000
+SECONDS = 15.0
+"""Of processor time, traced by coverage on a slow machine. What is quadratic takes minutes: 1 s for 8,000 characters is
+150 s for these."""
 PIECES = [
     ".", " ", "\t.", "1", "1,", ",", "1 ", "1 / ", "-", "e", "1e", "$", "%", "#", "#### ", "####\n",
     "<answer>", "<answer", "</answer>", "\\boxed{", "\\boxed", "{", "}", "&", "&#", "&#9", "&amp;", "&a",
@@ -28,7 +31,7 @@ def test_long_texts_are_read_in_no_time(name: str) -> None:
             for completion, answer in ((text, "72"), (text + "a", "a" + text)):
                 started = time.process_time()
                 reward(completion, answer, {"id": "s"})
-                assert time.process_time() - started < 1.5, (head, piece)
+                assert time.process_time() - started < SECONDS, (head, piece)
 
 
 @pytest.mark.parametrize("name", ["exact_title", "token_f1", "ranked_ndcg", "exact_answer"])
@@ -36,4 +39,4 @@ def test_a_long_completion_is_read_once_however_many_answers_are_right(name: str
     reward, rights = load_reward(name), [f"answer {number}" for number in range(3_000)]
     started = time.process_time()
     assert reward("x" * LONG, rights, {"id": "s"}) == 0
-    assert time.process_time() - started < 3
+    assert time.process_time() - started < SECONDS

@@ -201,6 +201,7 @@ DEFAULTS: dict[str, Any] = {
     },
     "GrpoSettings": {
         "learning_rate": 1e-05,
+        "learning_rate_schedule": "constant",
         "batch_size": 8,
         "clip_low": 0.2,
         "clip_high": 0.28,
@@ -216,6 +217,7 @@ DEFAULTS: dict[str, Any] = {
     },
     "ProxyGrpoSettings": {
         "learning_rate": 0.0001,
+        "learning_rate_schedule": "constant",
         "batch_size": 8,
         "clip_low": 0.2,
         "clip_high": 0.28,
