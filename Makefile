@@ -23,7 +23,7 @@ test: lint ## Everything that CI runs: lint, then all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term $(if $(PYTEST),$(PYTEST),--cov-fail-under=92)
 
 .PHONY: check
-check: lint ## The inner loop: lint and the fast tests, in under a minute
+check: lint ## The inner loop: lint and the fast tests, in about a minute
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" -q $(PYTEST)
 
 .PHONY: images-test

@@ -15,8 +15,8 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-WHOLE_SERVICES = {"api", "e2e", "images", "worker"}
-"""Folders of tests that start servers, workers or containers: all of them are slow."""
+SLOW_FOLDERS = {"api", "e2e", "images", "worker", "benchmarks", "training"}
+"""Folders of tests that start servers, workers or containers, or train models: all of them are slow."""
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -24,7 +24,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what `make check` leaves out."""
     for item in items:
-        if WHOLE_SERVICES & set(item.path.relative_to(Path(__file__).parent).parts):
+        if SLOW_FOLDERS & set(item.path.relative_to(Path(__file__).parent).parts):
             item.add_marker(pytest.mark.slow)
 
 

@@ -18,6 +18,7 @@ from minirec.settings import data_home
 STACK = RunningStack("http://127.0.0.1:8123", "/data", "/models", 42, {"api": 43}, "/data/key")
 
 
+@pytest.mark.slow
 def test_a_second_stack_is_refused_with_the_place_of_the_first(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path)
     with folder.locked():
@@ -29,6 +30,7 @@ def test_a_second_stack_is_refused_with_the_place_of_the_first(tmp_path: Path) -
         pass
 
 
+@pytest.mark.slow
 def test_another_process_is_refused_too(tmp_path: Path) -> None:
     code = """
 import sys

@@ -193,7 +193,7 @@ def test_a_missing_file_whose_name_is_not_utf_8_is_named(tmp_path: Path, url: st
         (["list", "--status", "nope"], b"'--status': 'nope' is not one of 'queued'"),
         (
             ["--base-url", "http://127.0.0.1:1", "status", "sel_\x01\n/?#"],
-            b"127.0.0.1:1/v1/selections/sel_%01%0A/%3F%23",
+            rb"'/v1/selections/sel_\x01\n/?#' is no path of the service, and nothing was sent",
         ),
     ],
 )

@@ -105,6 +105,7 @@ def test_settings_that_cannot_be_are_named_before_anything_starts(
     assert not folder.path.exists()
 
 
+@pytest.mark.slow
 def test_the_end_of_a_log_has_no_traceback(folder: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, tmp_path, "def run():\n    raise ValueError('bad address')\nrun()\n")
     with pytest.raises(StartError) as caught, embedded_stack(folder, port=None, models_dir=None):

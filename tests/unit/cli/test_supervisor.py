@@ -70,6 +70,7 @@ def runs(child: Child) -> bool:
     return child.program.log.exists() and "up" in child.program.log.read_text()
 
 
+@pytest.mark.slow
 def test_a_child_that_dies_is_started_again_and_its_death_is_told(
     supervisor: Supervisor, said: list[str], tmp_path: Path
 ) -> None:

@@ -125,6 +125,7 @@ def test_an_abandoned_key_is_free(store: Store) -> None:
     reserve(store, "k", "another")
 
 
+@pytest.mark.slow
 def test_a_key_whose_process_died_becomes_free(store: Store) -> None:
     reserve(store, "k", seconds=1)
     time.sleep(1.1)
@@ -133,6 +134,7 @@ def test_a_key_whose_process_died_becomes_free(store: Store) -> None:
 
 @pytest.mark.parametrize("end", ["finish", "abandon"])
 @pytest.mark.parametrize("answered", [False, True])
+@pytest.mark.slow
 def test_a_request_that_outlived_its_reservation_leaves_the_next_ones_alone(
     store: Store, end: str, answered: bool
 ) -> None:
@@ -151,6 +153,7 @@ def test_a_request_that_outlived_its_reservation_leaves_the_next_ones_alone(
         assert store.idempotency.finish(second, REPLAY)
 
 
+@pytest.mark.slow
 def test_an_answer_that_took_longer_than_its_reservation_is_kept_where_nobody_asked_again(store: Store) -> None:
     late = reserve(store, "k", seconds=1)
     time.sleep(1.1)
