@@ -20,7 +20,10 @@ def data_home() -> Path:
 class Settings(BaseSettings):
     """Settings shared by the service, the workers and the janitor; every field is `MINIREC_<FIELD>`."""
 
-    model_config = SettingsConfigDict(env_prefix="MINIREC_", extra="ignore", frozen=True, hide_input_in_errors=True)
+    # Compose passes a variable that nobody set as an empty text.
+    model_config = SettingsConfigDict(
+        env_prefix="MINIREC_", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     redis_url: str = "redis://127.0.0.1:6379/0"
     """State, scores and events. Run it with an append-only file and `noeviction`. See minirec/redis_url.py for TLS."""

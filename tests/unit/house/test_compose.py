@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from minirec.cli import processes
+from minirec.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 COMPOSE = ROOT / "docker-compose.yml"
@@ -231,3 +232,18 @@ def test_the_file_uses_no_image_without_a_version() -> None:
     for found in yaml.safe_load(COMPOSE.read_text())["services"].values():
         if "build" not in found and "image" in found:
             assert re.search(r":\d", found["image"])
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_what_compose_passes_when_nothing_is_set_is_accepted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in service(name)["environment"].items():
+        monkeypatch.setenv(variable, value or "")
+    assert Settings().retention_days is None
+    assert Settings().dtype is None
+
+
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = Settings()
+    for field in Settings.model_fields:
+        monkeypatch.setenv(f"MINIREC_{field.upper()}", "")
+    assert Settings() == given
