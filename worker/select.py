@@ -18,6 +18,7 @@ from minirec.selection.outlook import outlook, outlook_text
 from minirec.specs import SelectSpec, outputs
 from minirec.store.columns import Columns, as_shown
 from minirec.store.machine import Outcome
+from minirec.store.names import result_columns as result_columns_of
 from minirec.store.results import MEASURED
 from worker.check_pool import MAX_IDS
 from worker.checks import subset_size
@@ -86,7 +87,7 @@ def run(work: Work, spec: SelectSpec) -> Outcome:
         job={"result": result.model_dump_json()} | shared,
         warnings=warnings,
         writes=store.columns.shards_of(
-            outputs.result_columns(spec.job_id),
+            result_columns_of(spec.job_id),
             result_columns(measured, chosen, baselines.picks, with_measured=not shared),
         ),
     )

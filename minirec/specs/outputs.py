@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from minirec.store import names
-
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 METRICS, EVALUATION, SUMMARY = "metrics.jsonl", "evaluation.json", "summary.json"
 
@@ -71,8 +69,3 @@ def scores_columns(scoring: str) -> str:
 def rows_columns(name: str, use: str) -> str:
     """Return the columns with rows that a spec names by their fingerprint, for `use`: train, valid or test."""
     return f"rows:{name}:{use}"
-
-
-def result_columns(selection_id: str) -> str:
-    """Return the columns of a finished selection."""
-    return names.result_columns(selection_id)

@@ -12,6 +12,7 @@ from api_schemas.datasets import Kind
 from api_schemas.selections import PoolSettings, Profile
 from minirec.specs import outputs
 from minirec.specs.base import WITH_PROMPTS, JobSpec, PinnedModel, Queue, UnitSpec
+from minirec.store.names import result_columns
 
 
 class PrepareSelection(JobSpec):
@@ -186,4 +187,4 @@ class SelectSpec(JobSpec, PoolOfRows):
     @property
     def outputs(self) -> tuple[str, ...]:
         """The finished selection."""
-        return (outputs.columns_output(outputs.result_columns(self.job_id)),)
+        return (outputs.columns_output(result_columns(self.job_id)),)

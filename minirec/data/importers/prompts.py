@@ -25,11 +25,8 @@ ANSWERS: tuple[str, ...] = (
     "chosen",
     "label",
 )
-LAYOUTS = ("reward_model", "solution", "ground_truth", "minirec_id")
-"""Columns of verl and TRL, which an upload reads as they are."""
 _ROLES = {"developer": "system", "human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant"}
 _ROLES |= {"system": "system", "user": "user", "assistant": "assistant"}
-_OWN = ("id", "prompt", "answer", "source", "split")
 
 
 def recognise(source: Source, options: Options) -> Match | None:
