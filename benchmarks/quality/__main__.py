@@ -10,13 +10,14 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.quality.arms import ARMS, KNOWN, TRAINED_BY, Case
 from benchmarks.quality.prepare import prepare
 from benchmarks.quality.report import START, file_name, write_report
-from benchmarks.quality.runs import Bench, kept, scores, train_on
-from benchmarks.quality.study import Study
+from benchmarks.quality.runs import Bench, kept, train_on
+from benchmarks.quality.study import SMOLLM2, Study
 from minirec.data.wheels import cache_dir
 
 
@@ -32,7 +33,10 @@ def main() -> None:
     def say(line: str) -> None:
         print(f"[{time.monotonic() - began:6.0f} s] {line}", flush=True)
 
-    benches = [prepare(Study(), name, given.work, say) for name in parts(given.sets)]
+    study = SMOLLM2 if given.model == "smollm2" else Study()
+    if given.learning_rate is not None:
+        study = replace(study, learning_rate=given.learning_rate)
+    benches = [prepare(study, name, given.work, say) for name in parts(given.sets)]
     for seed in range(given.first_seed, given.seeds):
         for bench in benches:
             run_seed(bench, seed, names)
@@ -44,6 +48,13 @@ def arguments() -> argparse.ArgumentParser:
     options.add_argument(
         "--sets", default="movielens", help="movielens, or folders with a data set; semicolons between"
     )
+    options.add_argument(
+        "--model",
+        choices=("small", "smollm2"),
+        default="small",
+        help="small: one that is pre-trained here, for a CPU; smollm2: SmolLM2-135M-Instruct as it is, for a GPU",
+    )
+    options.add_argument("--learning-rate", type=float, help="of the training that arms are compared by")
     options.add_argument("--seeds", type=int, default=10)
     options.add_argument("--first-seed", type=int, default=0)
     options.add_argument("--arms", default="", help="some of the arms, separated by semicolons (default: all)")
@@ -61,12 +72,12 @@ def run_seed(bench: Bench, seed: int, arms: Sequence[str]) -> None:
     start_path = bench.folder / f"seed-{seed}" / f"{file_name(START)}.json"
     start = kept(start_path, lambda: train_on(bench, bench.draw(seed).pool[:8].tolist(), seed, updates=0))
     before = start["curve"]["0"]["test"]["ndcg"]
-    case = Case(bench, seed, scores(bench, seed))
+    case = Case(bench, seed)
     for arm in arms:
 
         def run(arm: str = arm) -> dict[str, object]:
             picks = KNOWN[arm](case)
-            done = train_on(bench, case.scores.pool[picks].tolist(), seed, **TRAINED_BY.get(arm, {}))
+            done = train_on(bench, case.pool[picks].tolist(), seed, **TRAINED_BY.get(arm, {}))
             last = done["curve"][str(bench.study.updates)]["test"]["ndcg"]
             print(
                 f"{bench.name} seed {seed} {arm}: NDCG {last:.4f} from {before:.4f}, {done['seconds']:.0f} s",

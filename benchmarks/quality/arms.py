@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
+from math import ceil
 from typing import Any, Final
 
 import numpy as np
@@ -16,8 +18,8 @@ import numpy.typing as npt
 
 from api_schemas import SelectionCreate
 from api_schemas.baselines import Baseline
-from benchmarks.quality.runs import Bench, Scores
-from minirec.selection import representativeness
+from benchmarks.quality.runs import Bench, Scores, scores
+from minirec.selection import curriculum, representativeness, select_diverse
 from minirec.selection.checks import FloatArray, min_max
 from worker.measured import Measured
 from worker.select import choose, choose_baselines
@@ -31,7 +33,16 @@ class Case:
 
     bench: Bench
     seed: int
-    scores: Scores
+
+    @cached_property
+    def scores(self) -> Scores:
+        """What scoring found; measured where an arm asks first."""
+        return scores(self.bench, self.seed)
+
+    @cached_property
+    def pool(self) -> Picks:
+        """(N,) rows of the dataset."""
+        return self.bench.draw(self.seed).pool
 
     @property
     def size(self) -> int:
@@ -46,7 +57,7 @@ class Case:
         """Return the scores as the service's choice reads them."""
         found = self.scores.of_pool
         return Measured(
-            rows=self.scores.pool,
+            rows=self.pool,
             rewards=found["reward"],
             hits=found["ndcg"] > 0,
             signal=found["signal"],
@@ -62,7 +73,7 @@ class Case:
     @property
     def target_popularity(self) -> FloatArray:
         """(N,) how often each sample's target was chosen in the past."""
-        return self.bench.popularity[self.bench.targets[self.scores.pool]]
+        return self.bench.popularity[self.bench.targets[self.pool]]
 
 
 Choice = Callable[[Case], Picks]
@@ -102,7 +113,7 @@ def with_gate_at(share: float, **settings: Any) -> Choice:
 
 def everything(case: Case) -> Picks:
     """Return the whole pool in random order."""
-    return case.generator.permutation(len(case.scores.pool))
+    return case.generator.permutation(len(case.pool))
 
 
 def at_random(case: Case) -> Picks:
@@ -114,9 +125,20 @@ def top(score: Callable[[Case], FloatArray]) -> Choice:
     """Return a choice of the largest scores, ties at random, in random order."""
 
     def pick(case: Case) -> Picks:
-        shuffled = case.generator.permutation(len(case.scores.pool))
+        shuffled = case.generator.permutation(len(case.pool))
         best = shuffled[np.argsort(-score(case)[shuffled], kind="stable")][: case.size]
         return case.generator.permutation(best)
+
+    return pick
+
+
+def diverse(score: Callable[[Case], FloatArray]) -> Choice:
+    """Return the product's greedy choice and curriculum with another score."""
+
+    def pick(case: Case) -> Picks:
+        found = case.scores.of_pool
+        chosen = select_diverse(found["embedding"], min_max(score(case)), case.size).indices
+        return curriculum(case.mean_reward, chosen, groups=ceil(case.size / 64), seed=case.seed)
 
     return pick
 
@@ -125,7 +147,7 @@ def within_strata(score: Callable[[Case], FloatArray], stratum: Callable[[Case],
     """Return a choice of the largest scores within equally large strata, each giving an equal share."""
 
     def pick(case: Case) -> Picks:
-        shuffled = case.generator.permutation(len(case.scores.pool))
+        shuffled = case.generator.permutation(len(case.pool))
         order = shuffled[np.argsort(stratum(case)[shuffled], kind="stable")]
         values, chosen = score(case), []
         for number, members in enumerate(np.array_split(order, strata)):
@@ -142,7 +164,7 @@ def mixed(choice: Choice, share: float) -> Choice:
     def pick(case: Case) -> Picks:
         ours = round(case.size * (1 - share))
         chosen = case.generator.permutation(choice(case))[:ours]
-        rest = case.generator.permutation(np.setdiff1d(np.arange(len(case.scores.pool)), chosen))
+        rest = case.generator.permutation(np.setdiff1d(np.arange(len(case.pool)), chosen))
         return case.generator.permutation(np.concatenate([chosen, rest[: case.size - ours]]))
 
     return pick
@@ -196,9 +218,24 @@ def spread(case: Case) -> FloatArray:
     return np.asarray(case.scores.of_pool["reward"].std(axis=1))
 
 
+def spread_within(share: float) -> Callable[[Case], FloatArray]:
+    """The same of rewards that are zero beyond this share of the catalogue."""
+
+    def score(case: Case) -> FloatArray:
+        gains = case.scores.of_pool["ndcg"]
+        return np.asarray(np.where(gains >= least_gain(case, share), gains, 0).std(axis=1))
+
+    return score
+
+
+def spread_and_agreement(case: Case) -> FloatArray:
+    """Spread and R, each moved to [0, 1]."""
+    return np.asarray(min_max(spread(case)) + min_max(agreement_with_pool(case)))
+
+
 def recency(case: Case) -> FloatArray:
     """The latest samples: rows are in the order of time."""
-    return np.array([case.bench.dataset.sample(int(row)).timestamp or 0.0 for row in case.scores.pool])
+    return np.array([case.bench.dataset.sample(int(row)).timestamp or 0.0 for row in case.pool])
 
 
 def hits_in(case: Case, share: float) -> npt.NDArray[np.bool_]:
@@ -211,12 +248,12 @@ def least_gain(case: Case, share: float) -> float:
     return float(1 / np.log2(share * len(case.bench.dataset.items) + 1))
 
 
-def herding(towards: str) -> Choice:
+def herding(towards: str, gate: float | None = None) -> Choice:
     """Return the greedy choice whose mean gradient is nearest to that of the pool, or of the validation samples.
 
     The gradient is that of a linear layer that reads the user's vector u and writes z: the outer product of the
     teacher-forced gradient and u, so that the inner product of two samples is that of their gradients times that of
-    their vectors.
+    their vectors. With a `gate`, samples without a hit in that share of the catalogue come last.
     """
 
     def pick(case: Case) -> Picks:
@@ -228,8 +265,9 @@ def herding(towards: str) -> Choice:
         wanted = ((pool[0] @ other[0].T) * (pool[1] @ other[1].T)).mean(axis=1)
         chosen: list[int] = []
         total, free = np.zeros(len(kernel)), np.ones(len(kernel), dtype=bool)
+        shut = np.zeros(len(kernel)) if gate is None else np.where(hits_in(case, gate), 0, 1e9)
         for step in range(case.size):
-            gain = wanted - total / (step + 1) - np.diag(kernel) / (2 * (step + 1))
+            gain = wanted - total / (step + 1) - np.diag(kernel) / (2 * (step + 1)) - shut
             best = int(np.where(free, gain, -np.inf).argmax())
             chosen.append(best)
             free[best] = False
@@ -241,8 +279,8 @@ def herding(towards: str) -> Choice:
 
 def distinct_targets(case: Case) -> Picks:
     """Return a random choice in which no target comes twice as long as there are others."""
-    shuffled = case.generator.permutation(len(case.scores.pool))
-    targets = case.bench.targets[case.scores.pool][shuffled]
+    shuffled = case.generator.permutation(len(case.pool))
+    targets = case.bench.targets[case.pool][shuffled]
     _, first = np.unique(targets, return_index=True)
     first.sort()
     rest = np.setdiff1d(np.arange(len(shuffled)), first)
@@ -287,29 +325,57 @@ OTHERS: Final[dict[str, Choice]] = {
         agreement_with_validation, lambda case: case.target_popularity, 10
     ),
     "herding": herding("pool"),
+    "gate, herding towards validation": herding("valid", 0.1),
+    "gate, herding towards validation, ndcg_k of a tenth": herding("valid", 0.1),
+    "gate, herding towards validation, ndcg_k of a fiftieth": herding("valid", 0.02),
+    "gate, herding": herding("pool", 0.1),
     "LearnAlign": top(learnalign),
     "progress": top(progress),
     "spread": top(spread),
+    "spread, diverse": diverse(spread),
+    "spread and R": top(spread_and_agreement),
+    "spread and R, diverse": diverse(spread_and_agreement),
+    "spread, half random": mixed(top(spread), 0.5),
+    "spread within popularity strata": within_strata(spread, lambda case: case.target_popularity, 10),
+    "spread within a tenth": top(spread_within(0.1)),
+    "spread within a fiftieth": top(spread_within(0.02)),
+    "spread, ndcg_k of a tenth": top(spread_within(0.1)),
+    "spread, diverse, ndcg_k of a tenth": diverse(spread_within(0.1)),
+    "nearest to 1/2, ndcg_k of a tenth": top(near_half),
+    "spread, ndcg_k of a fiftieth": top(spread_within(0.02)),
+    "progress, ndcg_k of a fiftieth": top(progress),
+    "best mean reward": top(lambda case: case.mean_reward),
     "latest": top(recency),
     "distinct targets": distinct_targets,
     "MiniRec with L": minirec(weights={"alpha": 1.0}),
     "MiniRec paper profile": minirec("hvp", profile="paper"),
     "full data, ndcg_k of a tenth": everything,
     "random, ndcg_k of a tenth": at_random,
+    "MiniRec, gate and ndcg_k of a tenth": with_gate_at(0.1),
+    "gate alone, ndcg_k of a tenth": top(open_at_random),
+    "full data, ndcg_k of a fiftieth": everything,
+    "random, ndcg_k of a fiftieth": at_random,
+    "MiniRec, gate and ndcg_k of a fiftieth": with_gate_at(0.02),
+    "gate alone, ndcg_k of a fiftieth": top(lambda case: hits_in(case, 0.02).astype(np.float64)),
+    "MiniRec, gate and ndcg_k of a fiftieth, half random": mixed(with_gate_at(0.02), 0.5),
     "full data, constant rate": everything,
     "random, constant rate": at_random,
+    "full data, learning rate 1e-5": everything,
     "full data, learning rate 3e-5": everything,
+    "full data, learning rate 3e-4": everything,
     "full data, items only": everything,
     "full data, 64 negatives": everything,
 }
 """Arms that are run where they are asked for."""
 KNOWN: Final = ARMS | OTHERS
 TRAINED_BY: Final[dict[str, dict[str, Any]]] = {
-    "full data, ndcg_k of a tenth": {"ndcg_share": 0.1},
-    "random, ndcg_k of a tenth": {"ndcg_share": 0.1},
+    **{name: {"ndcg_share": 0.1} for name in KNOWN if name.endswith("ndcg_k of a tenth")},
+    **{name: {"ndcg_share": 0.02} for name in KNOWN if "ndcg_k of a fiftieth" in name},
     "full data, constant rate": {"learning_rate_schedule": "constant"},
     "random, constant rate": {"learning_rate_schedule": "constant"},
+    "full data, learning rate 1e-5": {"learning_rate": 1e-5},
     "full data, learning rate 3e-5": {"learning_rate": 3e-5},
+    "full data, learning rate 3e-4": {"learning_rate": 3e-4},
     "full data, items only": {"token_loss_weight": 0.0},
     "full data, 64 negatives": {"item_negatives": 64},
 }

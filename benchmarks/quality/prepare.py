@@ -10,6 +10,7 @@ from benchmarks.quality.pretrain import TAU, pretrain
 from benchmarks.quality.runs import Bench
 from benchmarks.quality.sets import divide, open_set
 from benchmarks.quality.study import Study
+from minirec.policy.smollm2 import fetch_smollm2
 
 
 def prepare(study: Study, name: str, work: Path, say: Callable[[str], None]) -> Bench:
@@ -23,6 +24,8 @@ def prepare(study: Study, name: str, work: Path, say: Callable[[str], None]) -> 
         f"{short}: {len(dataset.items):,} items, {len(parts.past):,} past samples, {len(parts.reservoir):,} to draw "
         "pools from"
     )
+    if study.model:
+        return Bench(study, short, dataset, parts, fetch_smollm2(work / "models"), folder / study.short_name)
     model = folder / f"model-{study.hidden}-{study.pretraining_steps}-{int(TAU * 100)}"
     if not model.exists():
         made = pretrain(
@@ -35,4 +38,4 @@ def prepare(study: Study, name: str, work: Path, say: Callable[[str], None]) -> 
             say=say,
         )
         made.rename(model)
-    return Bench(study, short, dataset, parts, model, folder / f"study-{study.fingerprint()}")
+    return Bench(study, short, dataset, parts, model, folder / study.short_name)

@@ -146,7 +146,11 @@ def scores(bench: Bench, seed: int) -> Scores:
         pool, valid = (_samples(bench, rows) for rows in (drawn.pool, drawn.valid))
         settings = study.proxy(seed)
         began = time.process_time()
-        before = score_samples(base, embed_items(base, items), items, pool, rollouts=rollouts)
+        found: dict[str, Any] = {}
+        # Of a language model it costs minutes, and only one arm looks at it.
+        if not study.model:
+            before = score_samples(base, embed_items(base, items), items, pool, rollouts=rollouts)
+            found["base_reward"] = before.reward
         with TemporaryDirectory() as scratch:
             rows = draw_proxy_rows(drawn.pool, settings.samples, settings.grpo.seed).tolist()
             made = train(
@@ -158,7 +162,6 @@ def scores(bench: Bench, seed: int) -> Scores:
             )
             proxy = bench.policy(made.adapter)
         vectors = embed_items(proxy, items)
-        found: dict[str, Any] = {"base_reward": before.reward}
         for part, samples in (("pool", pool), ("valid", valid)):
             scored = score_samples(proxy, vectors, items, samples, rollouts=rollouts)
             found |= {f"{part}_{name}": getattr(scored, name) for name in MEASURED}
@@ -168,7 +171,9 @@ def scores(bench: Bench, seed: int) -> Scores:
             np.savez(file, **found)
         os.replace(path.with_suffix(".tmp"), path)
     with np.load(path) as stored:
-        of_pool = {name: stored[f"pool_{name}"] for name in MEASURED} | {"base_reward": stored["base_reward"]}
+        of_pool = {name: stored[f"pool_{name}"] for name in MEASURED} | {
+            name: stored[name] for name in ("base_reward",) if name in stored
+        }
         return Scores(drawn.pool, of_pool, {name: stored[f"valid_{name}"] for name in MEASURED})
 
 

@@ -16,6 +16,8 @@ from minirec.specs import identity
 class Study:
     """A setting in which arms are compared. Only the seed and the arm vary within it."""
 
+    model: str = ""
+    """A language model by name, as it is; empty for a small one that is pre-trained on the set."""
     pool: int = 1000
     size: int = 100
     """Samples that an arm may train on."""
@@ -55,11 +57,32 @@ class Study:
         grpo = ProxyGrpoSettings(seed=seed, learning_rate_schedule="linear", catalogue_refresh=self.refresh)
         return ProxySettings(samples=self.proxy_updates * grpo.batch_size, updates=self.proxy_updates, grpo=grpo)
 
+    @property
+    def short_name(self) -> str:
+        """Return what its folders are called."""
+        return f"{self.model or 'study'}-{self.fingerprint()}"
+
     def fingerprint(self) -> str:
         """Return a short name for the setting and for the service's defaults that it takes over."""
-        shown: dict[str, Any] = asdict(self) | {
+        own = {name: value for name, value in asdict(self).items() if name != "model"}
+        shown: dict[str, Any] = own | {
             "rollouts": self.rollouts(0, 1000).model_dump(mode="json"),
             "training": identity(self.grpo(0), defaults=True),
             "proxy": identity(self.proxy(0), defaults=True),
         }
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:8]
+
+
+SMOLLM2 = Study(
+    model="SmolLM2-135M-Instruct",
+    pool=640,
+    size=64,
+    valid=128,
+    test=320,
+    updates=48,
+    every=24,
+    proxy_updates=24,
+    new_tokens=12,
+    ndcg_share=0.1,
+)
+"""A language model that has read no catalogue: for a GPU, where a run takes about a minute."""

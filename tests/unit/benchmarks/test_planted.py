@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.quality.arms import ARMS, Case
 from benchmarks.quality.planted import kinds_of, prepare_planted
-from benchmarks.quality.runs import Bench, scores, train_on
+from benchmarks.quality.runs import Bench, train_on
 from benchmarks.quality.study import Study
 
 STUDY = Study(
@@ -33,7 +33,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_selection_takes_what_can_be_learnt_and_beats_random(bench: Bench, seed: int) -> None:
-    case = Case(bench, seed, scores(bench, seed))
+    case = Case(bench, seed)
     before = train_on(bench, case.scores.pool[:8].tolist(), seed, updates=0)["curve"]["0"]["test"]["ndcg"]
     gains, learnable = {}, {}
     for arm in ("random", "MiniRec", "herding towards validation"):
@@ -49,7 +49,7 @@ def test_a_selection_takes_what_can_be_learnt_and_beats_random(bench: Bench, see
 
 
 def test_few_dead_samples_are_picked(bench: Bench) -> None:
-    case = Case(bench, 0, scores(bench, 0))
+    case = Case(bench, 0)
     kinds = np.array(kinds_of(bench, case.scores.pool))
     picked = kinds[ARMS["MiniRec"](case)]
     assert (picked == "dead").mean() < 0.5 * (kinds == "dead").mean()

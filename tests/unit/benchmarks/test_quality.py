@@ -13,7 +13,7 @@ from benchmarks.quality.arms import KNOWN, Case, within_strata
 from benchmarks.quality.intervals import detectable, over_runs
 from benchmarks.quality.pretrain import Pair, excluded
 from benchmarks.quality.report import write_report
-from benchmarks.quality.runs import Bench, kept, scores
+from benchmarks.quality.runs import Bench, kept
 from benchmarks.quality.sets import Parts, divide, draw, find_set, open_set
 from benchmarks.quality.study import Study
 from minirec.data.dataset import Dataset
@@ -39,7 +39,7 @@ def bench(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 @pytest.fixture(scope="module")
 def case(bench: Bench) -> Case:
-    return Case(bench, 0, scores(bench, 0))
+    return Case(bench, 0)
 
 
 def test_an_interval_over_runs_is_that_of_students_t() -> None:
