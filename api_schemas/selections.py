@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -34,6 +34,10 @@ GATE_VERDICTS: tuple[GateVerdict, ...] = get_args(GateVerdict)
 SIGNALS: tuple[Signal, ...] = get_args(Signal)
 """The same for where vectors come from."""
 
+PUBLISHED_NDCG_K: Final = 1000
+NDCG_SHARE: Final = 0.1
+"""Of the catalogue. In one of a few thousand items 1,000 makes a hit of nearly any rollout (docs/results.md)."""
+
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -62,8 +66,9 @@ class RolloutSettings(Request):
     max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 256
     window: Annotated[int, Field(ge=1, le=1000)] = 5
     """History items shown in the prompt, the most recent ones."""
-    ndcg_k: PositiveInt = 1000
-    """K of NDCG@K; the catalogue's size where that is smaller."""
+    ndcg_k: PositiveInt | None = None
+    """K of NDCG@K: a target that is ranked beyond it earns nothing, and is no hit. Null: a tenth of the catalogue, at
+    most 1,000; 1,000 in profile `paper`."""
     softmax_weight: Annotated[float, Field(ge=0, le=1)] = 0.05
     """w in reward = (1 - w) * NDCG@K + w * p[target]."""
     tau: Positive = 0.02
@@ -71,6 +76,12 @@ class RolloutSettings(Request):
     seed: Seed = 0
     engine: Literal["transformers", "vllm"] = "transformers"
     """What samples the tokens. `vllm` needs a GPU and vLLM on the workers; other tokens, hence other scores."""
+
+    def ndcg_cutoff(self, n_items: int) -> int:
+        """Return K for a catalogue of so many items."""
+        if self.ndcg_k is not None:
+            return min(self.ndcg_k, n_items)
+        return max(1, min(PUBLISHED_NDCG_K, round(NDCG_SHARE * n_items)))
 
     @model_validator(mode="after")
     def _suits_its_engine(self) -> RolloutSettings:
@@ -94,10 +105,19 @@ class GateSettings(Request):
 
 
 class WeightSettings(Request):
-    """How learnability and representativeness make a score (docs/method.md, sections 3 to 5)."""
+    """How samples are judged and chosen (docs/method.md, sections 3 to 5)."""
 
+    choice: Literal["matching", "diverse"] | None = None
+    """`matching` takes the open samples whose gradients together come nearest to the mean gradient of `towards`;
+    `diverse` those with a high score that lie far from one another. Null: `matching` beside teacher-forced vectors
+    where `alpha` is null or 0, else `diverse`."""
+    towards: Literal["validation", "pool"] | None = None
+    """What `matching` matches: samples of the `valid` split, which are scored too, or the pool. Null: `validation`
+    where the dataset has such samples and a model scores them."""
+    validation_samples: Annotated[int, Field(ge=1, le=100_000)] = 128
+    """How many of the `valid` split are scored for that, at most; drawn with `pool.seed`."""
     alpha: NonNegative | None = None
-    """score = alpha * L + R. Null: 0 beside teacher-forced vectors, where the gate is all that L has to say; else 1."""
+    """score = alpha * L + R. Null: 0 for `matching`, where the gate is all that L has to say; else 1."""
     mu: AnyNumber = 0.5
     """Mean reward at which a sample is most learnable."""
     sigma: Positive | None = None
@@ -142,6 +162,30 @@ class SelectionCreate(Request):
     baselines: list[Baseline] = []
     """Baselines to compare with: each chooses as many samples from the same scores, with the same seed."""
     metadata: Metadata = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _paper_has_its_own_cutoff(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("profile") != "paper":
+            return data
+        rollouts = data.get("rollouts", {})
+        if not isinstance(rollouts, dict) or rollouts.get("ndcg_k") is not None:
+            return data
+        return data | {"rollouts": rollouts | {"ndcg_k": PUBLISHED_NDCG_K}}
+
+    @model_validator(mode="after")
+    def _chooses_by_what_there_is(self) -> SelectionCreate:
+        weights = self.weights
+        if weights.choice == "matching":
+            if self.profile == "paper":
+                raise ValueError("profile paper chooses by score and distance; leave weights.choice out")
+            if weights.alpha:
+                raise ValueError("weights.alpha weighs L in a score, and matching has none: leave one of them out")
+        if weights.choice == "diverse" and weights.towards is not None:
+            raise ValueError("weights.towards is what matching matches; leave it out beside choice diverse")
+        if weights.towards == "validation" and self.signals is not None:
+            raise ValueError("no signals are uploaded for validation samples: leave weights.towards out")
+        return self
 
     @model_validator(mode="after")
     def _has_one_source_of_rewards(self) -> SelectionCreate:
@@ -246,6 +290,10 @@ class SelectionResult(Response):
     reward_mean: float
     reward_std: float
     selected_reward_mean: float
+    choice: Literal["matching", "diverse"]
+    """How the samples were chosen."""
+    validation_samples: int = 0
+    """Samples of the `valid` split whose mean gradient the choice matches; 0 for that of the pool, or for none."""
     groups: int
     """Curriculum groups."""
     baselines: dict[str, Arm] = {}
@@ -261,7 +309,8 @@ class SelectionResult(Response):
 class Selection(Job):
     """A selection job.
 
-    Its stages are preparing, checking, planning, training_proxy, embedding_catalogue, scoring and selecting.
+    Its stages are preparing, checking, checking_validation, planning, training_proxy, embedding_catalogue, scoring,
+    scoring_validation and selecting; those that are not needed are left out.
     """
 
     object: Literal["selection"] = "selection"

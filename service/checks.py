@@ -44,6 +44,18 @@ def check_selection(dataset: Dataset, body: SelectionCreate, signals: Signals | 
     if dataset.kind == "prompts" and body.weights.vector == "teacher":
         detail = "teacher is the gradient towards a target item, which prompts do not have"
         raise invalid("vector_unavailable", ("body", "weights", "vector"), detail)
+    if body.weights.towards == "validation":
+        _check_validation(dataset)
+
+
+def _check_validation(dataset: Dataset) -> None:
+    """Raise ProblemError 422 where there are no validation samples to match."""
+    loc = ("body", "weights", "towards")
+    if dataset.kind == "prompts":
+        detail = f"is validation, which is for interactions; {dataset.id} has prompts: leave it out"
+        raise invalid("vector_unavailable", loc, detail)
+    if not dataset.splits.get("valid"):
+        raise invalid("empty_pool", loc, f"is validation, and {dataset.id} has no samples of the split valid")
 
 
 def check_rewards_suit(dataset: Dataset, rewards: Sequence[TextReward] | None) -> None:
@@ -69,6 +81,12 @@ def _check_uploaded(dataset: Dataset, body: SelectionCreate, signals: Signals | 
     """Raise ProblemError 422 where the uploaded signals cannot serve the request."""
     if signals is None:
         raise invalid("no_signals", ("body", "signals"), f"no signals were uploaded for {dataset.id}")
+    if signals.vector_size is None and body.weights.choice == "matching":
+        raise invalid(
+            "nothing_to_choose_by",
+            ("body", "weights", "choice"),
+            "is matching, which compares gradients, and no vectors were uploaded: leave it out",
+        )
     if signals.vector_size is None and body.weights.alpha == 0:
         raise invalid(
             "nothing_to_choose_by",

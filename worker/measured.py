@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from api_schemas import SelectionCreate
-from api_schemas.selections import SIGNALS, Signal
-from minirec.selection import Vector
+from api_schemas.selections import SIGNALS, PoolSettings, Signal
+from minirec.selection import Choice, Gradients, Vector, default_choice
 from minirec.specs import ScoreSpec
 from minirec.store import Store
 from minirec.store.names import signals_blob
@@ -66,6 +66,14 @@ def load_scored(store: Store, request: SelectionCreate, scoring: str, rows: Rows
     )
 
 
+def load_gradients(store: Store, scoring: str) -> Gradients:
+    """Return the teacher-forced gradients of scored samples. Raises StoreError when they are gone."""
+    units, spec = spec_of_group(store, ScoreSpec, scoring)
+    shards = [store.blobs.get_arrays(spec.shard_blob(shard)) for shard in range(units)]
+    vectors, embeddings = (np.concatenate([shard[name] for shard in shards]) for name in ("teacher", "embedding"))
+    return Gradients(vectors, embeddings)
+
+
 def load_uploaded(store: Store, request: SelectionCreate, signals: str, rows: Rows) -> Measured:
     """Return what was uploaded for the pool's rows. Raises StoreError when it is gone."""
     arrays = store.blobs.get_arrays(signals_blob(signals))
@@ -83,6 +91,26 @@ def load_uploaded(store: Store, request: SelectionCreate, signals: str, rows: Ro
         vectors=vectors,
         embeddings=embeddings,
     )
+
+
+def choice_of(request: SelectionCreate, *, has_vectors: bool = True) -> Choice:
+    """Return how a request's samples are chosen."""
+    weights = request.weights
+    if weights.choice is not None:
+        return weights.choice
+    return default_choice(request.profile, vector_name(request), weights.alpha, has_vectors=has_vectors)
+
+
+def validation_pool(request: SelectionCreate) -> PoolSettings | None:
+    """Return how the samples are drawn whose mean gradient is matched; None for a choice that looks at the pool alone.
+
+    The dataset may have none of them.
+    """
+    weights = request.weights
+    by_model = request.signals is None and request.rewards is None
+    if not by_model or weights.towards == "pool" or choice_of(request) != "matching" or request.pool.split == "valid":
+        return None
+    return PoolSettings(split="valid", max_samples=weights.validation_samples, seed=request.pool.seed)
 
 
 def vector_name(request: SelectionCreate) -> Vector:

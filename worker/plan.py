@@ -18,10 +18,12 @@ class Plan:
     proxy: ProxySpec | None
     catalogue: CatalogueSpec | None
     score: ScoreSpec
+    validation: ScoreSpec | None
+    """Of the validation samples whose mean gradient is matched."""
     select: SelectSpec
 
-    def stages(self, *, items: int, samples: int) -> list[Stage]:
-        """Return the stages that follow `preparing`, for a catalogue of `items` and a pool of `samples`."""
+    def stages(self, *, items: int, samples: int, validation: int = 0) -> list[Stage]:
+        """Return the stages from here on, for so many items, samples of the pool, and validation samples."""
         stages = []
         if self.proxy is not None:
             stages.append(self.proxy.stage("training_proxy", total=self.proxy.settings.updates))
@@ -30,11 +32,20 @@ class Plan:
             stages.append(self.catalogue.stage("embedding_catalogue", units=units, total=items))
         units = shards(samples, self.score.shard_size)
         stages.append(self.score.stage("scoring", units=units, total=samples))
+        if self.validation is not None:
+            units = shards(validation, self.validation.shard_size)
+            stages.append(self.validation.stage("scoring_validation", units=units, total=validation))
         return [*stages, self.select.stage("selecting")]
 
 
 def plan_selection(
-    job_id: str, request: SelectionCreate, pool: PoolOfRows, model: PinnedModel, settings: Settings
+    job_id: str,
+    request: SelectionCreate,
+    pool: PoolOfRows,
+    model: PinnedModel,
+    settings: Settings,
+    *,
+    validation: PoolOfRows | None = None,
 ) -> Plan:
     """Return what a selection by a model needs done.
 
@@ -44,6 +55,7 @@ def plan_selection(
         pool: The dataset's content and the pool's rows.
         model: The policy, pinned.
         settings: Sizes of shards.
+        validation: The validation samples that are scored, too.
     """
     common = pool.model_dump()
     proxy = catalogue = None
@@ -67,7 +79,11 @@ def plan_selection(
         shard_size=settings.shard_size,
         micro_batch=settings.micro_batch,
     )
-    return Plan(proxy, catalogue, score, SelectSpec(**common, job_id=job_id, scoring=score.name))
+    beside = None if validation is None else ScoreSpec(**score.model_dump() | validation.model_dump())
+    towards = beside and beside.name
+    return Plan(
+        proxy, catalogue, score, beside, SelectSpec(**common, job_id=job_id, scoring=score.name, towards=towards)
+    )
 
 
 def shards(total: int, size: int) -> int:

@@ -26,14 +26,24 @@ from worker.work import Work
 def run(work: Work, spec: PlanSelection) -> Outcome:
     """Append the stages that follow the check."""
     _, check = spec_of_group(work.store, CheckSpec, spec.check)
+    validation = None
+    if spec.validation_check is not None:
+        _, validation = spec_of_group(work.store, CheckSpec, spec.validation_check)
     job = work.store.jobs.get(spec.job_id)
     request = SelectionCreate.model_validate_json(job.fields["request"])
     work.done = 1
-    return plan_checked(work, spec.job_id, request, check, json.loads(job.fields["provenance"]))
+    facts = json.loads(job.fields["provenance"])
+    return plan_checked(work, spec.job_id, request, check, facts, validation=validation)
 
 
 def plan_checked(
-    work: Work, job_id: str, request: SelectionCreate, check: CheckSpec, facts: Mapping[str, Any]
+    work: Work,
+    job_id: str,
+    request: SelectionCreate,
+    check: CheckSpec,
+    facts: Mapping[str, Any],
+    *,
+    validation: CheckSpec | None = None,
 ) -> Outcome:
     """Return the stages of a selection whose pool was checked, without those prompts that are too long.
 
@@ -43,6 +53,7 @@ def plan_checked(
         request: What was asked for.
         check: Of its pool.
         facts: What is known already of what the result is computed from.
+        validation: The check of the validation samples whose mean gradient is matched; those too long are left out.
 
     Raises:
         UnitError: `invalid_sample` for samples that the model's template refuses, `prompt_too_long` where the request
@@ -55,23 +66,30 @@ def plan_checked(
     refuse_unusable(report, dataset.ids, items)
     kept = _kept(request, report, rows, dataset.ids)
     subset_size(request.size, len(kept))
-    pool = PoolOfRows(
-        content_hash=check.content_hash,
-        kind=check.kind,
-        rows=rows_fingerprint(kept),
-        pool=request.pool,
-        left_out=check.name if report.too_long else None,
+    beside = np.array([], dtype=np.int64)
+    if validation is not None:
+        found = read_report(blobs, validation.name)
+        refuse_unusable(found, dataset.ids, items)
+        beside = pool_of(blobs, validation)
+        beside = beside[~np.isin(beside, found.too_long)]
+    plan = plan_selection(
+        job_id,
+        request,
+        _without_too_long(check, report, kept),
+        check.model,
+        work.settings,
+        validation=_without_too_long(validation, found, beside) if validation is not None and len(beside) else None,
     )
-    plan = plan_selection(job_id, request, pool, check.model, work.settings)
     names = {
         "proxy_fingerprint": plan.proxy and plan.proxy.name,
         "catalogue_fingerprint": plan.catalogue and plan.catalogue.name,
         "scoring_fingerprint": plan.score.name,
         "scoring_version": plan.score.VERSION,
+        "validation_scoring_fingerprint": plan.validation and plan.validation.name,
     }
     return Outcome(
         job={"provenance": json.dumps(dict(facts) | names)},
-        stages=plan.stages(items=len(items), samples=len(kept)),
+        stages=plan.stages(items=len(items), samples=len(kept), validation=len(beside)),
         warnings=[too_long_warning(report)] if report.too_long else [],
     )
 
@@ -81,6 +99,17 @@ def too_long_warning(report: PoolReport) -> str:
     return (
         f"{len(report.too_long)} of the pool's {report.prompts} prompts are too long for the model and were left out "
         f"(result.too_long has their ids): {report.too_long_reason}"
+    )
+
+
+def _without_too_long(check: CheckSpec, report: PoolReport, kept: Rows) -> PoolOfRows:
+    """Return the pool that a check leaves, as it is drawn and named."""
+    return PoolOfRows(
+        content_hash=check.content_hash,
+        kind=check.kind,
+        rows=rows_fingerprint(kept),
+        pool=check.pool,
+        left_out=check.name if report.too_long else None,
     )
 
 

@@ -6,15 +6,17 @@ import json
 
 from api_schemas import AdapterReference, ModelReference, SelectionCreate
 from api_schemas import Dataset as DatasetRecord
+from api_schemas.selections import PoolSettings
 from minirec.data.dataset import PromptDataset
-from minirec.specs import CheckSpec, PlanSelection, PrepareSelection, SelectSpec, rows_fingerprint
+from minirec.specs import CheckSpec, PinnedModel, PlanSelection, PrepareSelection, SelectSpec, rows_fingerprint
 from minirec.specs.selection import PoolOfRows
-from minirec.store.machine import Outcome
+from minirec.store.machine import Outcome, Stage
 from minirec.store.names import signals_blob
 from worker.check_pool import shards_of
 from worker.checks import check_rewards, subset_size
 from worker.computing import computing_for
 from worker.datasets import open_samples
+from worker.measured import validation_pool
 from worker.planning import plan_checked
 from worker.policies import pin, resolve_model
 from worker.pools import Rows, draw_pool, with_signals
@@ -42,30 +44,50 @@ def run(work: Work, spec: PrepareSelection) -> Outcome:
     if computing is None:
         return Outcome(stages=[PrepareSelection(job_id=spec.job_id, on_gpu_queue=True).stage("preparing")])
     model = pin(reference, resolved, computing.dtype, computing.only_on)
-    check = CheckSpec(
-        **_pool(record, request, rows).model_dump(),
-        model=model,
-        window=request.rollouts.window,
-        max_new_tokens=request.rollouts.max_new_tokens,
-    )
     facts = provenance(record.content_hash) | model_facts(model, computing) | prompted_by(resolved)
-    blobs = shards_of(check, len(rows))
-    stage = check.stage("checking", units=len(blobs), total=len(rows))
+    check, blobs, stage = _check(record, request, request.pool, rows, model, "checking")
+    stages, validation = [stage], None
+    beside = validation_pool(request)
+    beside_rows = rows[:0] if beside is None else draw_pool(dataset, beside)
+    if beside is not None and len(beside_rows):
+        validation, more, stage = _check(record, request, beside, beside_rows, model, "checking_validation")
+        stages, blobs = [*stages, stage], [*blobs, *more]
     if all(map(work.store.blobs.exists, blobs)):
         # Somebody has checked this pool: whoever asks for another size should not have to wait.
-        outcome = plan_checked(work, spec.job_id, request, check, facts)
-        outcome.stages.insert(0, stage)
+        outcome = plan_checked(work, spec.job_id, request, check, facts, validation=validation)
+        outcome.stages[:0] = stages
     else:
-        plan = PlanSelection(job_id=spec.job_id, check=check.name)
-        outcome = Outcome(job={"provenance": json.dumps(facts)}, stages=[stage, plan.stage("planning")])
+        plan = PlanSelection(job_id=spec.job_id, check=check.name, validation_check=validation and validation.name)
+        outcome = Outcome(job={"provenance": json.dumps(facts)}, stages=[*stages, plan.stage("planning")])
     outcome.warnings = [*resolved.warnings, *outcome.warnings]
     return outcome
 
 
-def _pool(record: DatasetRecord, request: SelectionCreate, rows: Rows) -> PoolOfRows:
-    return PoolOfRows(
-        content_hash=record.content_hash, kind=record.kind, rows=rows_fingerprint(rows), pool=request.pool
+def _check(
+    record: DatasetRecord, request: SelectionCreate, pool: PoolSettings, rows: Rows, model: PinnedModel, stage: str
+) -> tuple[CheckSpec, list[str], Stage]:
+    """Return the check of these rows, the blobs of its reports, and its stage.
+
+    Args:
+        record: The dataset.
+        request: The selection's.
+        pool: How the rows are drawn.
+        rows: Those that are checked.
+        model: The policy, pinned.
+        stage: Its name.
+    """
+    check = CheckSpec(
+        **_pool(record, pool, rows).model_dump(),
+        model=model,
+        window=request.rollouts.window,
+        max_new_tokens=request.rollouts.max_new_tokens,
     )
+    blobs = shards_of(check, len(rows))
+    return check, blobs, check.stage(stage, units=len(blobs), total=len(rows))
+
+
+def _pool(record: DatasetRecord, pool: PoolSettings, rows: Rows) -> PoolOfRows:
+    return PoolOfRows(content_hash=record.content_hash, kind=record.kind, rows=rows_fingerprint(rows), pool=pool)
 
 
 def _by_signals(work: Work, selection_id: str, request: SelectionCreate, record: DatasetRecord, rows: Rows) -> Outcome:
@@ -77,7 +99,7 @@ def _by_signals(work: Work, selection_id: str, request: SelectionCreate, record:
         )
     known = with_signals(work.store.blobs, rows, signals.content_hash)
     subset_size(request.size, len(known))
-    pool = _pool(record, request, known)
+    pool = _pool(record, request.pool, known)
     select = SelectSpec(**pool.model_dump(), job_id=selection_id, signals=signals.content_hash)
     missing = len(rows) - len(known)
     return Outcome(

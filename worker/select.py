@@ -12,7 +12,7 @@ import numpy.typing as npt
 from api_schemas import Arm, SelectionCreate, SelectionResult
 from api_schemas.selections import GATE_VERDICTS, SIGNALS, Outlook, TooLong
 from minirec.policy.report import PoolReport
-from minirec.selection import EmptySelectionError, RowError, Selection, baseline, select, tie_order
+from minirec.selection import EmptySelectionError, Gradients, RowError, Selection, baseline, select, tie_order
 from minirec.selection.gate import HIT_REWARD, OPEN
 from minirec.selection.outlook import outlook, outlook_text
 from minirec.specs import SelectSpec, outputs
@@ -23,7 +23,7 @@ from minirec.store.results import MEASURED
 from worker.check_pool import MAX_IDS
 from worker.checks import subset_size
 from worker.datasets import open_samples
-from worker.measured import Measured, load_scored, load_uploaded, vector_name
+from worker.measured import Measured, load_gradients, load_scored, load_uploaded, vector_name
 from worker.planning import too_long_warning
 from worker.pools import draw_pool, pool_of, read_report
 from worker.select_warnings import is_untrained, request_warnings
@@ -56,7 +56,8 @@ def run(work: Work, spec: SelectSpec) -> Outcome:
     ids = [dataset.ids[row] for row in rows]
     strata = None if request.stratify_by is None else dataset.strata(request.stratify_by, rows)
 
-    chosen = choose(request, measured, ids, strata)
+    towards = None if spec.towards is None else load_gradients(store, spec.towards)
+    chosen = choose(request, measured, ids, strata, towards)
     baselines = choose_baselines(request, measured, len(chosen.indices), ids)
     left_out = len(draw_pool(dataset, spec.pool)) - len(rows)
     too_long = None if spec.left_out is None else read_report(store.blobs, spec.left_out)
@@ -71,7 +72,12 @@ def run(work: Work, spec: SelectSpec) -> Outcome:
         asked.append(f"{unknown} samples have no {request.stratify_by}; they share one stratum")
     warnings = [*chosen.warnings, *baselines.warnings, *asked]
     result = summarise(measured, chosen, baselines.picks).model_copy(
-        update={"warnings": warnings, "left_out": left_out, "outlook": outlook_of(request, chosen)}
+        update={
+            "warnings": warnings,
+            "left_out": left_out,
+            "outlook": outlook_of(request, chosen),
+            "validation_samples": 0 if towards is None else len(towards.vectors),
+        }
     )
     if too_long is not None:
         # Whoever follows the job was warned of it when it was planned.
@@ -122,8 +128,16 @@ def choose(
     measured: Measured,
     ids: Sequence[str] | None = None,
     strata: Sequence[str | None] | None = None,
+    towards: Gradients | None = None,
 ) -> Selection:
     """Return the choice that the request configures (docs/method.md, sections 3 to 6).
+
+    Args:
+        request: What was asked for.
+        measured: What is known of the pool.
+        ids: (N,) ids of the samples.
+        strata: (N,) what the choice is spread over.
+        towards: Of the validation samples whose mean gradient is matched.
 
     Raises EmptySelectionError where the gate leaves nothing, and UnitError for measurements that the method refuses:
     they would be the same in another attempt.
@@ -140,6 +154,8 @@ def choose(
             k=subset_size(request.size, len(measured.rows)),
             profile=request.profile,
             vector=vector_name(request),
+            choice=weights.choice,
+            towards=towards,
             alpha=weights.alpha,
             mu=weights.mu,
             sigma=weights.sigma,
@@ -227,6 +243,7 @@ def summarise(measured: Measured, chosen: Selection, baselines: dict[str, IndexA
         reward_mean=float(means.mean()),
         reward_std=float(means.std()),
         selected_reward_mean=float(means[chosen.indices].mean()),
+        choice=chosen.choice,
         groups=len(chosen.groups),
         baselines={name: _compare(measured, chosen, indices) for name, indices in baselines.items()},
         warnings=list(chosen.warnings),

@@ -183,7 +183,7 @@ def _keep_outcomes(scored: ScoredSamples, rows: list[int], ranked: _Ranked, sett
     result = outcomes(
         ranked.head,
         ranked.softmax,
-        ndcg_k=settings.ndcg_k,
+        ndcg_k=settings.ndcg_cutoff(ranked.head.n_items),
         softmax_weight=settings.softmax_weight,
         target_masked=ranked.target_masked,
     )

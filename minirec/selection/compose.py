@@ -16,6 +16,7 @@ from minirec.selection.diversity import select_diverse
 from minirec.selection.findings import Scale, gate_warnings, nothing_open, reward_warnings, tie_warning
 from minirec.selection.gate import MIN_SPREAD, OPEN, TOO_EASY_REWARD, gate
 from minirec.selection.learnability import MU, learnability
+from minirec.selection.matching import Gradients, select_matching
 from minirec.selection.representativeness import Direction, representativeness
 from minirec.selection.rows import Rows
 from minirec.selection.strata import Quotas, proportional_quotas, stratum_codes
@@ -23,6 +24,7 @@ from minirec.selection.ties import merge_equal, tie_order
 
 Profile = Literal["minirec", "paper"]
 Vector = Literal["teacher", "gradient", "hvp"]
+Choice = Literal["matching", "diverse"]
 GROUP_SIZE: Final = 64
 SEED: Final = 42
 
@@ -42,7 +44,8 @@ class Selection:
     groups: IndexArray
     """(K,) sizes of the curriculum's groups, which follow one another in `order`."""
     distances: FloatArray | None
-    """(k,) distance of each choice to those before it, infinite for the first; None without embeddings."""
+    """(k,) distance of each choice to those before it, infinite for the first; None without embeddings, and for a
+    choice by matching."""
     learnability: FloatArray
     """(N,) L over the pool, in [0, 1]."""
     learnability_raw: FloatArray
@@ -51,6 +54,8 @@ class Selection:
     """(N,) R over the pool, in [0, 1]; None without vectors."""
     scores: FloatArray
     """(N,) alpha * L + R."""
+    choice: Choice
+    """How the samples were chosen."""
     gate: npt.NDArray[np.int8]
     """(N,) verdicts `OPEN`, `TOO_HARD`, `TOO_EASY` and `NO_SPREAD`; all open where no gate applies."""
     backfilled: int
@@ -59,14 +64,13 @@ class Selection:
     """What a person should know about this selection."""
 
 
-def default_alpha(profile: Profile, vector: Vector | None, *, has_vectors: bool) -> float:
-    """Return the weight of L beside R where none was given (docs/method.md, section 5).
+def default_choice(profile: Profile, vector: Vector | None, alpha: float | None, *, has_vectors: bool) -> Choice:
+    """Return how to choose where nothing was said (docs/method.md, section 5).
 
-    0 in profile "minirec" beside teacher-forced vectors, its default: the gate is then all that L has to say. 1 beside
-    any other vector, without vectors, and in profile "paper".
+    By matching in profile "minirec" beside teacher-forced vectors, unless L is to count; else by score and distance.
     """
     is_teacher = vector in (None, "teacher")
-    return 0.0 if profile == "minirec" and has_vectors and is_teacher else 1.0
+    return "matching" if profile == "minirec" and has_vectors and is_teacher and not alpha else "diverse"
 
 
 def select(
@@ -80,6 +84,8 @@ def select(
     strata: npt.ArrayLike | None = None,
     profile: Profile = "minirec",
     vector: Vector | None = None,
+    choice: Choice | None = None,
+    towards: Gradients | None = None,
     alpha: float | None = None,
     mu: float = MU,
     sigma: float | None = None,
@@ -106,7 +112,10 @@ def select(
         strata: (N,) values; of samples with the same one no more are chosen than their share of k.
         profile: "minirec" or "paper".
         vector: What `vectors` are: "teacher" (default of "minirec"), "gradient" or "hvp".
-        alpha: Weight of L beside R; see `default_alpha` for None.
+        choice: "matching" takes the samples whose gradients together come nearest to the mean of the pool, or of
+            `towards`; "diverse" those that score high and lie far from one another. See `default_choice` for None.
+        towards: Gradients of validation samples, for "matching".
+        alpha: Weight of L beside R. None is 0 for "matching", where the gate is all that L has to say, else 1.
         mu: Mean reward at which a sample is most learnable.
         sigma: Width of the bell; None takes the pool's standard deviation of mean rewards.
         gated: Whether samples that cannot teach are set aside.
@@ -131,12 +140,14 @@ def select(
     _require_rows(vectors, "vectors", n)
     if ids is not None and len(ids) != n:
         raise ValueError(f"there are {n} samples with rewards and {len(ids)} ids: one id per sample is needed")
-    weight = default_alpha(profile, vector, has_vectors=vectors is not None) if alpha is None else alpha
-    if not 0 <= weight < np.inf:
-        raise ValueError(f"alpha must be a number of at least 0, not {alpha}")
-    if weight == 0 and vectors is None:
-        raise ValueError("alpha is 0 and there are no vectors: nothing is left to choose by")
     paper = profile == "paper"
+    if alpha is not None and not 0 <= alpha < np.inf:
+        raise ValueError(f"alpha must be a number of at least 0, not {alpha}")
+    if choice is None:
+        choice = default_choice(profile, vector, alpha, has_vectors=vectors is not None)
+    matching = choice == "matching"
+    weight = float(not matching) if alpha is None else alpha
+    _require_reason(matching, weight, vectors, towards)
 
     means = values.mean(axis=1)
     raw = learnability(values, mu=mu, sigma=_sigma(means, sigma, paper), normalize=False)
@@ -144,11 +155,9 @@ def select(
     same = (lambda scores: scores) if paper else merge_equal
     learnable = min_max(same(raw))
     agreement = None
-    if vectors is not None:
+    if vectors is not None and not matching:
         direction: Direction = "mean" if paper else "unit_mean"
         agreement = min_max(same(representativeness(vectors, direction=direction, normalize=False)))
-    scores = weight * learnable if agreement is None else weight * learnable + agreement
-
     verdicts = np.full(n, OPEN, dtype=np.int8)
     if gated and not paper:
         verdicts = gate(values, hits, too_easy_reward=too_easy_reward, min_spread=min_spread)
@@ -159,10 +168,18 @@ def select(
 
     order = np.arange(n) if paper else tie_order(n if ids is None else ids, seed)
     codes = None if strata is None else stratum_codes(strata, n)
+    if matching:
+        matched = select_matching(
+            Gradients(vectors, embeddings), k, towards=towards, eligible=is_open, strata=codes, tie_order=order
+        )
+        agreement = min_max(matched.agreement)
+    scores = weight * learnable if agreement is None else weight * learnable + agreement
     levels = same(scores)
     if not paper and levels[is_open].max() == 0:
         levels = np.where(is_open, 1.0, levels)  # One score for all would make every product 0: distances decide.
-    if embeddings is None:
+    if matching:
+        indices, distances, n_by_score = matched.indices, None, 0
+    elif embeddings is None:
         indices, distances, n_by_score = _best_first(levels, is_open, k, codes, order), None, k
     else:
         diverse = select_diverse(embeddings, levels, k, eligible=is_open, strata=codes, tie_order=order)
@@ -189,10 +206,23 @@ def select(
         learnability_raw=raw,
         representativeness=agreement,
         scores=scores,
+        choice=choice,
         gate=verdicts,
         backfilled=backfilled,
         warnings=(*gate_warnings(is_open, k, backfilled), *reward_warnings(values, scale), *ties),
     )
+
+
+def _require_reason(matching: bool, weight: float, vectors: Any, towards: Gradients | None) -> None:
+    """Raise ValueError unless there is something to choose by."""
+    if matching and vectors is None:
+        raise ValueError("matching compares gradients: it needs vectors")
+    if matching and weight:
+        raise ValueError("alpha weighs L in a score, and matching has none: leave alpha out, or choose 'diverse'")
+    if towards is not None and not matching:
+        raise ValueError("towards is what 'matching' matches: leave it out beside 'diverse'")
+    if weight == 0 and vectors is None:
+        raise ValueError("alpha is 0 and there are no vectors: nothing is left to choose by")
 
 
 def _require_rows(values: Any, name: str, n: int) -> None:

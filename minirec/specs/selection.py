@@ -78,12 +78,14 @@ class PlanSelection(JobSpec):
 
     check: str
     """Name of the pool's check."""
+    validation_check: str | None = None
+    """Name of the check of the validation samples that are scored, too."""
 
 
 class ProxySpec(PoolOfRows):
     """Train a proxy on a part of the pool."""
 
-    HANDLER, VERSION, QUEUE = "proxy", f"2+{WITH_PROMPTS}", "train"
+    HANDLER, VERSION, QUEUE = "proxy", f"3+{WITH_PROMPTS}", "train"
 
     model: PinnedModel
     rollouts: RolloutSettings
@@ -134,7 +136,7 @@ class CatalogueSpec(UnitSpec):
 class ScoreSpec(PoolOfRows):
     """Score a pool; a unit is a shard of its samples."""
 
-    HANDLER, VERSION, QUEUE = "score", f"3+{WITH_PROMPTS}", "gpu"
+    HANDLER, VERSION, QUEUE = "score", f"4+{WITH_PROMPTS}", "gpu"
 
     model: PinnedModel
     proxy: str | None = None
@@ -177,10 +179,12 @@ class ScoreSpec(PoolOfRows):
 class SelectSpec(JobSpec, PoolOfRows):
     """Choose from a scored pool, or by uploaded signals from those of its samples that have some."""
 
-    HANDLER, VERSION, QUEUE, PREFIX = "select", "2", "cpu", "select"
+    HANDLER, VERSION, QUEUE, PREFIX = "select", "3", "cpu", "select"
 
     scoring: str | None = None
     """Name of the scores."""
+    towards: str | None = None
+    """Name of the scores of the validation samples that the choice matches; None for the pool."""
     signals: str | None = None
     """Content hash of the uploaded signals."""
 

@@ -42,7 +42,7 @@ class PolicyOnRows(UnitSpec):
 class TrainSpec(PolicyOnRows):
     """Train on samples in their order."""
 
-    HANDLER, VERSION, QUEUE = "train", f"2+{WITH_PROMPTS}", "train"
+    HANDLER, VERSION, QUEUE = "train", f"3+{WITH_PROMPTS}", "train"
 
     train: str
     """Fingerprint of the rows to train on, in order."""

@@ -92,7 +92,12 @@ def compute_outcomes(z: Tensor, catalogue: Tensor, samples: Sequence[Sample], se
     targets = targets.repeat_interleave(repeats)
     # In float64, since dividing by tau magnifies rounding.
     head = Head(z.flatten(0, 1).double(), catalogue, targets, tau=settings.tau, masked=Masked.of(histories, z.device))
-    flat = outcomes(head, softmax_over_items(head), ndcg_k=settings.ndcg_k, softmax_weight=settings.softmax_weight)
+    flat = outcomes(
+        head,
+        softmax_over_items(head),
+        ndcg_k=settings.ndcg_cutoff(head.n_items),
+        softmax_weight=settings.softmax_weight,
+    )
     return Outcomes(*(getattr(flat, field.name).view(count, repeats) for field in fields(flat)))
 
 

@@ -100,6 +100,7 @@ def made_up_columns(pool: int, *, picked: int = 6, rollouts: int = 3, vectors: b
 def result(columns: Columns) -> SelectionResult:
     """The short form of a result."""
     return SelectionResult(
+        choice="matching",
         pool_size=len(columns["row"]),
         selected=int((columns["picked_rank"] >= 0).sum()),
         gated={"too_hard": 16, "too_easy": 16},

@@ -69,7 +69,7 @@ def test_selections_that_run_together_share_their_shards(bench: Bench) -> None:
 
 
 def test_a_shard_goes_on_from_its_last_micro_batch(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    undisturbed_rollouts = {"group_size": 2, "max_new_tokens": 6}
+    undisturbed_rollouts = {"group_size": 2, "max_new_tokens": 6, "ndcg_k": 998}
     undisturbed = bench.create(rollouts=undisturbed_rollouts)
     bench.hear()
     expected = bench.result(undisturbed)

@@ -173,6 +173,7 @@ def test_the_library_and_the_service_have_one_set_of_defaults() -> None:
     service = {
         "profile": request.profile,
         "vector": request.weights.vector,
+        "choice": request.weights.choice,
         "alpha": request.weights.alpha,
         "mu": request.weights.mu,
         "sigma": request.weights.sigma,

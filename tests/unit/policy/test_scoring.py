@@ -65,7 +65,7 @@ def straightforward(
         scores[hidden] = -torch.inf
         log_p = torch.log_softmax(scores, 0)[sample.target]
         rank = int((scores > scores[sample.target]).sum()) + 1
-        ndcg = 1 / math.log2(rank + 1) if rank <= SETTINGS.ndcg_k else 0.0
+        ndcg = 1 / math.log2(rank + 1) if rank <= SETTINGS.ndcg_cutoff(len(vectors)) else 0.0
         rewards.append(0.95 * ndcg + 0.05 * math.exp(log_p.item()))
         states.append(z)
         log_ps.append(log_p)

@@ -99,24 +99,6 @@ def test_raw_learnability_is_kept_beside_the_normalised(pool: dict[str, Any]) ->
     assert chosen.learnability_raw.tolist() == raw.tolist()
 
 
-@pytest.mark.parametrize(
-    ("settings", "alpha"),
-    [
-        ({}, 0.0),
-        ({"vector": "teacher"}, 0.0),
-        ({"vector": "gradient"}, 1.0),
-        ({"vector": "hvp"}, 1.0),
-        ({"profile": "paper"}, 1.0),
-        ({"vectors": None}, 1.0),
-    ],
-)
-def test_learnability_counts_where_nothing_steadier_does(
-    pool: dict[str, Any], settings: dict[str, Any], alpha: float
-) -> None:
-    default = select(**{**pool, **settings}, k=20)
-    assert default.scores.tolist() == select(**{**pool, **settings}, k=20, alpha=alpha).scores.tolist()
-
-
 def test_without_vectors_and_alpha_there_is_nothing_to_choose_by(pool: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="alpha is 0 and there are no vectors"):
         select(rewards=pool["rewards"], k=3, alpha=0)
