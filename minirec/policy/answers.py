@@ -22,6 +22,8 @@ from minirec.rewards import Scorer
 class TextTranscripts(Transcripts):
     """Rollouts that end with their turn, the token that ends it included, or at the limit."""
 
+    APPENDS = False
+
     def _next(self, row: int, token: int | None) -> tuple[int, bool]:
         written = self.tokens[row]
         assert token is not None  # Every token is drawn here.
