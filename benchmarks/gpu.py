@@ -129,8 +129,6 @@ class Bench:
         sizes = TINY if self.small else {"qwen2-1.5b": QWEN2_15B, "smollm2-shape": SMOLLM2_135M}[name]
         kind = LlamaConfig if name == "smollm2-shape" else Qwen2Config
         config = kind(**sizes, tie_word_embeddings=True, max_position_embeddings=8192, eos_token_id=2, pad_token_id=0)
-        # Wider than usual, or all rollouts would end in nearly the same hidden state, and GRPO had nothing to learn.
-        config.initializer_range = 0.1
         with torch.device(self.device):
             model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
         return Policy(model, tokenizer)
@@ -277,16 +275,28 @@ def measure_dtypes(bench: Bench, name: str) -> Result:
 
 
 def _spearman(first: Any, second: Any) -> float:
-    ranks = [np.argsort(np.argsort(values)) for values in (first, second)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(np.argsort(np.argsort(first)), np.argsort(np.argsort(second)))[0, 1])
 
 
 def measure_grpo(bench: Bench, name: str, dtype: str) -> Result:
-    """Updates of GRPO: how long, how much of it generation, and how much memory."""
+    """Updates of GRPO: how long, how much of it generation, and how much memory.
+
+    Advantages are random numbers, so that every group has some: models with random weights earn the same every time.
+    """
     settings = bench.rollouts.model_copy(update={"group_size": 8, "max_new_tokens": 6 if bench.small else 64})
     samples, grpo = samples_of(2 if bench.small else 32, len(bench.items)), GrpoSettings(learning_rate=1e-6)
     updates = []
-    with bench.model(name, dtype) as policy, with_lora(policy, grpo) as learning:
+    random = np.random.default_rng(0)
+
+    def some(rewards: Any, hits: Any) -> tuple[Any, Any]:
+        return random.standard_normal(rewards.shape), np.zeros(len(rewards), np.int8)
+
+    with (
+        bench.model(name, dtype) as policy,
+        with_lora(policy, grpo) as learning,
+        mock.patch("minirec.training.learner.advantages", some),
+    ):
+        learning.fixed_decoding = policy.fixed_decoding
         catalogue = torch.from_numpy(embed_items(learning, bench.items)).to(learning.device)
         learner = Learner(learning, bench.items, settings, grpo)
         peak_gib(learning.device, reset=True)

@@ -76,7 +76,7 @@ class FixedDecoder:
         self._appended = torch.zeros(rows, dtype=torch.int64, device=device)
         self._ending = torch.tensor(list(ending), dtype=torch.int64, device=device)
         self._ends_turn = torch.zeros(self._logits.shape[1], dtype=torch.bool, device=device)
-        self._ends_turn[sorted(policy.end_ids)] = True
+        self._ends_turn[torch.tensor(sorted(policy.end_ids), dtype=torch.int64, device=device)] = True
         self._drawn = torch.zeros(CHECK_EVERY, rows, dtype=torch.int64, device=device)
         self._z = torch.empty(CHECK_EVERY, rows, policy.hidden_size, dtype=policy.dtype, device=device)
         self._capture = capture and device.type == "cuda"
