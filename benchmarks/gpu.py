@@ -33,6 +33,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Qwen2Config  # noqa: E402
 
 from api_schemas.selections import RolloutSettings  # noqa: E402
@@ -255,6 +256,25 @@ def measure_rows(bench: Bench, name: str, dtype: str) -> Result:
         return {"tokens_per_second_by_rows": result, "prompt_tokens": float(np.mean([len(p) for p in prompts]))}
 
 
+def measure_attention(bench: Bench) -> Result:
+    """Attention of one token of 1,024 rows over 480, grouped heads, by torch's kernels: the first call, and the next."""
+    if bench.device.type != "cuda":
+        raise Skipped("the kernels to choose from are a GPU's")
+    rows, heads, groups, width, size = 1024, 2, 6, 480, 128
+    result: Result = {}
+    for backend in (SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH):
+        half = {"dtype": torch.bfloat16, "device": bench.device}
+        query = torch.randn(rows, heads, groups, size, **half)
+        keys, values = (torch.randn(rows, heads, width, size, **half) for _ in range(2))
+        mask = torch.zeros(rows, 1, 1, width, **half)
+        work = partial(torch.nn.functional.scaled_dot_product_attention, query, keys, values, attn_mask=mask)
+        with sdpa_kernel(backend):
+            first, _ = timed(work, bench.device)
+            seconds, _ = timed(lambda: [work() for _ in range(50)], bench.device)
+        result[backend.name.lower()] = {"first_ms": 1e3 * first, "then_ms": 1e3 * seconds / 50}
+    return result | {"bytes_gib": 2 * rows * heads * width * size * 2 / 2**30}
+
+
 def measure_dtypes(bench: Bench, name: str) -> Result:
     """What bfloat16 changes: time, and the order of samples by reward, beside what another seed changes."""
     samples, rewards, seconds = bench.samples(256), {}, {}
@@ -348,7 +368,7 @@ def measure_halving(bench: Bench, name: str, dtype: str) -> Result:
 def run_tests(bench: Bench) -> Result:
     """The tests that are marked `gpu`."""
     tests = [str(path) for path in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in path.read_text()]
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *tests]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "-W", "default", *tests]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=240, env=os.environ | {"PYTHONPATH": _path()}
     )
@@ -376,6 +396,7 @@ def describe(bench: Bench) -> Result:
 PARTS: dict[str, Callable[[Bench], Result]] = {
     "machine": describe,
     "tests": run_tests,
+    "attention": measure_attention,
     "scoring smollm2-shape bfloat16": partial(measure_scoring, name="smollm2-shape", dtype="bfloat16"),
     "scoring qwen2-1.5b bfloat16": partial(measure_scoring, name="qwen2-1.5b", dtype="bfloat16"),
     "scoring smollm2 bfloat16": partial(measure_scoring, name="smollm2", dtype="bfloat16"),

@@ -52,6 +52,9 @@ class Policy:
         self.config: Any = model.config.get_text_config()
         self.device: torch.device = model.device
         self.dtype: torch.dtype = model.dtype
+        if self.device.type == "cuda":
+            # cuDNN builds a kernel for every new shape, which takes longer than the batch that has it.
+            torch.backends.cuda.enable_cudnn_sdp(False)
         self.hidden_size: int = self.config.hidden_size
         self.chat = Chat(
             tokenizer,
@@ -140,10 +143,10 @@ class Policy:
         window: int | None = getattr(self.config, "sliding_window", None)
         return window
 
-    def rows_that_fit(self, length: int) -> int:
+    def rows_that_fit(self, length: int, *, repeats: int = 1) -> int:
         """Return how many sequences of a length to decode together: bounded by memory, and by what gains anything.
 
-        On a GPU a power of two, so that it is the same while the free memory is nearly the same. An estimate: who runs
+        `repeats` of them share a prompt, which is read once. On a GPU a power of two, so that it is the same while the free memory is nearly the same. An estimate: who runs
         out of memory takes fewer (`in_batches`).
         """
         heads: int = getattr(self.config, "num_key_value_heads", None) or self.config.num_attention_heads
@@ -154,7 +157,7 @@ class Policy:
         inner: int = getattr(self.config, "intermediate_size", None) or 4 * self.hidden_size
         # Every token of a prompt at once in a layer, and of a row its logits: as they are, again, and sorted.
         activations = (6 * self.hidden_size + 3 * inner) * self.dtype.itemsize
-        per_row = length * (per_token + activations) + 16 * len(self.head_weight)
+        per_row = length * (per_token + activations // repeats) + 16 * len(self.head_weight)
         fit = int(CUDA_SHARE * free_bytes(self.device)) // per_row
         return 1 << (max(1, min(MAX_ROWS_CUDA, fit)).bit_length() - 1)
 

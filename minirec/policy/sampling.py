@@ -49,7 +49,8 @@ def draw_tokens(logits: Tensor, noise: Tensor, sampling: Sampling) -> Tensor:
     probability, rounding could swap two near-tied tokens, and the same noise would then draw the other one.
     """
     top_k = min(sampling.top_k or logits.shape[1], logits.shape[1])
-    values, tokens = torch.topk(logits.float(), top_k)
+    # A GPU finds the k largest sooner among narrow numbers; which they are is the same.
+    values, tokens = torch.topk(logits if logits.is_cuda else logits.float(), top_k)
     probability = torch.softmax(values.double() / sampling.temperature, dim=1)
     before = probability.cumsum(1) - probability
     probability = torch.where(before < sampling.top_p, probability, 0.0)

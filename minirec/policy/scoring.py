@@ -121,7 +121,7 @@ def score_samples(
             _keep_vectors(scored, rows, ranked)
 
     by_length = sorted(range(len(samples)), key=lambda index: len(prompts[index]))
-    in_batches(by_length, max(1, policy.rows_that_fit(longest) // (group + paper)), run)
+    in_batches(by_length, max(1, policy.rows_that_fit(longest, repeats=group + paper) // (group + paper)), run)
     if paper:
         _keep_greedy_vectors(scored, greedy, vectors, samples, rollouts.tau)
     return scored

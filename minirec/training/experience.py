@@ -71,7 +71,7 @@ def collect_rollouts(
             episodes.tokens[row] = tokens
 
     by_length = sorted(range(count), key=lambda row: len(prompts[row]))
-    in_batches(by_length, max(1, policy.rows_that_fit(longest) // repeats), run)
+    in_batches(by_length, max(1, policy.rows_that_fit(longest, repeats=repeats) // repeats), run)
     broken = [sample.id for sample, z in zip(samples, episodes.z, strict=True) if not z.isfinite().all()]
     if broken:
         raise InvalidSampleError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -181,7 +182,9 @@ def test_the_host_waits_once_for_many_tokens(policy: Policy) -> None:
         )
         decoder.advance()
         assert decoder._graph is not None, "a step is a graph"
-        torch.cuda.set_sync_debug_mode("error")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "a prototype feature"
+            torch.cuda.set_sync_debug_mode("error")
         try:
             for _ in range(decoding.CHECK_EVERY):
                 decoder._graph.replay()
@@ -198,7 +201,7 @@ def test_too_little_memory_means_smaller_batches(
     """The memory is really taken away, and the estimate of it with it."""
     other = qwen2(policy, "cuda")
     catalogue, settings = embed_items(other, items), RolloutSettings(group_size=8, max_new_tokens=64)
-    many = [replace(sample, id=f"{sample.id}-{copy}") for copy in range(8) for sample in samples]
+    many = [replace(sample, id=f"{sample.id}-{copy}") for copy in range(32) for sample in samples]
     expected = score_samples(other, catalogue, items, many, rollouts=settings)
     sizes: list[int] = []
 
@@ -210,12 +213,12 @@ def test_too_little_memory_means_smaller_batches(
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(0).total_memory
     used = torch.cuda.memory_reserved()
-    torch.cuda.set_per_process_memory_fraction((used + 24 * 2**20) / total)
+    torch.cuda.set_per_process_memory_fraction((used + 100 * 2**20) / total)
     try:
         actual = score_samples(other, catalogue, items, many, rollouts=settings)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert sizes[0] == len(many)
-    assert min(sizes) < len(many)
+    assert sizes[1] <= sizes[0] // 2
+    assert sum(sizes) > len(many), "a part was tried again"
     close = np.isclose(actual.reward, expected.reward, rtol=1e-3, atol=1e-4)
     assert close.mean() > 0.98, "but for ties within rounding"
