@@ -174,36 +174,36 @@ def recorded() -> Iterator[list[Result]]:
         yield batches
 
 
-def measure_scoring(bench: Bench, name: str, dtype: str) -> Result:
+def measure_scoring(bench: Bench, name: str, dtype: str, samples: int = 512) -> Result:
     """Scoring against its rollouts alone, against the loop with the host, and against `generate`."""
     with bench.model(name, dtype) as policy:
-        device, settings, samples = policy.device, bench.rollouts, bench.samples(512)
+        device, settings, chosen = policy.device, bench.rollouts, bench.samples(samples)
         embed_items(policy, bench.items[:64])
         embedding, vectors = timed(partial(embed_items, policy, bench.items), device)
         catalogue = torch.from_numpy(vectors).to(device)
         score = partial(score_samples, policy, catalogue, bench.items, rollouts=settings)
-        score(samples[: len(samples) // 4])
+        score(chosen[: len(chosen) // 4])
         peak_gib(device, reset=True)
-        seconds, _ = timed(partial(score, samples), device)
+        seconds, _ = timed(partial(score, chosen), device)
         peak = peak_gib(device)
         with recorded() as batches:
-            waiting, _ = timed(partial(score, samples), device)
+            waiting, _ = timed(partial(score, chosen), device)
         rolling = sum(batch["seconds"] for batch in batches)
         drawn = sum(batch["drawn"] for batch in batches)
         graphs, policy.fixed_decoding = policy.fixed_decoding, False
-        few = samples[: max(1, len(samples) // 4)]
+        few = chosen[: max(1, len(chosen) // 4)]
         with recorded() as old:
             score(few)
         result = {
-            "samples": len(samples),
-            "samples_per_second": len(samples) / seconds,
+            "samples": len(chosen),
+            "samples_per_second": len(chosen) / seconds,
             "of_rollouts_alone": rolling / seconds,
-            "rollouts_per_second": len(samples) * settings.group_size / rolling,
+            "rollouts_per_second": len(chosen) * settings.group_size / rolling,
             "tokens_per_second": drawn / rolling,
-            "tokens_per_rollout": drawn / len(samples) / settings.group_size,
+            "tokens_per_rollout": drawn / len(chosen) / settings.group_size,
             "batches": [batch["samples"] for batch in batches],
             "graphs": graphs,
-            "against_the_loop_with_the_host": (len(samples) / rolling)
+            "against_the_loop_with_the_host": (len(chosen) / rolling)
             / (sum(batch["samples"] for batch in old) / sum(batch["seconds"] for batch in old)),
             "seconds_with_clock": waiting,
             "catalogue_items_per_second": len(bench.items) / embedding,
@@ -257,22 +257,26 @@ def measure_rows(bench: Bench, name: str, dtype: str) -> Result:
 
 
 def measure_attention(bench: Bench) -> Result:
-    """Attention of one token of 1,024 rows over 480, grouped heads, by torch's kernels: the first call, and the next."""
+    """Attention of one token over 480, 1,024 rows of grouped heads, by torch's kernels: the first call, the others."""
     if bench.device.type != "cuda":
         raise Skipped("the kernels to choose from are a GPU's")
     rows, heads, groups, width, size = 1024, 2, 6, 480, 128
     result: Result = {}
     for backend in (SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH):
-        half = {"dtype": torch.bfloat16, "device": bench.device}
-        query = torch.randn(rows, heads, groups, size, **half)
-        keys, values = (torch.randn(rows, heads, width, size, **half) for _ in range(2))
-        mask = torch.zeros(rows, 1, 1, width, **half)
+        new = partial(torch.randn, dtype=torch.bfloat16, device=bench.device)
+        query, keys, values = (new(rows, heads, length, size) for length in (groups, width, width))
+        mask = torch.zeros(rows, 1, 1, width, dtype=torch.bfloat16, device=bench.device)
         work = partial(torch.nn.functional.scaled_dot_product_attention, query, keys, values, attn_mask=mask)
         with sdpa_kernel(backend):
             first, _ = timed(work, bench.device)
-            seconds, _ = timed(lambda: [work() for _ in range(50)], bench.device)
+            seconds, _ = timed(partial(_repeat, work, 50), bench.device)
         result[backend.name.lower()] = {"first_ms": 1e3 * first, "then_ms": 1e3 * seconds / 50}
     return result | {"bytes_gib": 2 * rows * heads * width * size * 2 / 2**30}
+
+
+def _repeat(work: Callable[[], Any], times: int) -> None:
+    for _ in range(times):
+        work()
 
 
 def measure_dtypes(bench: Bench, name: str) -> Result:
@@ -406,7 +410,7 @@ PARTS: dict[str, Callable[[Bench], Result]] = {
     "dtypes smollm2": partial(measure_dtypes, name="smollm2"),
     "rows smollm2-shape bfloat16": partial(measure_rows, name="smollm2-shape", dtype="bfloat16"),
     "grpo smollm2 bfloat16": partial(measure_grpo, name="smollm2", dtype="bfloat16"),
-    "scoring qwen2-1.5b float32": partial(measure_scoring, name="qwen2-1.5b", dtype="float32"),
+    "scoring qwen2-1.5b float32": partial(measure_scoring, name="qwen2-1.5b", dtype="float32", samples=128),
     "scoring smollm2 float32": partial(measure_scoring, name="smollm2", dtype="float32"),
 }
 """In the order of their worth, should the time run out."""

@@ -146,8 +146,8 @@ class Policy:
     def rows_that_fit(self, length: int, *, repeats: int = 1) -> int:
         """Return how many sequences of a length to decode together: bounded by memory, and by what gains anything.
 
-        `repeats` of them share a prompt, which is read once. On a GPU a power of two, so that it is the same while the free memory is nearly the same. An estimate: who runs
-        out of memory takes fewer (`in_batches`).
+        `repeats` of them share a prompt, which is read once. On a GPU a power of two, so that it is the same while the
+        free memory is nearly the same. An estimate: who runs out of memory takes fewer (`in_batches`).
         """
         heads: int = getattr(self.config, "num_key_value_heads", None) or self.config.num_attention_heads
         size: int = getattr(self.config, "head_dim", None) or self.hidden_size // self.config.num_attention_heads
