@@ -8,11 +8,14 @@ from functools import cache
 
 import numpy as np
 
-from minirec.specs import ScoreSpec
+from minirec.specs import DeviceType, ScoreSpec
 from minirec.store.blobs import Arrays
 from minirec.store.columns import as_shown, pack, shard_field
 from minirec.store.machine import Outcome
 from worker.work import Work
+
+DEVICES: tuple[DeviceType, ...] = ("cpu", "cuda")
+"""What the numbers of the array `device` mean."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class Measure:
     """Measures those in some rows of the dataset."""
     at_once: int = 1
     """Samples that keep the device busy."""
+    device: DeviceType = "cpu"
+    """What it computes on."""
 
 
 def score_shard(
@@ -79,7 +84,9 @@ def _score(work: Work, spec: ScoreSpec, rows: list[int], measure: Callable[[], M
         most = first + max(1, measure().at_once // size)
         last = next((index for index in range(first, len(names)) if found[index] or index == most), len(names))
         batch = rows[first * size : last * size]
-        measured = measure().of(batch)
+        # Of each sample, since the parts of a shard may come from several workers.
+        device = np.full(len(batch), DEVICES.index(measure().device), np.uint8)
+        measured = {**measure().of(batch), "device": device}
         for index in range(first, last):
             own = slice((index - first) * size, (index - first + 1) * size)
             parts.append({name: values[own] for name, values in measured.items()})

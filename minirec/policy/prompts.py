@@ -52,7 +52,15 @@ def user_prompt(
 def user_prompts(
     policy: Reader, items: Sequence[Mapping[str, Any]], samples: Sequence[Sample], *, window: int, room: int
 ) -> list[list[int]]:
-    """Return what `user_prompt` does for each sample, sooner. Raises as it does."""
+    """Return what `user_prompt` does for each sample, sooner. Raises as it does.
+
+    Args:
+        policy: The policy, or its chat format.
+        items: The catalogue.
+        samples: Whose histories to show.
+        window: Items of a history to show at most.
+        room: Tokens that the model may write.
+    """
     if not samples:
         return []
     chat = _chat(policy)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -49,6 +49,16 @@ def qwen2(policy: Policy, device: str = "cpu") -> Policy:
     return policy_of(policy, Qwen2Config(vocab_size=len(policy.tokenizer), **sizes, **heads), device)
 
 
+def ends_often(policy: Policy) -> Callable[[Any, Any, Any], Any]:
+    """A hook for models: rollouts end early, one after the other."""
+
+    def hook(_: Any, __: Any, output: Any) -> Any:
+        output.logits[..., policy.tokenizer.eos_token_id] += 4.0
+        return output
+
+    return hook
+
+
 @pytest.fixture
 def fixed(policy: Policy) -> Iterator[Policy]:
     """The tests' policy, decoding on a CPU as it would on a GPU."""
@@ -81,13 +91,9 @@ def test_rows_that_are_done_make_room(policy: Policy, monkeypatch: pytest.Monkey
             kept.append(len(rows))
             super().keep(rows)
 
-    def ends_often(_: Any, __: Any, output: Any) -> Any:
-        output.logits[..., policy.tokenizer.eos_token_id] += 4.0
-        return output
-
     monkeypatch.setattr(rollouts, "FixedDecoder", Watched)
     other, prompts = qwen2(policy), prompts_of(policy)
-    other.model.register_forward_hook(ends_often)
+    other.model.register_forward_hook(ends_often(policy))
     noise = noise_of(prompts, repeats=60, length=60)
     other.fixed_decoding = True
     ours = roll_out(other, prompts, noise, SAMPLING)
@@ -154,6 +160,7 @@ def test_states_that_are_not_finite_are_left_to_the_caller(policy: Policy, monke
 def test_a_gpu_replays_a_graph_and_gives_the_same_rollouts(policy: Policy, dtype: torch.dtype) -> None:
     other, prompts = qwen2(policy, "cuda"), prompts_of(policy)
     other = Policy(other.model.to(dtype), policy.tokenizer)
+    other.model.register_forward_hook(ends_often(policy))
     noise = noise_of(prompts, repeats=40, length=40)
     ours = roll_out(other, prompts, noise, SAMPLING)
     assert other.fixed_decoding is True
