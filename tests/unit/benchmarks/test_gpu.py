@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from benchmarks import gpu
+from benchmarks.on_gpu.bench import Bench, Result
 
 SCRIPT = Path(gpu.__file__)
 
@@ -41,11 +42,11 @@ def test_every_part_runs_small_and_a_second_call_measures_nothing_again(tmp_path
 def test_a_part_that_fails_leaves_its_error_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(bench: gpu.Bench) -> gpu.Result:
+    def fails(bench: Bench) -> Result:
         raise RuntimeError("no such kernel")
 
     monkeypatch.setitem(gpu.PARTS, "attention", fails)
-    bench = gpu.Bench(torch.device("cpu"), tmp_path, None, small=True)
+    bench = Bench(torch.device("cpu"), tmp_path, None, small=True)
     results = gpu.run_parts(bench, ["attention", "machine"], ends=time.monotonic() + 60)
     assert results["attention"]["error"] == "RuntimeError: no such kernel"
     assert results["machine"]["device"] == "cpu"
