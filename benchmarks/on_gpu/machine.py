@@ -103,7 +103,7 @@ def measure_grpo(bench: Bench, name: str, dtype: str) -> Result:
             "seconds": min(update["seconds"] for update in updates[1:]),
             "generation_share": float(np.mean([update["generation"] for update in updates[1:]])),
             "dead_groups": learned.dead_groups,
-            "graphs": learning.fixed_decoding,
+            "graphs": learning.fixed_decoding and learning.graphs,
             "peak_gib": peak_gib(learning.device),
         }
 

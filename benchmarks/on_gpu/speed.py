@@ -37,7 +37,7 @@ def measure_scoring(bench: Bench, name: str, dtype: str, samples: int = 512) -> 
             waiting, _ = timed(partial(score, chosen), device)
         rolling = sum(batch["seconds"] for batch in batches)
         drawn = sum(batch["drawn"] for batch in batches)
-        graphs, policy.fixed_decoding = policy.fixed_decoding, False
+        graphs, policy.fixed_decoding = policy.fixed_decoding and policy.graphs, False
         few = chosen[: max(1, len(chosen) // 4)]
         with recorded() as old:
             score(few)

@@ -43,7 +43,6 @@ class FixedDecoder:
         *,
         repeats: int,
         ending: Sequence[int],
-        capture: bool = True,
     ) -> None:
         """Begin behind a batch of prompts.
 
@@ -54,7 +53,6 @@ class FixedDecoder:
             sampling: How a token is drawn.
             repeats: Rollouts per prompt.
             ending: Tokens to say after the limit, and in place of a token that ends the turn; may be none.
-            capture: Whether to make a CUDA graph of a step; without, the same operations are launched one by one.
         """
         rows, self.limit = noise.shape
         device, width = policy.device, start.attention_mask.shape[1]
@@ -80,7 +78,6 @@ class FixedDecoder:
         self._ends_turn[torch.tensor(sorted(policy.end_ids), dtype=torch.int64, device=device)] = True
         self._drawn = torch.zeros(CHECK_EVERY, rows, dtype=torch.int64, device=device)
         self._z = torch.empty(CHECK_EVERY, rows, policy.hidden_size, dtype=policy.dtype, device=device)
-        self._capture = capture and device.type == "cuda"
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def advance(self) -> npt.NDArray[np.int64]:
@@ -131,7 +128,7 @@ class FixedDecoder:
 
     def _captured(self) -> torch.cuda.CUDAGraph | None:
         """Record a step as a graph; None where the model does something that a graph cannot hold."""
-        if not self._capture or self.step + 1 >= self.total:
+        if not self._policy.graphs or self._at.device.type != "cuda" or self.total == 1:
             return None
         device = self._at.device
         graph, stream, current = torch.cuda.CUDAGraph(), _capture_stream(device), torch.cuda.current_stream(device)
@@ -151,7 +148,7 @@ class FixedDecoder:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            self._capture = False
+            self._policy.graphs = False
             log.warning("no CUDA graph of %s: %s", type(self._policy.model).__name__, str(error).splitlines()[0])
             return None
         current.wait_stream(stream)

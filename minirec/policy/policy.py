@@ -70,6 +70,8 @@ class Policy:
         )
         self.fixed_decoding: bool | None = None
         """Whether rollouts are decoded with a cache of fixed size; None: on CUDA, if a first batch turns out right."""
+        self.graphs = True
+        """Whether a step of that is recorded as a CUDA graph, until a model does what a graph cannot hold."""
         self._accepted = frozenset(inspect.signature(_innermost(model).forward).parameters)
 
     def new_cache(self, *, hybrid: bool | None = None) -> Cache:
