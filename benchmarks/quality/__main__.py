@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.quality.arms import ARMS, KNOWN, TRAINED_BY, Case
+from benchmarks.quality.arms import ARMS, KNOWN, Case, trained_by
 from benchmarks.quality.prepare import prepare
 from benchmarks.quality.report import START, file_name, write_report
 from benchmarks.quality.runs import Bench, kept, train_on
@@ -77,7 +77,7 @@ def run_seed(bench: Bench, seed: int, arms: Sequence[str]) -> None:
 
         def run(arm: str = arm) -> dict[str, object]:
             picks = KNOWN[arm](case)
-            done = train_on(bench, case.pool[picks].tolist(), seed, **TRAINED_BY.get(arm, {}))
+            done = train_on(bench, case.pool[picks].tolist(), seed, **trained_by(arm))
             last = done["curve"][str(bench.study.updates)]["test"]["ndcg"]
             print(
                 f"{bench.name} seed {seed} {arm}: NDCG {last:.4f} from {before:.4f}, {done['seconds']:.0f} s",

@@ -3,6 +3,9 @@
 MiniRec's own arms and the service's baselines go through `worker.select`, the code that answers a selection request,
 with the request that a user would send. The others are rules from the literature or plain ideas, a few lines each, on
 the same scores. Arms that define no order train in a random one.
+
+Training pays for ranks down to K. Arms are named for the default, a tenth of the catalogue; `, every rank` and `, K a
+fiftieth` train, and judge what can be learnt, by others.
 """
 
 from __future__ import annotations
@@ -19,9 +22,9 @@ import numpy.typing as npt
 from api_schemas import SelectionCreate
 from api_schemas.baselines import Baseline
 from benchmarks.quality.runs import Bench, Scores, scores
-from minirec.selection import curriculum, representativeness, select_diverse
+from minirec.selection import Gradients, curriculum, representativeness, select_diverse
 from minirec.selection.checks import FloatArray, min_max
-from worker.measured import Measured
+from worker.measured import Measured, choice_of
 from worker.select import choose, choose_baselines
 
 Picks = npt.NDArray[np.int64]
@@ -67,6 +70,11 @@ class Case:
         )
 
     @property
+    def towards(self) -> Gradients:
+        """The validation samples, whose mean gradient is matched."""
+        return Gradients(self.scores.of_valid["teacher"], self.scores.of_valid["embedding"])
+
+    @property
     def mean_reward(self) -> FloatArray:
         return np.asarray(self.scores.of_pool["reward"].mean(axis=1))
 
@@ -82,13 +90,26 @@ Choice = Callable[[Case], Picks]
 
 def request(size: int, seed: int, **settings: Any) -> SelectionCreate:
     """Return a selection request with these settings of `POST /v1/selections`."""
-    body = {"curriculum": {"seed": seed}, "weights": {"alpha": 0.0}} | settings
+    body = {"curriculum": {"seed": seed}} | settings
     return SelectionCreate.model_validate(body | {"size": size, "dataset_id": "ds_quality", "signals": "uploaded"})
 
 
-def minirec(vector: str = "teacher", **settings: Any) -> Choice:
-    """Return MiniRec's choice with these settings."""
-    return lambda case: choose(request(case.size, case.seed, **settings), case.measured(vector)).order
+def minirec(share: float, *, vector: str = "teacher", to_pool: bool = False, **settings: Any) -> Choice:
+    """Return MiniRec's choice with these settings, where a rank in this share of the catalogue is a hit."""
+
+    def pick(case: Case) -> Picks:
+        body = request(case.size, case.seed, **settings)
+        hits = case.scores.of_pool["ndcg"] >= least_gain(case, share)
+        matches = choice_of(body) == "matching" and not to_pool
+        measured = replace(case.measured(vector), hits=hits)
+        return choose(body, measured, towards=case.towards if matches else None).order
+
+    return pick
+
+
+def by_agreement(share: float) -> Choice:
+    """Return the default of release 0.1: R and distance."""
+    return minirec(share, weights={"choice": "diverse", "alpha": 0.0})
 
 
 def baseline(arm: Baseline) -> Choice:
@@ -97,16 +118,6 @@ def baseline(arm: Baseline) -> Choice:
     def pick(case: Case) -> Picks:
         body = request(case.size, case.seed, baselines=[arm])
         return case.generator.permutation(choose_baselines(body, case.measured(), case.size).picks[arm])
-
-    return pick
-
-
-def with_gate_at(share: float, **settings: Any) -> Choice:
-    """Return MiniRec's choice where only a rank in this share of the catalogue counts as a hit."""
-
-    def pick(case: Case) -> Picks:
-        hits = case.scores.of_pool["ndcg"] >= least_gain(case, share)
-        return choose(request(case.size, case.seed, **settings), replace(case.measured(), hits=hits)).order
 
     return pick
 
@@ -203,9 +214,9 @@ def hardest_open(case: Case) -> FloatArray:
     return np.where(hits_in(case, 0.1), 1 - case.mean_reward, -1.0)
 
 
-def open_at_random(case: Case) -> FloatArray:
-    """Any sample that hits in the first tenth of the catalogue: the gate alone."""
-    return hits_in(case, 0.1).astype(np.float64)
+def open_at_random(share: float) -> Choice:
+    """Return a random choice among samples that hit in this share of the catalogue: the gate alone."""
+    return top(lambda case: hits_in(case, share).astype(np.float64))
 
 
 def progress(case: Case) -> FloatArray:
@@ -248,35 +259,6 @@ def least_gain(case: Case, share: float) -> float:
     return float(1 / np.log2(share * len(case.bench.dataset.items) + 1))
 
 
-def herding(towards: str, gate: float | None = None) -> Choice:
-    """Return the greedy choice whose mean gradient is nearest to that of the pool, or of the validation samples.
-
-    The gradient is that of a linear layer that reads the user's vector u and writes z: the outer product of the
-    teacher-forced gradient and u, so that the inner product of two samples is that of their gradients times that of
-    their vectors. With a `gate`, samples without a hit in that share of the catalogue come last.
-    """
-
-    def pick(case: Case) -> Picks:
-        pool = (units(case.scores.of_pool["teacher"]), case.scores.of_pool["embedding"])
-        other = pool
-        if towards == "valid":
-            other = (units(case.scores.of_valid["teacher"]), case.scores.of_valid["embedding"])
-        kernel = (pool[0] @ pool[0].T) * (pool[1] @ pool[1].T)
-        wanted = ((pool[0] @ other[0].T) * (pool[1] @ other[1].T)).mean(axis=1)
-        chosen: list[int] = []
-        total, free = np.zeros(len(kernel)), np.ones(len(kernel), dtype=bool)
-        shut = np.zeros(len(kernel)) if gate is None else np.where(hits_in(case, gate), 0, 1e9)
-        for step in range(case.size):
-            gain = wanted - total / (step + 1) - np.diag(kernel) / (2 * (step + 1)) - shut
-            best = int(np.where(free, gain, -np.inf).argmax())
-            chosen.append(best)
-            free[best] = False
-            total += kernel[best]
-        return case.generator.permutation(np.array(chosen))
-
-    return pick
-
-
 def distinct_targets(case: Case) -> Picks:
     """Return a random choice in which no target comes twice as long as there are others."""
     shuffled = case.generator.permutation(len(case.pool))
@@ -292,15 +274,20 @@ def units(vectors: npt.NDArray[Any]) -> FloatArray:
     return np.asarray(vectors / np.where(lengths > 0, lengths, 1))
 
 
-DEFAULT: Final = minirec()
-ARMS: Final[dict[str, Choice]] = {
-    "full data": everything,
-    "random": at_random,
-    "MiniRec": DEFAULT,
-    "MiniRec, gate at a tenth": with_gate_at(0.1),
-    "herding towards validation": herding("valid"),
+REGIMES: Final = {"": 0.1, ", every rank": 1.0, ", K a fiftieth": 0.02}
+"""K as a share of the catalogue, by the end of an arm's name."""
+IN_REGIMES: Final[dict[str, Callable[[float], Choice]]] = {
+    "full data": lambda _: everything,
+    "random": lambda _: at_random,
+    "MiniRec": minirec,
+    "gate alone": open_at_random,
+    "spread": lambda share: top(spread_within(share)),
+    "R and distance": by_agreement,
 }
-"""In the order of the table. All but the first choose as many samples as the study's size."""
+ARMS: Final[dict[str, Choice]] = {
+    f"{name}{regime}": make(share) for regime, share in REGIMES.items() for name, make in IN_REGIMES.items()
+}
+"""In the order of the table. All but full data choose as many samples as the study's size."""
 BASELINE_NAMES: Final[dict[Baseline, str]] = {
     "random": "random",
     "kmeans": "k-means coverage",
@@ -309,74 +296,57 @@ BASELINE_NAMES: Final[dict[Baseline, str]] = {
     "top_learnability": "top learnability",
 }
 """What the tables call each of the service's baselines; `random` is drawn as the start of full data."""
-OTHERS: Final[dict[str, Choice]] = {
+FROM_ELSEWHERE: Final[dict[str, Choice]] = {
     **{name: baseline(arm) for arm, name in BASELINE_NAMES.items() if arm != "random"},
-    "MiniRec, half random": mixed(DEFAULT, 0.5),
-    "MiniRec, gate at a tenth, half random": mixed(with_gate_at(0.1), 0.5),
-    "MiniRec with L, gate at a tenth": with_gate_at(0.1, weights={"alpha": 1.0}),
+    "MiniRec towards the pool": minirec(0.1, to_pool=True),
+    "MiniRec without a gate": minirec(1.0),
+    "MiniRec, half random": mixed(minirec(0.1), 0.5),
+    "R and distance, half random": mixed(by_agreement(0.1), 0.5),
+    "R, L and distance": minirec(0.1, weights={"alpha": 1.0}),
+    "paper profile": minirec(1.0, vector="hvp", profile="paper"),
+    "best by R": top(agreement_with_pool),
     "R within popularity strata": within_strata(agreement_with_pool, lambda case: case.target_popularity, 10),
     "R towards validation": top(agreement_with_validation),
-    "hardest open": top(hardest_open),
-    "nearest to 1/2": top(near_half),
-    "gate alone": top(open_at_random),
-    "best by R": top(agreement_with_pool),
     "R towards validation, advantages": top(advantage_agreement_with_validation),
-    "R towards validation within popularity strata": within_strata(
-        agreement_with_validation, lambda case: case.target_popularity, 10
-    ),
-    "herding": herding("pool"),
-    "gate, herding towards validation": herding("valid", 0.1),
-    "gate, herding towards validation, ndcg_k of a tenth": herding("valid", 0.1),
-    "gate, herding towards validation, ndcg_k of a fiftieth": herding("valid", 0.02),
-    "gate, herding": herding("pool", 0.1),
     "LearnAlign": top(learnalign),
-    "progress": top(progress),
-    "spread": top(spread),
     "spread, diverse": diverse(spread),
     "spread and R": top(spread_and_agreement),
-    "spread and R, diverse": diverse(spread_and_agreement),
-    "spread, half random": mixed(top(spread), 0.5),
-    "spread within popularity strata": within_strata(spread, lambda case: case.target_popularity, 10),
-    "spread within a tenth": top(spread_within(0.1)),
-    "spread within a fiftieth": top(spread_within(0.02)),
-    "spread, ndcg_k of a tenth": top(spread_within(0.1)),
-    "spread, diverse, ndcg_k of a tenth": diverse(spread_within(0.1)),
-    "nearest to 1/2, ndcg_k of a tenth": top(near_half),
-    "spread, ndcg_k of a fiftieth": top(spread_within(0.02)),
-    "progress, ndcg_k of a fiftieth": top(progress),
+    "progress": top(progress),
+    "nearest to 1/2": top(near_half),
+    "hardest open": top(hardest_open),
     "best mean reward": top(lambda case: case.mean_reward),
     "latest": top(recency),
     "distinct targets": distinct_targets,
-    "MiniRec with L": minirec(weights={"alpha": 1.0}),
-    "MiniRec paper profile": minirec("hvp", profile="paper"),
-    "full data, ndcg_k of a tenth": everything,
-    "random, ndcg_k of a tenth": at_random,
-    "MiniRec, gate and ndcg_k of a tenth": with_gate_at(0.1),
-    "gate alone, ndcg_k of a tenth": top(open_at_random),
-    "full data, ndcg_k of a fiftieth": everything,
-    "random, ndcg_k of a fiftieth": at_random,
-    "MiniRec, gate and ndcg_k of a fiftieth": with_gate_at(0.02),
-    "gate alone, ndcg_k of a fiftieth": top(lambda case: hits_in(case, 0.02).astype(np.float64)),
-    "MiniRec, gate and ndcg_k of a fiftieth, half random": mixed(with_gate_at(0.02), 0.5),
-    "full data, constant rate": everything,
-    "random, constant rate": at_random,
-    "full data, learning rate 1e-5": everything,
-    "full data, learning rate 3e-5": everything,
-    "full data, learning rate 3e-4": everything,
-    "full data, items only": everything,
-    "full data, 64 negatives": everything,
+}
+OTHERS: Final[dict[str, Choice]] = {
+    **{f"{name}{regime}": arm for name, arm in FROM_ELSEWHERE.items() for regime in REGIMES},
+    "full data, every rank, constant rate": everything,
+    "random, every rank, constant rate": at_random,
+    "full data, every rank, learning rate 1e-5": everything,
+    "full data, every rank, learning rate 3e-5": everything,
+    "full data, every rank, learning rate 3e-4": everything,
+    "full data, every rank, items only": everything,
+    "full data, every rank, 64 negatives": everything,
 }
 """Arms that are run where they are asked for."""
 KNOWN: Final = ARMS | OTHERS
-TRAINED_BY: Final[dict[str, dict[str, Any]]] = {
-    **{name: {"ndcg_share": 0.1} for name in KNOWN if name.endswith("ndcg_k of a tenth")},
-    **{name: {"ndcg_share": 0.02} for name in KNOWN if "ndcg_k of a fiftieth" in name},
-    "full data, constant rate": {"learning_rate_schedule": "constant"},
-    "random, constant rate": {"learning_rate_schedule": "constant"},
-    "full data, learning rate 1e-5": {"learning_rate": 1e-5},
-    "full data, learning rate 3e-5": {"learning_rate": 3e-5},
-    "full data, learning rate 3e-4": {"learning_rate": 3e-4},
-    "full data, items only": {"token_loss_weight": 0.0},
-    "full data, 64 negatives": {"item_negatives": 64},
+CHANGES: Final[dict[str, dict[str, Any]]] = {
+    ", constant rate": {"learning_rate_schedule": "constant"},
+    ", learning rate 1e-5": {"learning_rate": 1e-5},
+    ", learning rate 3e-5": {"learning_rate": 3e-5},
+    ", learning rate 3e-4": {"learning_rate": 3e-4},
+    ", items only": {"token_loss_weight": 0.0},
+    ", 64 negatives": {"item_negatives": 64},
 }
-"""How training differs from the study's."""
+
+
+def trained_by(arm: str) -> dict[str, Any]:
+    """Return how an arm's training differs from the study's."""
+    share = next((share for end, share in REGIMES.items() if end and end in arm), REGIMES[""])
+    changed = next((settings for end, settings in CHANGES.items() if arm.endswith(end)), {})
+    return {"ndcg_share": share} | changed
+
+
+def random_beside(arm: str) -> str:
+    """Return the random arm that an arm is compared with: the one with the same K."""
+    return "random" + next((end for end in REGIMES if end and end in arm), "")

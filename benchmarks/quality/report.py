@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.quality.arms import KNOWN
+from benchmarks.quality.arms import KNOWN, random_beside
 from benchmarks.quality.intervals import Interval, over_runs
 from benchmarks.quality.runs import Bench, scores
 
@@ -85,9 +85,12 @@ def soundness_table(found: Mapping[str, Runs], updates: str) -> str:
 
 
 def gain_table(found: Mapping[str, Runs], updates: str, measure: str) -> str:
-    """Show every arm's gain over random on every set."""
-    arms = [arm for arm in KNOWN if arm != RANDOM and any(arm in runs for runs in found.values())]
-    rows = [[arm, *(shown(gain(runs, arm, RANDOM, updates, measure)) for runs in found.values())] for arm in arms]
+    """Show every arm's gain over a random choice with the same K on every set."""
+    arms = [arm for arm in KNOWN if arm != random_beside(arm) and any(arm in runs for runs in found.values())]
+    rows = [
+        [arm, *(shown(gain(runs, arm, random_beside(arm), updates, measure)) for runs in found.values())]
+        for arm in arms
+    ]
     return table([f"{measure} against random", *found], rows)
 
 

@@ -100,6 +100,10 @@ class RememberingTokenizer:
     def __len__(self) -> int:
         return len(self._tokenizer)
 
+    def __call__(self, texts: Sequence[str], **options: Any) -> dict[str, list[list[int]]]:
+        """Return the tokens of several texts."""
+        return {"input_ids": [self.encode(text, **options) for text in texts]}
+
     def encode(self, text: str, **options: Any) -> list[int]:
         """Return the tokens of a text, a list of the caller's own."""
         key = f"{text}{sorted(options.items())}"

@@ -34,7 +34,7 @@ class Study:
     tau: float = 0.05
     """Of the softmax over the catalogue: the one that the model was pre-trained with."""
     ndcg_share: float = 1.0
-    """`ndcg_k` as a share of the catalogue: beyond this rank a rollout earns nothing."""
+    """`ndcg_k` of proxy and scoring as a share of the catalogue: with all ranks known, an arm may judge by any."""
     refresh: int = 24
 
     def rollouts(self, seed: int, items: int) -> RolloutSettings:
@@ -83,6 +83,5 @@ SMOLLM2 = Study(
     every=24,
     proxy_updates=24,
     new_tokens=12,
-    ndcg_share=0.1,
 )
 """A language model that has read no catalogue: for a GPU, where a run takes about a minute."""
