@@ -269,6 +269,10 @@ class Outlook(Response):
     sets: int
     runs: int
     """Pairs of training runs behind the numbers."""
+    random_wasted: float
+    """Share of the pool, and so of a random choice, that the gate sets aside: rollouts without a signal."""
+    picked_wasted: float
+    """The same of the picks."""
     text: str
     """The same in words, and what to do."""
 

@@ -82,7 +82,7 @@ def run(work: Work, spec: SelectSpec) -> Outcome:
         update={
             "warnings": warnings,
             "left_out": left_out,
-            "outlook": outlook_of(request, chosen),
+            "outlook": outlook_of(request, chosen, to_validation=towards is not None),
             "validation_samples": 0 if towards is None else len(towards.vectors),
         }
     )
@@ -107,19 +107,26 @@ def run(work: Work, spec: SelectSpec) -> Outcome:
     )
 
 
-def outlook_of(request: SelectionCreate, chosen: Selection) -> Outlook | None:
-    """Return what to expect of a selection; None where our study measured nothing like it."""
+def outlook_of(request: SelectionCreate, chosen: Selection, *, to_validation: bool) -> Outlook | None:
+    """Return what to expect of a selection; None where our study measured nothing like it.
+
+    `to_validation` says whether the choice matched validation samples, as in all our runs.
+    """
     defaults = SelectionCreate.model_fields
     measured = request.signals is None and request.rewards is None and request.profile == "minirec"
     # Our runs scored with a proxy: rewards of a model that was never trained on the task promise nothing.
     if (
         not measured
+        or not to_validation
         or is_untrained(request, "interactions")
         or request.weights != defaults["weights"].get_default(call_default_factory=True)
     ):
         return None
-    found = outlook(float((chosen.gate != OPEN).mean()))
-    return Outlook(**asdict(found), text=outlook_text(found))
+    gated = chosen.gate != OPEN
+    whole, picked = float(gated.mean()), float(gated[chosen.indices].mean())
+    found = outlook(whole)
+    text = outlook_text(found, random_wasted=whole, picked_wasted=picked)
+    return Outlook(**asdict(found), random_wasted=whole, picked_wasted=picked, text=text)
 
 
 def describe_too_long(report: PoolReport, ids: Sequence[str]) -> TooLong:

@@ -30,7 +30,16 @@ RESULT = {
     "reward_std": 0.1,
     "selected_reward_mean": 0.09,
     "groups": 2,
-    "outlook": {"gain": 0.01, "low": 0.0, "high": 0.02, "sets": 1, "runs": 5, "text": "better than random, a little"},
+    "outlook": {
+        "gain": 0.01,
+        "low": 0.0,
+        "high": 0.02,
+        "sets": 1,
+        "runs": 5,
+        "random_wasted": 0.4,
+        "picked_wasted": 0.1,
+        "text": "better than random, a little",
+    },
     "warnings": ["nine in ten samples are gated"],
 }
 SCORE = {

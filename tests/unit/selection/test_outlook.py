@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from api_schemas import SelectionCreate
-from minirec.selection.outlook import MUCH_GATED, WHERE_LITTLE_IS_GATED, WHERE_MUCH_IS_GATED, outlook, outlook_text
+from minirec.selection import Gradients
+from minirec.selection.outlook import BOUNDS, BY_GATED_SHARE, Outlook, outlook, outlook_text
 from worker.measured import Measured
 from worker.select import choose, outlook_of
 
@@ -29,12 +29,21 @@ def pool(dead: int) -> Measured:
     return Measured(np.arange(20), rewards, rewards > 0, np.ones(20, np.int8), vectors, vectors)
 
 
-@pytest.mark.parametrize(("dead", "promises"), [(0, False), (1, False), (6, True)])
-def test_the_gated_share_decides_what_is_to_be_expected(dead: int, promises: bool) -> None:
-    found = outlook_of(request(), choose(request(), pool(dead)))
+@pytest.mark.parametrize(("dead", "place"), [(0, 0), (1, 0), (2, 1), (9, 1), (10, 2), (18, 2)])
+def test_the_gated_share_decides_what_is_to_be_expected(dead: int, place: int) -> None:
+    assert outlook(dead / 20) is BY_GATED_SHARE[place]
+
+
+def test_the_result_says_what_would_be_wasted() -> None:
+    measured = pool(17)
+    towards = Gradients(measured.vectors, measured.embeddings)
+    chosen = choose(request(), measured, towards=towards)
+    found = outlook_of(request(), chosen, to_validation=True)
     assert found is not None
-    assert ("no gain" not in found.text) == promises
-    assert (found.gain > 0) == promises
+    assert found.random_wasted == 17 / 20
+    assert found.picked_wasted == 2 / 5  # Three of the pool are open.
+    assert ("85%" in found.text) == (found.high >= 0)
+    assert found.gain == BY_GATED_SHARE[2].gain
 
 
 @pytest.mark.parametrize(
@@ -48,10 +57,20 @@ def test_the_gated_share_decides_what_is_to_be_expected(dead: int, promises: boo
     ],
 )
 def test_nothing_is_said_of_what_was_not_measured(settings: dict[str, Any]) -> None:
-    assert outlook_of(request(**settings), choose(request(), pool(6))) is None
+    body = request(**settings)
+    assert outlook_of(body, choose(body, pool(6)), to_validation=True) is None
+    assert outlook_of(request(), choose(request(), pool(6)), to_validation=False) is None
 
 
-def test_an_interval_around_zero_is_no_gain() -> None:
-    assert outlook(MUCH_GATED) is WHERE_MUCH_IS_GATED
-    assert outlook(MUCH_GATED - 0.01) is WHERE_LITTLE_IS_GATED
-    assert "no gain" in outlook_text(replace(WHERE_MUCH_IS_GATED, low=-0.001))
+@pytest.mark.parametrize(
+    ("low", "high", "share", "says"),
+    [
+        (0.001, 0.009, 0.5, "were better than on random ones"),
+        (-0.009, -0.001, 0.5, "were worse than on random ones"),
+        (-0.001, 0.009, 0.5, "cannot be told beforehand"),
+        (-0.001, 0.009, BOUNDS[0] / 2, "no gain over a random choice"),
+    ],
+)
+def test_an_interval_around_zero_is_no_gain(low: float, high: float, share: float, says: str) -> None:
+    found = Outlook(gain=(low + high) / 2, low=low, high=high, sets=4, runs=40)
+    assert says in outlook_text(found, random_wasted=share, picked_wasted=0.0)
