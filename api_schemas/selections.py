@@ -269,9 +269,10 @@ class Outlook(Response):
     sets: int
     runs: int
     """Pairs of training runs behind the numbers."""
-    random_wasted: float
-    """Share of the pool, and so of a random choice, that the gate sets aside: rollouts without a signal."""
-    picked_wasted: float
+    random_wasted: float | None = None
+    """Share of the pool, and so of a random choice, that the gate sets aside: rollouts without a signal. Null in results
+    of release 0.1."""
+    picked_wasted: float | None = None
     """The same of the picks."""
     text: str
     """The same in words, and what to do."""
@@ -294,8 +295,8 @@ class SelectionResult(Response):
     reward_mean: float
     reward_std: float
     selected_reward_mean: float
-    choice: Literal["matching", "diverse"]
-    """How the samples were chosen."""
+    choice: Literal["matching", "diverse"] = "diverse"
+    """How the samples were chosen. Results of release 0.1 do not say it; they were chosen by score and distance."""
     validation_samples: int = 0
     """Samples of the `valid` split whose mean gradient the choice matches; 0 for that of the pool, or for none."""
     groups: int

@@ -53,15 +53,13 @@ def outlook_text(found: Outlook, *, random_wasted: float, picked_wasted: float) 
         f"here, this one {picked_wasted:.0%}"
     )
     if found.low > 0:
-        return (
-            f"{saved}. On pools like this one policies trained on the picks were better than on random ones by {span}"
-        )
+        return f"{saved}. On such pools policies trained on the picks were better than on random ones by {span}"
     if found.high < 0:
-        return f"on pools like this one policies trained on the picks were worse than on random ones by {span}"
+        return f"on such pools policies trained on the picks were worse than on random ones by {span}"
     if random_wasted < BOUNDS[0]:
         return (
-            f"no gain over a random choice is to be expected: nearly every sample gives a signal, and on such pools the "
-            f"difference was {span}. A random subset of this size costs nothing to choose"
+            "no gain over a random choice is to be expected: nearly every sample gives a signal, and on such pools "
+            f"the difference was {span}. A random subset of this size costs nothing to choose"
         )
     return (
         f"{saved}. How good a policy it makes cannot be told beforehand: the difference to random picks was {span}. "

@@ -29,6 +29,7 @@ RESULT = {
     "reward_mean": 0.05,
     "reward_std": 0.1,
     "selected_reward_mean": 0.09,
+    "choice": "matching",
     "groups": 2,
     "outlook": {
         "gain": 0.01,
