@@ -270,8 +270,8 @@ class Outlook(Response):
     runs: int
     """Pairs of training runs behind the numbers."""
     random_wasted: float | None = None
-    """Share of the pool, and so of a random choice, that the gate sets aside: rollouts without a signal. Null in results
-    of release 0.1."""
+    """Share of the pool, and so of a random choice, that the gate sets aside: rollouts without a signal. Null in
+    results of release 0.1."""
     picked_wasted: float | None = None
     """The same of the picks."""
     text: str

@@ -104,7 +104,7 @@ def test_a_device_that_takes_more_gets_several_micro_batches_at_once(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each still is a checkpoint: of two that were measured together, the one that was lost is measured again."""
-    rollouts = {"group_size": 2, "max_new_tokens": 6}
+    rollouts = {"group_size": 2, "max_new_tokens": 6, "ndcg_k": 998}
     undisturbed = bench.create(rollouts=rollouts)
     bench.hear()
     expected = bench.result(undisturbed)
