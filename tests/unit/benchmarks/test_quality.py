@@ -11,12 +11,12 @@ import pytest
 import benchmarks.quality.__main__ as quality
 from benchmarks.quality.arms import KNOWN, Case, random_beside, within_strata
 from benchmarks.quality.intervals import detectable, over_runs
-from benchmarks.quality.pretrain import Pair, excluded
 from benchmarks.quality.report import write_report
 from benchmarks.quality.runs import Bench, kept
 from benchmarks.quality.sets import Parts, divide, draw, find_set, open_set
 from benchmarks.quality.study import Study
 from minirec.data.dataset import Dataset
+from minirec.training.pretrain import Pair, excluded
 from tests.builders import tiny_model, with_splits, write_files
 
 STUDY = Study(pool=24, size=6, valid=6, test=6, updates=2, every=1, proxy_updates=1)
