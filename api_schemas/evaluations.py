@@ -24,6 +24,9 @@ class Ranking(Response):
     """HR@k by k (5, 10, 20, 50)."""
     ndcg: dict[str, float]
     """NDCG@k by k."""
+    ndcg_full: float | None = None
+    """1 / log2(rank + 1) over all ranks, without a cutoff: the steadiest of these, which the best adapter is chosen by.
+    Null in results of release 0.1."""
 
 
 class TextScore(Response):

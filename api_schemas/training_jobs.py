@@ -19,9 +19,12 @@ Trainer = Literal["rec_grpo", "text_grpo"]
 
 
 class EarlyStopping(Request):
-    """When to stop training before its last epoch: validation NDCG@10 (or mean reward of text) no longer rises."""
+    """When to stop training before its last epoch: validation no longer brings a better NDCG, or mean reward of text.
 
-    patience: PositiveInt = 3
+    NDCG is that over all ranks, without a cutoff.
+    """
+
+    patience: PositiveInt = 5
     """Evaluations without a new best after which training ends."""
     min_delta: NonNegative = 1e-4
     """A rise that is not larger than this does not count."""

@@ -38,13 +38,13 @@ class Evaluation:
 
     @property
     def score(self) -> float:
-        """NDCG@10, which the best adapter is chosen by."""
-        return self.ndcg[10]
+        """NDCG over all ranks, which the best adapter is chosen by: every sample counts, also those far down."""
+        return float(np.mean(1 / np.log2(np.array(self.ranks) + 1)))
 
     def summary(self) -> Ranking:
         """Return the same as the API shows it."""
         hr, ndcg = ({str(k): mean for k, mean in means.items()} for means in (self.hit_rate, self.ndcg))
-        return Ranking(samples=self.samples, hr=hr, ndcg=ndcg)
+        return Ranking(samples=self.samples, hr=hr, ndcg=ndcg, ndcg_full=self.score)
 
 
 def evaluate(

@@ -52,14 +52,15 @@ def assert_same_adapter(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
         np.testing.assert_allclose(ours[name], theirs[name], atol=1e-6, err_msg=name)
 
 
-def ranked(ndcg10: float) -> Evaluation:
-    ndcg = dict.fromkeys((5, 10, 20, 50), ndcg10)
-    return Evaluation(samples=6, hit_rate=ndcg, ndcg=ndcg, ranks=())
+def ranked(value: float) -> Evaluation:
+    ndcg = dict.fromkeys((5, 10, 20, 50), value)
+    # A rank between two places, whose gain over all ranks is the value.
+    return Evaluation(samples=6, hit_rate=ndcg, ndcg=ndcg, ranks=(2 ** (1 / value) - 1,))  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], None]:
-    """Makes validation say NDCG@10 as it was told, evaluation by evaluation."""
+    """Makes validation say NDCG as it was told, evaluation by evaluation."""
 
     def script(values: list[float]) -> None:
         left = iter(values)

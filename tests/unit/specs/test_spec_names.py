@@ -232,7 +232,7 @@ DEFAULTS: dict[str, Any] = {
         "seed": 0,
     },
     "ProxySettings": {"samples": 256, "updates": 30, "grpo": {}},
-    "EarlyStopping": {"patience": 3, "min_delta": 0.0001},
+    "EarlyStopping": {"patience": 5, "min_delta": 0.0001},
     "TextReward": {"weight": 1.0},
     "CheckSpec": {"kind": "interactions"},
     "ProxySpec": {"kind": "interactions"},
