@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from minirec.redis_url import for_broker
 from minirec.settings import Settings
@@ -59,7 +60,7 @@ class CeleryRing:
                     self._app.send_task(
                         TASK, args=[group, unit], queue=queue, producer=producer, retry=False, time_limit=limit
                     )
-        except (OperationalError, OSError) as error:
+        except (OperationalError, OSError, RedisError) as error:
             log.warning("%d doorbells were not rung, the janitor will: %s", len(doorbells), error)
 
     def waiting(self) -> dict[str, int]:

@@ -10,6 +10,11 @@ from pathlib import Path
 from tests.chaos.run import run
 
 
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def main() -> int:
     """Run, print the report, and return 1 where a promise was broken."""
     parser = argparse.ArgumentParser(prog="make chaos")
@@ -17,8 +22,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="minirec-chaos-") as folder:
-        report = run(Path(folder), kills=given.kills, seed=given.seed, say=lambda text: print(text, flush=True))
-    print(report.text())
+        report = run(Path(folder), kills=given.kills, seed=given.seed, say=say)
+    say(report.text())
     return 1 if report.faults else 0
 
 

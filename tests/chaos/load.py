@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,9 @@ class Load:
             dataset = client.datasets.upload(samples=self.files / "samples.jsonl", items=self.files / "items.jsonl")
             found["dataset"] = dataset.content_hash
             tasks: list[Callable[[], None]] = [
-                lambda seed=seed: self._select(dataset.id, seed, found) for seed in range(SELECTIONS)
+                partial(self._select, dataset.id, seed, found) for seed in range(SELECTIONS)
             ]
-            tasks += [lambda: self._train(dataset.id, found), lambda: self._upload(found)]
+            tasks += [partial(self._train, dataset.id, found), partial(self._upload, found)]
             threads = [threading.Thread(target=self._guarded, args=(task,)) for task in tasks]
             for thread in threads:
                 thread.start()

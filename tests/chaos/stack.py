@@ -126,7 +126,6 @@ class ChaosStack:
 def role_of(process: psutil.Process, supervisor: int) -> str | None:
     """Return what a process of the stack is; None for the guard and for helpers."""
     words = process.cmdline()
-    line = " ".join(words)
     if "worker.app" in words:
         queue = "gpu" if "gpu,train" in words else "cpu"
         return f"{queue}-parent" if process.ppid() == supervisor else f"{queue}-child"
@@ -136,7 +135,8 @@ def role_of(process: psutil.Process, supervisor: int) -> str | None:
         return "janitor"
     if "uvicorn" in words:
         return "api"
-    return "redis" if "--appendonly" in line else None
+    # The server writes its own title over its command line.
+    return "redis" if process.name().startswith(("redis", "valkey")) else None
 
 
 def until(reached: Callable[[], bool], what: str, *, seconds: float = PATIENCE) -> float:

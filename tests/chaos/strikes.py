@@ -105,8 +105,8 @@ class Striker:
             with self._redis() as connection:
                 if connection.zscore(f"{group}:todo", unit) is not None:
                     # Another strike of the same unit, or nobody wants it any more.
-                    return not connection.exists(f"{group}:waiters")
-                return connection.hget(f"{group}:units", f"f{unit}") != fence
+                    return not bool(connection.exists(f"{group}:waiters"))
+                return bool(connection.hget(f"{group}:units", f"f{unit}") != fence)
         except redis.RedisError:
             return False
 
