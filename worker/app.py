@@ -5,8 +5,11 @@ One prefork child per GPU. Torch is imported in the child only: CUDA and torch's
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
+import shutil
+import tempfile
 from typing import Any
 
 import structlog
@@ -14,9 +17,22 @@ from celery import signals
 from redis.exceptions import RedisError
 
 from minirec.logs import configure_logging
+from minirec.scratch import remove_abandoned, use_own_scratch
 from minirec.settings import settings
 from minirec.store.doorbell import TASK, celery_app
 from minirec.store.machine import Doorbell
+from worker.watchdog import LEASES, PULSE, watch
+
+# Before anything makes a temporary file: what a killed worker leaves is below one folder, and the next one removes it.
+_scratch, _parent_pid = use_own_scratch(), os.getpid()
+
+
+@atexit.register
+def _leave() -> None:
+    if os.getpid() == _parent_pid:
+        shutil.rmtree(_scratch, ignore_errors=True)
+        remove_abandoned()
+
 
 app = celery_app(settings())
 # A child of the gpu queue imports torch before it says that it is alive.
@@ -43,8 +59,26 @@ def _alive(**_: Any) -> None:
         file.touch()
 
 
+@signals.worker_init.connect
+def _parent(**_: Any) -> None:
+    _tidy()
+    watch(PULSE, seconds=LEASES * settings().lease_seconds)
+
+
+@signals.worker_process_shutdown.connect
+def _child_ends(**_: Any) -> None:
+    shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
+
+
+def _tidy() -> None:
+    if removed := remove_abandoned():
+        structlog.get_logger(__name__).warning("scratch_of_lost_workers_removed", folders=removed)
+
+
 @signals.worker_process_init.connect
 def _child(**_: Any) -> None:
+    _tidy()
+    use_own_scratch()
     if settings().torch_threads:
         os.environ["OMP_NUM_THREADS"] = str(settings().torch_threads)
     if "gpu" in app.amqp.queues.consume_from:

@@ -103,10 +103,10 @@ class Runner:
         with structlog.contextvars.bound_contextvars(
             group=claim.group, unit=claim.unit, fence=claim.fence, attempt=claim.attempt, handler=claim.handler
         ):
-            return self._do(claim)
+            return self._do(claim, None if bell.queue == "train" else self._settings.unit_time_limit)
 
-    def _do(self, claim: Claim) -> str:
-        work = Work(claim, self._store, self._settings, self._stopping)
+    def _do(self, claim: Claim, time_limit: float | None) -> str:
+        work = Work(claim, self._store, self._settings, self._stopping, time_limit=time_limit)
         try:
             with work:
                 outcome = _handle(work)

@@ -14,6 +14,8 @@ from minirec.settings import Settings
 from minirec.store.machine import Doorbell
 
 TASK = "minirec.run_unit"
+SPARE_SECONDS = 60.0
+"""How long a worker may take to end a shard that has used up its time."""
 QUEUES = ("cpu", "gpu", "train")
 
 log = logging.getLogger(__name__)
@@ -49,8 +51,9 @@ class CeleryRing:
 
     def __init__(self, app: Celery, *, time_limit: float) -> None:
         self._app = app
-        # A shard that hangs is killed, and tried again when its lease ends. Training may take as long as it takes.
-        self._time_limits = {"cpu": time_limit, "gpu": time_limit, "train": None}
+        # A worker ends a shard that takes longer by itself; this is for one that cannot. Training may take its time.
+        limit = time_limit + SPARE_SECONDS
+        self._time_limits = {"cpu": limit, "gpu": limit, "train": None}
 
     def __call__(self, doorbells: Sequence[Doorbell]) -> None:
         try:
