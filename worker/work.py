@@ -80,6 +80,7 @@ class Work(AbstractContextManager["Work"]):
         self._left = threading.Event()
         self._time_limit = time_limit
         self._begun = time.monotonic()
+        self._abandoned_at: float | None = None
         self._pulse = threading.Thread(target=PULSE.beat, args=(self._left,), name="pulse", daemon=True)
         self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{claim.fence}", daemon=True)
 
@@ -134,8 +135,10 @@ class Work(AbstractContextManager["Work"]):
             if self._time_limit is not None and time.monotonic() - self._begun > self._time_limit:
                 self._report_timeout()
                 break
-            if self._verdict == "abandoned":
-                break
+            # Who is abandoned may be wanted again meanwhile.
+            self._abandoned_at = (self._abandoned_at or time.monotonic()) if self._verdict == "abandoned" else None
+            if self._abandoned_at is not None and time.monotonic() - self._abandoned_at > GRACE_SECONDS:
+                self._end_process()
         if not self._left.is_set() and not self._left.wait(GRACE_SECONDS):
             self._end_process()
 

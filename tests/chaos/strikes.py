@@ -53,7 +53,7 @@ class Striker:
         self._random.shuffle(self._first)
 
     def strike(self) -> Strike:
-        """Hit one process, and return when all are back and what it held is done or held by another."""
+        """Hit one process, and return when all are back and what it held is done or free for others."""
         time.sleep(self._random.uniform(*GAP_SECONDS))
         # Everybody is hit at least once, then in proportion to the weights.
         role = self._first.pop() if self._first else self._random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
@@ -103,9 +103,7 @@ class Striker:
     def _went_on(self, group: str, unit: str, fence: bytes) -> bool:
         try:
             with self._redis() as connection:
-                if connection.zscore(f"{group}:todo", unit) is not None:
-                    # Another strike of the same unit, or nobody wants it any more.
-                    return not bool(connection.exists(f"{group}:waiters"))
+                # Given back, claimed anew, or done.
                 return bool(connection.hget(f"{group}:units", f"f{unit}") != fence)
         except redis.RedisError:
             return False

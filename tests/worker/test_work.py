@@ -67,6 +67,6 @@ def test_a_claim_that_was_lost_stays_lost(bench: Bench, work: Work) -> None:
     with work:
         with pytest.raises(Interrupted, match="stale"):
             work.progress(1)
-        wait_until(lambda: not work._thread.is_alive())
+        wait_until(lambda: is_interrupted(work))
         with pytest.raises(Interrupted, match="stale"):
             work.progress(2)
