@@ -20,9 +20,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make chaos")
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=600)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="minirec-chaos-") as folder:
-        report = run(Path(folder), kills=given.kills, seed=given.seed, say=say)
+        report = run(Path(folder), kills=given.kills, seed=given.seed, minutes=given.minutes, say=say)
     say(report.text())
     return 1 if report.faults else 0
 

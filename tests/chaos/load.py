@@ -88,7 +88,7 @@ class Load:
 
     def _select(self, dataset: str, seed: int, found: dict[str, str]) -> None:
         with self.stack.client() as client:
-            rollouts = {"group_size": 4, "max_new_tokens": 96, "seed": seed}
+            rollouts = {"group_size": 4, "max_new_tokens": 64, "seed": seed}
             job = client.selections.create(dataset=dataset, **SELECTION | {"rollouts": rollouts})
             self._follow(client, client.selections, job.id)
             found[f"picks {seed}"] = digest(again(lambda: client.selections.subset(job.id).ids))

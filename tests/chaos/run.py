@@ -36,13 +36,16 @@ class Report:
         return "\n".join([head, "", table(self.strikes), "", *(f"FAULT: {fault}" for fault in self.faults)])
 
 
-def run(folder: Path, *, kills: int, seed: int, say: Callable[[str], None] = lambda _: None) -> Report:
+def run(
+    folder: Path, *, kills: int, seed: int, minutes: float = 600, say: Callable[[str], None] = lambda _: None
+) -> Report:
     """Strike until so many processes were killed.
 
     Args:
         folder: An empty folder for everything.
         kills: How many processes to kill; pauses come on top.
         seed: Decides which process is struck when.
+        minutes: When to stop striking in any case.
         say: Hears what happens.
     """
     data = folder / "data"
@@ -60,7 +63,7 @@ def run(folder: Path, *, kills: int, seed: int, say: Callable[[str], None] = lam
         worker = threading.Thread(target=load.run)
         worker.start()
         try:
-            while sum(strike.kind == "kill" for strike in striker.done) < kills and not load.faults:
+            while striker.kills < kills and not load.faults and time.monotonic() - begun < 60 * minutes:
                 made = striker.strike()
                 say(f"{len(striker.done):4} {made.kind} {made.role}: {made.seconds:.1f} s; round {load.rounds}")
         finally:

@@ -25,7 +25,7 @@ WEIGHTS = {
 }
 PAUSE_SHARE = 0.2
 PAUSE_SECONDS = LEASE_SECONDS * 1.5
-GAP_SECONDS = (0.5, 3.0)
+GAP_SECONDS = (0.2, 1.5)
 """Pause between two strikes, drawn between these."""
 Kind = Literal["kill", "pause"]
 
@@ -51,6 +51,10 @@ class Striker:
         self._random = random.Random(self.seed)
         self._first = list(ROLES)
         self._random.shuffle(self._first)
+
+    @property
+    def kills(self) -> int:
+        return sum(strike.kind == "kill" for strike in self.done)
 
     def strike(self) -> Strike:
         """Hit one process, and return when all are back and what it held is done or free for others."""
