@@ -5,11 +5,11 @@ One prefork child per GPU. Torch is imported in the child only: CUDA and torch's
 
 from __future__ import annotations
 
-import atexit
 import multiprocessing
 import os
 import shutil
 import tempfile
+from multiprocessing.util import Finalize
 from typing import Any
 
 import structlog
@@ -27,12 +27,14 @@ from worker.watchdog import LEASES, PULSE, watch
 _scratch, _parent_pid = use_own_scratch(), os.getpid()
 
 
-@atexit.register
 def _leave() -> None:
     if os.getpid() == _parent_pid:
         shutil.rmtree(_scratch, ignore_errors=True)
         remove_abandoned()
 
+
+# After multiprocessing has removed its own folders, at priority -100.
+Finalize(None, _leave, exitpriority=-200)
 
 app = celery_app(settings())
 # A child of the gpu queue imports torch before it says that it is alive.

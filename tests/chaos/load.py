@@ -39,6 +39,8 @@ class Load:
 
     stack: ChaosStack
     files: Path
+    small: bool = False
+    """One selection and half of the updates."""
     expected: dict[str, str] | None = None
     """Name of each result, and its digest in the undisturbed round."""
     stop: threading.Event = field(default_factory=threading.Event)
@@ -69,7 +71,7 @@ class Load:
             dataset = client.datasets.upload(samples=self.files / "samples.jsonl", items=self.files / "items.jsonl")
             found["dataset"] = dataset.content_hash
             tasks: list[Callable[[], None]] = [
-                partial(self._select, dataset.id, seed, found) for seed in range(SELECTIONS)
+                partial(self._select, dataset.id, seed, found) for seed in range(1 if self.small else SELECTIONS)
             ]
             tasks += [partial(self._train, dataset.id, found), partial(self._upload, found)]
             threads = [threading.Thread(target=self._guarded, args=(task,)) for task in tasks]
@@ -100,7 +102,10 @@ class Load:
         with self.stack.client() as client, tempfile.TemporaryDirectory() as folder:
             ids = [f"s{n:03d}" for n in range(24)]
             job = client.training_jobs.create(
-                dataset=dataset, ids=ids, model=SELECTION["model"], args={"updates": 10, "grpo": {"batch_size": 4}}
+                dataset=dataset,
+                ids=ids,
+                model=SELECTION["model"],
+                args={"updates": 5 if self.small else 10, "grpo": {"batch_size": 4}},
             )
             self._follow(client, client.training_jobs, job.id)
             again(lambda: client.training_jobs.download(job.id, folder))

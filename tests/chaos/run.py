@@ -37,7 +37,13 @@ class Report:
 
 
 def run(
-    folder: Path, *, kills: int, seed: int, minutes: float = 600, say: Callable[[str], None] = lambda _: None
+    folder: Path,
+    *,
+    kills: int,
+    seed: int,
+    minutes: float = 600,
+    small: bool = False,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Strike until so many processes were killed.
 
@@ -45,6 +51,7 @@ def run(
         folder: An empty folder for everything.
         kills: How many processes to kill; pauses come on top.
         seed: Decides which process is struck when.
+        small: Less work, for `make test`.
         minutes: When to stop striking in any case.
         say: Hears what happens.
     """
@@ -52,7 +59,7 @@ def run(
     data.mkdir()
     tiny_model(data / "models")
     stack = ChaosStack(data)
-    load = Load(stack, prepare(folder / "files"))
+    load = Load(stack, prepare(folder / "files"), small=small)
     striker = Striker(stack, seed)
     begun = time.monotonic()
     try:
@@ -60,7 +67,7 @@ def run(
         load.expected = load.round()
         load.rounds += 1
         say(f"the undisturbed round took {time.monotonic() - begun:.0f} s: {len(load.expected)} results")
-        worker = threading.Thread(target=load.run)
+        worker = threading.Thread(target=load.run, daemon=True)
         worker.start()
         try:
             while striker.kills < kills and not load.faults and time.monotonic() - begun < 60 * minutes:
@@ -68,7 +75,7 @@ def run(
                 say(f"{len(striker.done):4} {made.kind} {made.role}: {made.seconds:.1f} s; round {load.rounds}")
         finally:
             load.stop.set()
-            worker.join()
+        worker.join()
         faults = [*load.faults, *_left(stack)]
     except BaseException:
         say(stack.logs())

@@ -45,7 +45,10 @@ def written(tmp_path: Path) -> Path:
     with server(tmp_path) as connection:
         for n in range(50):
             connection.set(f"k{n}", n)
-        connection.pipeline(transaction=True).set("a", 1).set("b", 2).execute()
+        pipe = connection.pipeline(transaction=True)
+        pipe.set("a", 1)
+        pipe.set("b", 2)
+        pipe.execute()
     return tmp_path
 
 
