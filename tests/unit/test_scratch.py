@@ -44,7 +44,7 @@ def test_what_a_killed_process_leaves_is_removed_and_what_a_live_one_has_is_not(
         assert folder.exists()
     finally:
         os.killpg(process.pid, signal.SIGKILL)
-        process.stdout.close()
+        process.communicate()
     while folder.exists():  # The system takes a moment to give the lock up.
         scratch.remove_abandoned()
     assert list(shared.iterdir()) == []
