@@ -161,7 +161,7 @@ def _handle(work: Work) -> Outcome:
 
 
 def setback(error: Exception) -> dict[str, Any] | None:
-    """What to say of an error that lies in the storage and may pass; None for one of the unit's own."""
+    """Return what to say of an error that lies in the storage and may pass; None for one of the unit's own."""
     if isinstance(error, OutOfMemoryError):
         return {"code": "storage_full", "message": "Redis has reached its memory limit (maxmemory)"}
     if is_storage_full(error):
