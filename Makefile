@@ -26,6 +26,10 @@ test: lint ## Everything that CI runs: lint, then all tests
 check: lint ## The inner loop: lint and the fast tests, in about a minute
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" -q $(PYTEST)
 
+.PHONY: chaos
+chaos: $(VENV)/.dev ## Kill and pause every process while jobs run, and report what was survived (KILLS=200, SEED=0, MINUTES= ends it earlier)
+	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m tests.chaos $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+
 .PHONY: images-test
 images-test: $(VENV)/.dev ## Build the images and run the compose file on a container engine (DOCKER_HOST, BASE=, TORCH_INDEX=, DOCKER_BUILD_FLAGS=)
 	MINIREC_IMAGES_TEST=1 BASE="$(BASE)" TORCH_INDEX="$(TORCH_INDEX)" $(BIN)/python -m pytest tests/images -x --timeout 1800 $(PYTEST)

@@ -43,6 +43,8 @@ class Job(Response):
     started_at: float | None = None
     finished_at: float | None = None
     error: JobError | None = None
+    lost_workers: int = 0
+    """How many workers were lost while they worked on it; what they held was, or is, done by others."""
     provenance: dict[str, Any] = {}
     """Resolved model revision, dataset content hash, fingerprints, versions."""
     metadata: Metadata = {}

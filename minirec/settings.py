@@ -54,7 +54,10 @@ class Settings(BaseSettings):
     blob_cache_bytes: Annotated[int, Field(gt=0)] = 20 * 1024**3
     """How much of a remote blob store is copied to this machine; the longest unused copies go first."""
     max_attempts: int = 3
-    """How often a shard may be lost or fail before its job fails."""
+    """How often a shard may fail, without having got further in between, before its job fails."""
+    max_setbacks: Annotated[int, Field(ge=1)] = 10
+    """How many workers a shard may lose one after the other at the same place, or how often storage may fail it there,
+    before its job fails."""
     shard_size: Annotated[int, Field(ge=8, multiple_of=8)] = 64
     """Samples per scoring shard."""
     micro_batch: Annotated[int, Field(ge=8, multiple_of=8)] = 16

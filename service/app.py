@@ -12,7 +12,7 @@ import minirec.settings
 from minirec import __version__
 from minirec.logs import configure_logging
 from minirec.settings import Settings
-from minirec.store import Store, connect
+from minirec.store import REQUEST_PATIENCE, Store, connect
 from minirec.store.doorbell import CeleryRing, celery_app
 from service import (
     baselines,
@@ -65,7 +65,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
         title="MiniRec", version=__version__, description=DESCRIPTION, openapi_tags=TAGS, redirect_slashes=False
     )
     app.state.settings = settings
-    app.state.store = store or connect(settings, ring=ring)
+    app.state.store = store or connect(settings, ring=ring, patience=REQUEST_PATIENCE)
     app.state.stores = {}
     app.state.blob_check = Throttled(app.state.store.blobs.check, seconds=operations.BLOB_CHECK_SECONDS)
     app.state.registry = CollectorRegistry()

@@ -13,9 +13,12 @@ from minirec.data.dataset import Dataset, PromptDataset
 from minirec.store import Store
 from minirec.store.names import items_blob, prompts_blob, samples_blob
 from service.problems import ProblemError
+from service.renewal import renewed
 
-LOCK_SECONDS = 300.0
-PATIENCE_SECONDS = 60.0
+LOCK_SECONDS = 15.0
+"""How long a content stays locked when the process that held the lock is gone."""
+PATIENCE_SECONDS = 5.0
+"""How long a request waits for another's lock: the client hears that it is to come back."""
 
 
 def open_content(store: Store, content_hash: str) -> Dataset | PromptDataset:
@@ -47,14 +50,18 @@ def until_kept(keep: Callable[[], bool]) -> None:
 def content_lock(store: Store, content_hash: str) -> Iterator[None]:
     """Keep the deletion of a content apart from what takes it into use: another upload of it, or a new job."""
     lock = store.redis.lock(
-        f"{store.prefix}lock:content:{content_hash}", timeout=LOCK_SECONDS, blocking_timeout=PATIENCE_SECONDS
+        f"{store.prefix}lock:content:{content_hash}",
+        timeout=LOCK_SECONDS,
+        blocking_timeout=PATIENCE_SECONDS,
+        thread_local=False,
     )
     if not lock.acquire():
         raise ProblemError(
             409, "dataset_busy", "another request is storing or deleting the same rows; try again in a minute"
         )
     try:
-        yield
+        with renewed(lock.reacquire, every=LOCK_SECONDS / 3):
+            yield
     finally:
         with suppress(LockError):  # It ran out meanwhile, and may be another's by now.
             lock.release()

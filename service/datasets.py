@@ -27,9 +27,6 @@ from service.lookup import dataset_or_404
 from service.problems import ProblemError, invalid, problems
 from service.uploads import DATASET, Upload, check_form, copy_files, read_form, scratch
 
-CHECK_SECONDS = 900
-"""How long an idempotency key stays reserved while an upload is checked and stored."""
-
 _FACTS = ("n_samples", "n_items", "n_users", "splits", "content_hash", "warnings")
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], responses=problems(401, 422, 503))
@@ -65,7 +62,7 @@ def _answer_upload(store: Store, once: OnceOf, upload: Upload) -> Response:
                 media_type="application/json",
             )
 
-        return once(fingerprint, answer, seconds=CHECK_SECONDS)
+        return once(fingerprint, answer)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from api_schemas import TERMINAL, Event, Page
 from minirec.settings import Settings
-from minirec.store import Store
+from minirec.store import REQUEST_PATIENCE, Store
 from minirec.store.events import follow
 from service.lookup import job_or_404
 from service.problems import ProblemError
@@ -83,6 +83,8 @@ async def changes(
         after: Id of the event before the first one; None starts at the beginning.
         every: Seconds without an event until None is yielded.
     """
-    async with redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=every + 20) as connection:
+    async with redis.asyncio.Redis.from_url(
+        settings.redis_url, socket_timeout=every + REQUEST_PATIENCE, socket_connect_timeout=REQUEST_PATIENCE
+    ) as connection:
         async for event in follow(connection, store.prefix, job_id, after=after, block_seconds=every):
             yield event

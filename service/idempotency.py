@@ -13,6 +13,7 @@ from minirec.store.records import IdempotencyConflictError, IdempotencyRecords, 
 from minirec.store.tenants import index_of
 from service.dependencies import StoreOf
 from service.problems import ProblemError
+from service.renewal import renewed
 
 Key = Annotated[
     str | None,
@@ -24,7 +25,7 @@ Key = Annotated[
     ),
 ]
 _KEPT_HEADERS = ("location",)
-ANSWER_SECONDS = 60
+ANSWER_SECONDS = 15
 """How long a key stays reserved when the process that was answering is gone."""
 
 
@@ -36,7 +37,7 @@ class Once:
         self._key = None if key is None else hashlib.sha256(f"{scope}\n{key}".encode()).hexdigest()
 
     def __call__(self, body: str, answer: Callable[[], Response], *, seconds: int = ANSWER_SECONDS) -> Response:
-        """The answer, given now (within `seconds`) or before to the same `body`. Raises ProblemError 409 or 422."""
+        """The answer, given now or before to the same `body`. Raises ProblemError 409 or 422."""
         if self._key is None:
             return answer()
         fingerprint = hashlib.sha256(body.encode()).hexdigest()
@@ -49,7 +50,8 @@ class Once:
         if isinstance(found, Replay):
             return Response(found.body, found.status, headers=found.headers, media_type="application/json")
         try:
-            response = answer()
+            with renewed(lambda: self._records.renew(found, seconds=seconds), every=seconds / 3):
+                response = answer()
         except BaseException:
             self._records.abandon(found)
             raise

@@ -103,7 +103,7 @@ class Janitor:
             return False
         if renamed := rename_kinds(self._store):
             log.info("jobs_of_an_earlier_release_renamed", jobs=renamed)
-        expired = self._store.machine.sweep(max_attempts=self._settings.max_attempts, ring_after=self._ring_after())
+        expired = self._store.machine.sweep(max_setbacks=self._settings.max_setbacks, ring_after=self._ring_after())
         if expired:
             self._store.redis.hincrby(counters_key(self._store), LEASES_EXPIRED, expired)
             log.warning("leases_expired", shards=expired)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import anyio
 import structlog
 from fastapi import APIRouter, Depends, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from redis.exceptions import OutOfMemoryError
 from starlette.responses import JSONResponse, Response
 
 from api_schemas import Health, Version
 from minirec import __version__
+from minirec.store import Store
 from service.auth import require_operator
 from service.problems import problems
 
@@ -25,7 +28,7 @@ router = APIRouter(tags=["operations"])
 
 
 @router.get("/version")
-def version() -> Version:
+async def version() -> Version:
     """Return the version that runs here."""
     return Version(version=__version__)
 
@@ -43,12 +46,17 @@ async def ready(request: Request) -> Response:
     The blob store is asked at most every ten seconds.
     """
     checks = {
-        "redis": await _check("redis", request.app.state.store.redis.ping),
+        "redis": await _check("redis", partial(check_redis, request.app.state.store)),
         "blobs": await _check("blobs", request.app.state.blob_check),
     }
     healthy = all(answer == "ok" for answer in checks.values())
     health = Health(status="ok" if healthy else "unavailable", checks=checks)
     return JSONResponse(health.model_dump(), 200 if healthy else 503)
+
+
+def check_redis(store: Store) -> None:
+    """Write to Redis: one that is full, or read-only, answers a ping. Raises what Redis raises."""
+    store.redis.set(f"{store.prefix}probe", "ok", ex=60)
 
 
 async def _check(name: str, probe: Callable[[], object]) -> str:
@@ -57,6 +65,8 @@ async def _check(name: str, probe: Callable[[], object]) -> str:
             await anyio.to_thread.run_sync(probe, abandon_on_cancel=True)
         except Exception as error:  # Whatever it is, this process cannot do its work; the addresses go to the log only.
             log.warning("not_ready", check=name, error=str(error))
+            if isinstance(error, OutOfMemoryError):
+                return "its memory is full; see maxmemory"
             return f"failed ({type(error).__name__}); the log says more"
         return "ok"
     return f"no answer within {CHECK_SECONDS:.0f} seconds"

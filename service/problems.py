@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from redis.exceptions import BusyLoadingError, OutOfMemoryError, ReadOnlyError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from starlette.exceptions import HTTPException
@@ -17,12 +18,12 @@ from starlette.routing import Match
 
 from api_schemas import FieldError, Problem, RowError
 from api_schemas.messages import located
-from minirec.store.errors import LostError
+from minirec.store.errors import FULL, LostError, is_storage_fault
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER = {"store_unavailable": 2, "dataset_busy": 2, "idempotency_in_progress": 1}
+RETRY_AFTER = {"store_unavailable": 2, "storage_full": 30, "dataset_busy": 2, "idempotency_in_progress": 1}
 """Seconds after which the same request may succeed, for codes of problems that pass by themselves."""
 
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
@@ -89,6 +90,10 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(RedisConnectionError, _store_unavailable)
     app.add_exception_handler(RedisTimeoutError, _store_unavailable)
+    app.add_exception_handler(OutOfMemoryError, _redis_full)
+    app.add_exception_handler(ReadOnlyError, _store_unavailable)
+    app.add_exception_handler(BusyLoadingError, _store_unavailable)
+    app.add_exception_handler(OSError, _disk)
     app.add_exception_handler(LostError, _lost)
 
 
@@ -144,6 +149,24 @@ async def _store_unavailable(request: Request, error: Exception) -> Response:
         request,
         ProblemError(503, "store_unavailable", "Redis does not answer; nothing was lost, send the request again"),
     )
+
+
+async def _redis_full(request: Request, error: Exception) -> Response:
+    log.error("Redis is full: %s", error)
+    detail = "Redis has reached its memory limit (maxmemory); jobs wait until there is room: delete some, or raise it"
+    return problem_response(request, ProblemError(507, "storage_full", detail))
+
+
+async def _disk(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OSError)
+    if not is_storage_fault(error):
+        raise error
+    log.error("the storage fails: %s", error)
+    if error.errno in FULL:
+        detail = "there is no room left for files (the disk, or the quota); nothing of the request was kept"
+        return problem_response(request, ProblemError(507, "storage_full", detail))
+    detail = "files cannot be stored or read at the moment; the service's log has the reason"
+    return problem_response(request, ProblemError(503, "store_unavailable", detail))
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

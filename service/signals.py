@@ -25,9 +25,6 @@ from service.lookup import dataset_or_404
 from service.problems import ProblemError, problems
 from service.uploads import SIGNALS, Upload, check_form, copy_files, read_form, scratch
 
-CHECK_SECONDS = 900
-"""How long checking and storing an upload may take."""
-
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], responses=problems(401, 404, 422, 503))
 
 
@@ -89,7 +86,7 @@ def _answer(store: Store, once: OnceOf, dataset_id: str, upload: Upload) -> Resp
             signals = _keep(store, dataset, _check(store, dataset, upload, paths, folder / "checked"))
             return Response(signals.model_dump_json(), 201, media_type="application/json")
 
-        return once(fingerprint, answer, seconds=CHECK_SECONDS)
+        return once(fingerprint, answer)
 
 
 def _check(store: Store, dataset: Dataset, upload: Upload, paths: dict[str, Path], out: Path) -> StoredSignals:

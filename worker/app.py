@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
+import tempfile
+from multiprocessing.util import Finalize
 from typing import Any
 
 import structlog
@@ -14,9 +17,24 @@ from celery import signals
 from redis.exceptions import RedisError
 
 from minirec.logs import configure_logging
+from minirec.scratch import remove_abandoned, use_own_scratch
 from minirec.settings import settings
 from minirec.store.doorbell import TASK, celery_app
 from minirec.store.machine import Doorbell
+from worker.watchdog import LEASES, PULSE, watch
+
+# Before anything makes a temporary file: what a killed worker leaves is below one folder, and the next one removes it.
+_scratch, _parent_pid = use_own_scratch(), os.getpid()
+
+
+def _leave() -> None:
+    if os.getpid() == _parent_pid:
+        shutil.rmtree(_scratch, ignore_errors=True)
+        remove_abandoned()
+
+
+# After multiprocessing has removed its own folders, at priority -100.
+Finalize(None, _leave, exitpriority=-200)
 
 app = celery_app(settings())
 # A child of the gpu queue imports torch before it says that it is alive.
@@ -43,8 +61,26 @@ def _alive(**_: Any) -> None:
         file.touch()
 
 
+@signals.worker_init.connect
+def _parent(**_: Any) -> None:
+    _tidy()
+    watch(PULSE, seconds=LEASES * settings().lease_seconds)
+
+
+@signals.worker_process_shutdown.connect
+def _child_ends(**_: Any) -> None:
+    shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
+
+
+def _tidy() -> None:
+    if removed := remove_abandoned():
+        structlog.get_logger(__name__).warning("scratch_of_lost_workers_removed", folders=removed)
+
+
 @signals.worker_process_init.connect
 def _child(**_: Any) -> None:
+    _tidy()
+    use_own_scratch()
     if settings().torch_threads:
         os.environ["OMP_NUM_THREADS"] = str(settings().torch_threads)
     if "gpu" in app.amqp.queues.consume_from:

@@ -11,6 +11,7 @@ from multiprocessing.synchronize import Event
 from typing import Any
 
 import structlog
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from minirec import __version__
 from minirec.policy.errors import InvalidSampleError
@@ -36,7 +37,7 @@ from minirec.specs import (
     UnitSpec,
 )
 from minirec.store import Store, connect
-from minirec.store.errors import LostError, StoreError
+from minirec.store.errors import LostError, StoreError, is_storage_fault, is_storage_full
 from minirec.store.machine import Claim, Doorbell, Outcome
 from minirec.store.recovery import reopen_lost
 from worker.work import Interrupted, UnitError, Work
@@ -102,10 +103,10 @@ class Runner:
         with structlog.contextvars.bound_contextvars(
             group=claim.group, unit=claim.unit, fence=claim.fence, attempt=claim.attempt, handler=claim.handler
         ):
-            return self._do(claim)
+            return self._do(claim, None if bell.queue == "train" else self._settings.unit_time_limit)
 
-    def _do(self, claim: Claim) -> str:
-        work = Work(claim, self._store, self._settings, self._stopping)
+    def _do(self, claim: Claim, time_limit: float | None) -> str:
+        work = Work(claim, self._store, self._settings, self._stopping, time_limit=time_limit)
         try:
             with work:
                 outcome = _handle(work)
@@ -120,10 +121,18 @@ class Runner:
                 return "reopened" if answer == "ok" else "stale"
             return self._fail(claim, work, error, final=answer == "again")
         except Exception as error:
+            if (detail := setback(error)) is not None:
+                return self._set_back(claim, detail, error)
             return self._fail(claim, work, error)
         committed = self._store.machine.commit(claim, progress=work.done, outcome=outcome)
         log.info("unit_committed" if committed else "unit_stale", done=work.done)
         return "committed" if committed else "stale"
+
+    def _set_back(self, claim: Claim, detail: dict[str, Any], error: Exception) -> str:
+        """Give a unit up for a while: storage fails, and the unit is not to blame."""
+        log.warning("unit_set_back", code=detail["code"], exc_info=error)
+        self._store.machine.set_back(claim, detail, max_setbacks=self._settings.max_setbacks)
+        return "failed"
 
     def _fail(self, claim: Claim, work: Work, error: Exception, *, final: bool = False) -> str:
         detail, retryable = describe(error)
@@ -149,6 +158,22 @@ def _handle(work: Work) -> Outcome:
     module, kind = HANDLERS[work.claim.handler]
     run: Callable[[Work, UnitSpec], Outcome] = import_module(module).run
     return run(work, kind.read(work.claim.spec))
+
+
+def setback(error: Exception) -> dict[str, Any] | None:
+    """Return what to say of an error that lies in the storage and may pass; None for one of the unit's own."""
+    if isinstance(error, OutOfMemoryError):
+        return {"code": "storage_full", "message": "Redis has reached its memory limit (maxmemory)"}
+    if is_storage_full(error):
+        return {
+            "code": "storage_full",
+            "message": f"there is no room left for files on {socket.gethostname()}: {error}",
+        }
+    if isinstance(error, RedisError):
+        return {"code": "storage_unavailable", "message": f"Redis did not do its work: {error}"}
+    if is_storage_fault(error):
+        return {"code": "storage_unavailable", "message": f"files cannot be stored or read: {error}"}
+    return None
 
 
 def describe(error: Exception) -> tuple[dict[str, Any], bool]:

@@ -15,6 +15,8 @@ from pathlib import Path
 from minirec.cli.errors import CommandError
 from minirec.client.local import LOCK, NOTE, data_dir, read_key, usual_data_dir
 
+GUARD_PATIENCE = 60.0
+"""How long the processes of a supervisor that was killed may take to end."""
 LOCK_PATIENCE = 1.0
 """Seconds: long enough to outlast another process that merely looks whether the lock is held."""
 
@@ -125,7 +127,8 @@ class DataFolder:
         try:
             patience = time.monotonic() + LOCK_PATIENCE
             while not take_lock(descriptor):
-                if time.monotonic() > patience:
+                # What a killed supervisor leaves is ended by its guard, and holds the folder until it is gone.
+                if time.monotonic() > patience + (0 if self._supervised() else GUARD_PATIENCE):
                     raise FolderInUseError(self._who_runs())
                 time.sleep(0.05)
             yield descriptor
@@ -154,6 +157,19 @@ class DataFolder:
             return RunningStack(**json.loads(self.note.read_text()))
         except (OSError, ValueError, TypeError):
             return None
+
+    def _supervised(self) -> bool:
+        """Return whether the process that wrote the note lives."""
+        stack = self._read_note()
+        if stack is None:
+            return True
+        try:
+            os.kill(stack.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass
+        return True
 
     def _who_runs(self) -> str:
         stack = self._read_note()

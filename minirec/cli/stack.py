@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx2
 
 from api_schemas.messages import explained
+from minirec.cli.append_only import cut_zeros
 from minirec.cli.data_folder import DataFolder, RunningStack
 from minirec.cli.embedded_redis import EmbeddedRedis, find_server
 from minirec.cli.errors import CommandError
@@ -27,6 +28,7 @@ READY_SECONDS = 120.0
 """How long the processes may take to come up; a cold disk needs some of it."""
 TRIES = 3
 """Starts of a process that ends at once before the whole is given up."""
+BAD_FILE = "Bad file format reading the append only file"
 LOG_LINES = 5
 NEEDED = ("uvicorn", "fastapi", "celery", "redis", "torch", "transformers")
 STOP_ORDER = (("api", "janitor", "worker-cpu", "worker"), ("redis",))
@@ -87,11 +89,21 @@ def start(supervisor: Supervisor, folder: DataFolder, redis: EmbeddedRedis, mode
     """
     environ = environment(os.environ, folder, models, redis.url, only_this_machine=only_reached_from_here(host))
     log = folder.logs / "redis.log"
-    supervisor.start(Program("redis", redis.command(), environ, folder.path, log, redis.configuration()))
-    wait_until(redis.answers, supervisor)
+    child = supervisor.start(Program("redis", redis.command(), environ, folder.path, log, redis.configuration()))
+    wait_until(lambda: redis.answers() or _mended(child, folder), supervisor)
     for name, command in commands(host, port).items():
         log = folder.logs / f"{name}.log"
         supervisor.start(Program(name, with_this_python(command), environ, folder.path, log))
+
+
+def _mended(redis: Child, folder: DataFolder) -> bool:
+    """Cut off what a power cut left at the end of the append-only file, where Redis refuses it; returns false."""
+    if redis.failures and BAD_FILE in log_end(redis) and (copy := cut_zeros(folder.redis)) is not None:
+        note(
+            "[yellow]The end of Redis's append-only file was never written (a power cut?) and is cut off; the last "
+            f"second of work may be missing. The file as it was: {copy}[/]"
+        )
+    return False
 
 
 def check_installed() -> None:

@@ -36,8 +36,10 @@ class Program:
 class Child:
     """One program, started again whenever it ends."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, lock: int) -> None:
         self.program = program
+        self._lock = lock
+        """Inherited: while one child lives, nobody else moves into the data folder."""
         self.failures = 0
         """Ends in a row that nobody asked for."""
         self.process: subprocess.Popen[bytes] | None = None
@@ -59,6 +61,7 @@ class Child:
                 stderr=subprocess.STDOUT,
                 env=dict(program.environment),
                 cwd=program.folder,
+                pass_fds=[self._lock],
                 start_new_session=True,
             )
         self.started = time.monotonic()
@@ -108,6 +111,7 @@ class Supervisor:
     def __init__(self, report: Callable[[str], None], lock: int) -> None:
         self.children: dict[str, Child] = {}
         self._report = report
+        self._lock = lock
         self._changing = threading.Lock()
         self._stopping = threading.Event()
         self._kill_now = threading.Event()
@@ -118,7 +122,7 @@ class Supervisor:
 
     def start(self, program: Program) -> Child:
         """Start a program and keep it running."""
-        child = Child(program)
+        child = Child(program, self._lock)
         with self._changing:
             self.children[program.name] = child
             self._start(child)

@@ -10,6 +10,7 @@ import redis
 from minirec.settings import Settings
 from minirec.store.blobs import BlobStore
 from minirec.store.columns import ColumnStore
+from minirec.store.connection import connection as connection_to
 from minirec.store.devices import DeviceRecord
 from minirec.store.doorbell import CeleryRing, celery_app
 from minirec.store.events import EventLog
@@ -20,6 +21,9 @@ from minirec.store.machine import Machine, Ring
 from minirec.store.records import DatasetRecords, IdempotencyRecords, SignalRecords
 
 PREFIX = "minirec:"
+WORKER_PATIENCE = 30.0
+REQUEST_PATIENCE = 5.0
+"""Somebody waits for the answer to a request."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,13 @@ class Store:
     """Set once this process has counted what jobs of older releases need (`minirec.store.retention`)."""
 
 
-def connect(settings: Settings, *, ring: Ring | None = None) -> Store:
-    """The store that the settings name; doorbells go through Celery unless `ring` is given."""
+def connect(settings: Settings, *, ring: Ring | None = None, patience: float = WORKER_PATIENCE) -> Store:
+    """The store that the settings name; doorbells go through Celery unless `ring` is given.
+
+    Redis may take `patience` seconds to answer a command.
+    """
     ring = ring or CeleryRing(celery_app(settings), time_limit=settings.unit_time_limit)
-    connection = redis.Redis.from_url(settings.redis_url, socket_timeout=30, socket_keepalive=True)
+    connection = connection_to(settings.redis_url, patience=patience, breaker=patience < WORKER_PATIENCE)
     store = Store(
         redis=connection,
         prefix=PREFIX,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import tempfile
 import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+from minirec.scratch import shared_folder
 
 USED_SECONDS = 3600.0
 """A copy that was asked for in the last hour may be about to be read, and stays whatever its size."""
@@ -74,7 +75,7 @@ class BlobCache:
 
 def private_folder() -> Path:
     """Return this user's folder for copies of remote blobs. Raises PermissionError where it is another's."""
-    folder = Path(tempfile.gettempdir()) / f"minirec-blobs-{os.getuid()}"
+    folder = shared_folder() / f"minirec-blobs-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     facts = folder.lstat()
     if facts.st_uid != os.getuid() or stat.S_IMODE(facts.st_mode) & 0o077 or not stat.S_ISDIR(facts.st_mode):

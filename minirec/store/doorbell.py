@@ -7,12 +7,15 @@ from collections.abc import Sequence
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from minirec.redis_url import for_broker
 from minirec.settings import Settings
 from minirec.store.machine import Doorbell
 
 TASK = "minirec.run_unit"
+SPARE_SECONDS = 60.0
+"""How long a worker may take to end a shard that has used up its time."""
 QUEUES = ("cpu", "gpu", "train")
 
 log = logging.getLogger(__name__)
@@ -48,8 +51,9 @@ class CeleryRing:
 
     def __init__(self, app: Celery, *, time_limit: float) -> None:
         self._app = app
-        # A shard that hangs is killed, and tried again when its lease ends. Training may take as long as it takes.
-        self._time_limits = {"cpu": time_limit, "gpu": time_limit, "train": None}
+        # A worker ends a shard that takes longer by itself; this is for one that cannot. Training may take its time.
+        limit = time_limit + SPARE_SECONDS
+        self._time_limits = {"cpu": limit, "gpu": limit, "train": None}
 
     def __call__(self, doorbells: Sequence[Doorbell]) -> None:
         try:
@@ -59,7 +63,7 @@ class CeleryRing:
                     self._app.send_task(
                         TASK, args=[group, unit], queue=queue, producer=producer, retry=False, time_limit=limit
                     )
-        except (OperationalError, OSError) as error:
+        except (OperationalError, OSError, RedisError) as error:
             log.warning("%d doorbells were not rung, the janitor will: %s", len(doorbells), error)
 
     def waiting(self) -> dict[str, int]:

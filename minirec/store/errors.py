@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+FAILING = FULL | {errno.EIO, errno.EROFS, errno.ETIMEDOUT, errno.ESTALE, errno.EMFILE, errno.ENFILE}
+
+
+def is_storage_fault(error: BaseException) -> bool:
+    """Return whether a file could not be written or read for a reason that lies in the machine, and may pass."""
+    return isinstance(error, OSError) and error.errno in FAILING
+
+
+def is_storage_full(error: BaseException | None) -> bool:
+    """Return whether an error, or one that led to it, is that there is no room on a disk."""
+    while error is not None:
+        # Libraries that write files themselves say it in words.
+        if (isinstance(error, OSError) and error.errno in FULL) or "No space left on device" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class StoreError(RuntimeError):

@@ -17,7 +17,7 @@ from redis.exceptions import LockError, RedisError
 if TYPE_CHECKING:
     from minirec.store import Store
 
-LOCK_SECONDS = 60.0
+LOCK_SECONDS = 20.0
 NAMES_AT_ONCE = 20
 REMEMBERED_SECONDS = 7 * 24 * 3600
 """How long deletions are remembered for machines that were not there; copies that old and unused go by themselves."""

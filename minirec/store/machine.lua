@@ -10,7 +10,9 @@
 --   <p>group:<g>           hash    state (open, complete, failed), units, done, progress, cached, ...
 --   <p>group:<g>:todo      zset    unit -> when its doorbell was last rung
 --   <p>group:<g>:leased    zset    unit -> when its lease ends
---   <p>group:<g>:units     hash    a<i> attempts, f<i> fence, p<i> progress, w<i> worker, s<i> what it holds
+--   <p>group:<g>:later     zset    unit -> when its pause ends: it is to do, and not claimed before
+--   <p>group:<g>:units     hash    a<i> attempts, f<i> fence, p<i> progress, w<i> worker, s<i> what it holds,
+--                                  h<i> highest progress, x<i> setbacks since then, l<i> who had the last of them
 --   <p>group:<g>:waiters   set     jobs that wait for it
 --   <p>group:<g>:closing   set     cancelled jobs whose workers have not stopped yet
 --   <p>group:<g>:jobs      set     jobs that name it in their stages: it is collected with the last of them
@@ -100,6 +102,7 @@ end
 -- Nobody waits for a group now: who comes next rings all of its units, whose doorbells may have served others.
 local function unring(group)
   local todo = group_key(group) .. ':todo'
+  redis.call('DEL', group_key(group) .. ':later')
   for _, unit in ipairs(redis.call('ZRANGE', todo, 0, -1)) do redis.call('ZADD', todo, 'XX', 0, unit) end
 end
 
@@ -136,7 +139,7 @@ local function name_group(job, stage)
   add_outputs(stage.group, stage.outputs)
 end
 
-local GROUP_KEYS = { '', ':todo', ':leased', ':units', ':waiters', ':closing', ':jobs', ':outputs' }
+local GROUP_KEYS = { '', ':todo', ':later', ':leased', ':units', ':waiters', ':closing', ':jobs', ':outputs' }
 
 -- Forget a group that no job names, once none of its workers is left that may still write.
 local function collect(group)
@@ -194,6 +197,11 @@ end
 
 local function ended(status) return status == 'succeeded' or status == 'failed' or status == 'cancelled' end
 
+-- A unit begins with none of its attempts used: it came further than ever, or somebody wants it anew.
+local function forgive(group, unit)
+  redis.call('HDEL', group_key(group) .. ':units', 'a' .. unit, 'x' .. unit, 'l' .. unit)
+end
+
 local function open_group(stage, tenant)
   local key = group_key(stage.group)
   local state = redis.call('HGET', key, 'state')
@@ -207,8 +215,9 @@ local function open_group(stage, tenant)
     -- Someone wants it after all: every unit gets its attempts back.
     redis.call('HSET', key, 'state', 'open')
     redis.call('HDEL', key, 'error')
+    redis.call('DEL', key .. ':later')
     for _, unit in ipairs(redis.call('ZRANGE', key .. ':todo', 0, -1)) do
-      redis.call('HDEL', key .. ':units', 'a' .. unit)
+      forgive(stage.group, unit)
       redis.call('ZADD', key .. ':todo', 0, unit)
     end
     state = 'open'
@@ -301,22 +310,65 @@ local function fail_group(group, error)
   redis.call('DEL', key .. ':waiters')
 end
 
--- A unit that was leased comes back: for another attempt, or, attempts used up, to fail its group.
-local function give_back(group, unit, error, retryable, max_attempts)
+local function tell_retry(group, unit, detail, more)
+  more.shard, more.reason, more.code = tonumber(unit), detail.message, detail.code
+  for _, job in ipairs(waiters(group)) do
+    more.stage = redis.call('HGET', job_key(job), 'stage')
+    event(job, 'retry', more)
+    if detail.code == 'worker_lost' then redis.call('HINCRBY', job_key(job), 'lost_workers', 1) end
+  end
+end
+
+-- A unit that was leased is to do again, in `pause` seconds.
+local function put_back(group, unit, pause)
   local key = group_key(group)
   redis.call('ZREM', key .. ':leased', unit)
   redis.call('HDEL', key .. ':units', 'f' .. unit)
   redis.call('ZADD', key .. ':todo', 0, unit)
-  local attempt = tonumber(redis.call('HGET', key .. ':units', 'a' .. unit) or 0)
-  if not retryable or attempt >= max_attempts then
+  if redis.call('SCARD', key .. ':waiters') == 0 then return end
+  if pause == 0 then return ring(group, unit) end
+  redis.call('ZADD', key .. ':todo', now + pause, unit)
+  redis.call('ZADD', key .. ':later', now + pause, unit)
+end
+
+-- A unit that was leased comes back: for another attempt, or, attempts used up, to fail its group.
+local function give_back(group, unit, error, retryable, max_attempts)
+  local attempt = tonumber(redis.call('HGET', group_key(group) .. ':units', 'a' .. unit) or 0)
+  local fails = not retryable or attempt >= max_attempts
+  if not fails then tell_retry(group, unit, cjson.decode(error), { attempt = attempt }) end
+  put_back(group, unit, 0)
+  if fails then
+    redis.call('ZADD', group_key(group) .. ':todo', 0, unit)
     fail_group(group, error)
-  else
-    local detail = cjson.decode(error)
-    for _, job in ipairs(waiters(group)) do
-      event(job, 'retry', { stage = redis.call('HGET', job_key(job), 'stage'), shard = tonumber(unit),
-        attempt = attempt, reason = detail.message })
-    end
-    if redis.call('SCARD', key .. ':waiters') > 0 then ring(group, unit) end
+  end
+  close_cancelled(group)
+end
+
+-- A unit that was leased comes back, and most likely nothing is wrong with it: its worker was lost, or storage failed.
+-- That is no attempt. It is tried again after a pause that grows with each setback, and without an end as long as it
+-- comes further. The same process lost twice was only paused. A unit that loses one worker after the other, all at the
+-- same place, kills them: it fails its group with the setback after `limit`.
+local function set_back(group, unit, error, limit)
+  local units = group_key(group) .. ':units'
+  local facts = redis.call('HMGET', units, 'w' .. unit, 'l' .. unit, 'x' .. unit, 'p' .. unit)
+  local setbacks = tonumber(facts[3] or 0)
+  if error.code ~= 'worker_lost' or facts[1] ~= facts[2] then setbacks = setbacks + 1 end
+  redis.call('HSET', units, 'x' .. unit, setbacks)
+  if error.code == 'worker_lost' then redis.call('HSET', units, 'l' .. unit, facts[1]) end
+  local attempt = tonumber(redis.call('HGET', units, 'a' .. unit) or 1)
+  redis.call('HSET', units, 'a' .. unit, math.max(0, attempt - 1))
+  local fails = setbacks > limit
+  -- The first time at once: workers come and go.
+  local pause = setbacks > 1 and math.min(60, 2 ^ (setbacks - 2)) or 0
+  if not fails then tell_retry(group, unit, error, { attempt = attempt, setbacks = setbacks, pause_seconds = pause }) end
+  put_back(group, unit, fails and 0 or pause)
+  if fails then
+    redis.call('ZADD', group_key(group) .. ':todo', 0, unit)
+    error.message = error.message .. ', as ' .. limit .. ' times before without getting further than '
+      .. (facts[4] or 0) .. ' in between; '
+      .. (error.code == 'worker_lost' and 'most likely this shard kills the worker: its log has the reason (memory?)'
+        or 'retry the job when the cause is mended')
+    fail_group(group, cjson.encode(error))
   end
   close_cancelled(group)
 end
@@ -363,17 +415,22 @@ local function not_claimable(group)
   end
 end
 
+local function is_later(group, unit)
+  return tonumber(redis.call('ZSCORE', group_key(group) .. ':later', unit) or 0) > now
+end
+
 -- claim group unit worker lease: the right to do a unit, for `lease` seconds
 function ops.claim(group, unit, worker, lease)
   local key = group_key(group)
   local reason = not_claimable(group)
   if reason == 'closed' then return { reason } end
-  if not redis.call('ZSCORE', key .. ':todo', unit) then return { 'taken' } end
+  if not redis.call('ZSCORE', key .. ':todo', unit) or is_later(group, unit) then return { 'taken' } end
   if reason == 'idle' then redis.call('ZADD', key .. ':todo', 'XX', 0, unit) end
   if reason then return { reason } end
   local attempt = redis.call('HINCRBY', key .. ':units', 'a' .. unit, 1)
   local fence = next_fence()
   redis.call('ZREM', key .. ':todo', unit)
+  redis.call('ZREM', key .. ':later', unit)
   redis.call('ZADD', key .. ':leased', now + tonumber(lease), unit)
   redis.call('HSET', key .. ':units', 'f' .. unit, fence, 'w' .. unit, worker)
   for _, job in ipairs(waiters(group)) do move(job, 'running') end
@@ -384,7 +441,7 @@ end
 -- The first unit to do of a tenant in a queue, in the order in which its groups came. Groups without one leave the line.
 local function first_of(queue, tenant)
   for _, group in ipairs(redis.call('ZRANGE', queue_key(queue) .. ':' .. tenant, 0, -1)) do
-    local unit = redis.call('ZRANGE', group_key(group) .. ':todo', 0, 0)[1]
+    local unit = redis.call('ZRANGEBYSCORE', group_key(group) .. ':todo', '-inf', now, 'LIMIT', 0, 1)[1]
     local reason = 'taken'
     if unit then reason = not_claimable(group) end
     if not reason then return group, unit end
@@ -400,7 +457,8 @@ function ops.next(queue, group, unit, worker, lease)
   local _, own = place_of(group)
   for _, tenant in ipairs(redis.call('ZRANGE', queue_key(queue), 0, -1)) do
     local found, which = first_of(queue, tenant)
-    if found and tenant == own and redis.call('ZSCORE', group_key(group) .. ':todo', unit) and not not_claimable(group) then
+    if found and tenant == own and redis.call('ZSCORE', group_key(group) .. ':todo', unit)
+      and not is_later(group, unit) and not not_claimable(group) then
       found, which = group, unit
     end
     if found then
@@ -422,6 +480,10 @@ function ops.renew(group, unit, fence, lease, progress, cached, about)
   if about ~= '' then redis.call('HSET', key .. ':units', 's' .. unit, about) end
   if cached ~= '' then redis.call('HINCRBY', key, 'cached', tonumber(cached)) end
   if progress ~= '' and set_progress(group, unit, tonumber(progress)) then tell_progress(group) end
+  if progress ~= '' and tonumber(progress) > tonumber(redis.call('HGET', key .. ':units', 'h' .. unit) or 0) then
+    forgive(group, unit)
+    redis.call('HSET', key .. ':units', 'h' .. unit, progress, 'a' .. unit, 1)
+  end
   return 'ok'
 end
 
@@ -475,15 +537,18 @@ function ops.fail(group, unit, fence, error, retryable, max_attempts)
   return 'ok'
 end
 
+-- set_back group unit fence error_json limit: storage failed, and the unit is not to blame
+function ops.set_back(group, unit, fence, error, limit)
+  if not holds(group, unit, fence) then return 'stale' end
+  set_back(group, unit, cjson.decode(error), tonumber(limit))
+  return 'ok'
+end
+
 -- release group unit fence: the worker stops although nothing went wrong (cancelled, shutting down)
 function ops.release(group, unit, fence)
   if not holds(group, unit, fence) then return 'stale' end
-  local key = group_key(group)
-  redis.call('ZREM', key .. ':leased', unit)
-  redis.call('HDEL', key .. ':units', 'f' .. unit)
-  redis.call('HINCRBY', key .. ':units', 'a' .. unit, -1)
-  redis.call('ZADD', key .. ':todo', 0, unit)
-  if redis.call('SCARD', key .. ':waiters') > 0 then ring(group, unit) end
+  redis.call('HINCRBY', group_key(group) .. ':units', 'a' .. unit, -1)
+  put_back(group, unit, 0)
   close_cancelled(group)
   return 'ok'
 end
@@ -628,7 +693,8 @@ local function reopen(group, units)
   for _, unit in ipairs(units) do
     if not redis.call('ZSCORE', key .. ':todo', unit) and not redis.call('ZSCORE', key .. ':leased', unit) then
       redis.call('ZADD', key .. ':todo', 0, unit)
-      redis.call('HDEL', key .. ':units', 'a' .. unit)
+      forgive(group, unit)
+      redis.call('HDEL', key .. ':units', 'h' .. unit)
       redis.call('HINCRBY', key, 'done', -1)
       set_progress(group, unit, 0)
       if state == 'complete' then redis.call('HSET', key, 'state', 'open') end
@@ -677,8 +743,8 @@ function ops.reopen(group, unit, fence, limit, message, lost)
   return 'ok'
 end
 
--- sweep max_attempts queue ring_after ...: what no live worker holds is rung again
-function ops.sweep(max_attempts, ...)
+-- sweep max_setbacks queue ring_after ...: what no live worker holds is rung again
+function ops.sweep(max_setbacks, ...)
   local pairs_of = { ... }
   local ring_after = {}
   for i = 1, #pairs_of, 2 do ring_after[pairs_of[i]] = tonumber(pairs_of[i + 1]) end
@@ -692,12 +758,16 @@ function ops.sweep(max_attempts, ...)
       local detail = { code = 'worker_lost',
         message = 'the worker ' .. (facts[1] or '?') .. ' was lost while it held shard ' .. unit }
       if facts[2] then detail.sample_ids = cjson.decode(facts[2]) end
-      give_back(group, unit, cjson.encode(detail), true, tonumber(max_attempts))
+      set_back(group, unit, detail, tonumber(max_setbacks))
     end
     if redis.call('HGET', key, 'state') == 'open' and redis.call('SCARD', key .. ':waiters') > 0 then
       local patience = ring_after[redis.call('HGET', key, 'queue')] or 30
       local silent = redis.call('ZRANGEBYSCORE', key .. ':todo', '-inf', now - patience, 'LIMIT', 0, 1000)
       for _, unit in ipairs(silent) do ring(group, unit) end
+      for _, unit in ipairs(redis.call('ZRANGEBYSCORE', key .. ':later', '-inf', now)) do
+        redis.call('ZREM', key .. ':later', unit)
+        ring(group, unit)
+      end
     end
     close_cancelled(group)
   end

@@ -178,6 +178,11 @@ class Machine:
         args = (claim.group, claim.unit, claim.fence, json.dumps(dict(error)), int(retryable), max_attempts)
         return cast(str, self._call("fail", *args)) == "ok"
 
+    def set_back(self, claim: Claim, error: Mapping[str, Any], *, max_setbacks: int) -> bool:
+        """Give a unit up that is not to blame, for after a pause; fails its jobs after too many without progress."""
+        args = (claim.group, claim.unit, claim.fence, json.dumps(dict(error)), max_setbacks)
+        return cast(str, self._call("set_back", *args)) == "ok"
+
     def release(self, claim: Claim) -> bool:
         """Put a unit back unharmed: the attempt does not count."""
         return cast(str, self._call("release", claim.group, claim.unit, claim.fence)) == "ok"
@@ -261,7 +266,7 @@ class Machine:
         """Note that a name of `take_garbage` is deleted."""
         self._call("end_garbage", name)
 
-    def sweep(self, *, max_attempts: int, ring_after: Mapping[str, float]) -> int:
+    def sweep(self, *, max_setbacks: int, ring_after: Mapping[str, float]) -> int:
         """Give back what expired, ring what was forgotten, close what was cancelled; returns expired leases."""
         flat = [part for queue, seconds in ring_after.items() for part in (queue, seconds)]
-        return int(self._call("sweep", max_attempts, *flat))
+        return int(self._call("sweep", max_setbacks, *flat))

@@ -188,10 +188,15 @@ class IdempotencyRecords:
         }
         return self._replace(reservation, json.dumps(entry))
 
+    def renew(self, reservation: Reservation, *, seconds: int) -> bool:
+        """Keep a key reserved for so long from now; False when it is another request's by now."""
+        entry = json.dumps({"fingerprint": reservation.fingerprint, "owner": reservation.owner})
+        return self._replace(reservation, entry, seconds)
+
     def abandon(self, reservation: Reservation) -> bool:
         """Free a key whose request failed: the client may try again with it. False when it is another's by now."""
         return self._replace(reservation, "")
 
-    def _replace(self, reservation: Reservation, entry: str) -> bool:
+    def _replace(self, reservation: Reservation, entry: str, seconds: int = IDEMPOTENCY_SECONDS) -> bool:
         key = self._prefix + reservation.key
-        return bool(self._script(keys=[key], args=[reservation.owner, entry, IDEMPOTENCY_SECONDS]))
+        return bool(self._script(keys=[key], args=[reservation.owner, entry, seconds]))

@@ -107,6 +107,10 @@ class RestartableRedis:
         self._process.stdin.close()
         wait_until(self.server.answers, "the Redis server")
 
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,12 @@ def is_free_again(store: Store, group: str) -> bool:
     return store.machine.claim(group, 0, worker="w2", lease=60) is not None
 
 
+def claimed(store: Store, group: str, worker: str) -> bool:
+    """Take the unit for a moment, whatever pause it has."""
+    store.redis.delete(f"{store.prefix}group:{group}:later")
+    return store.machine.claim(group, 0, worker=worker, lease=0.05) is not None
+
+
 def test_a_lost_workers_unit_is_free_again_and_rung(store: Store, settings: Settings, log: Path) -> None:
     group = add_job(store)
     assert store.machine.claim(group, 0, worker="w1", lease=0.3) is not None
@@ -95,10 +102,8 @@ def test_training_jobs_of_an_earlier_release_are_listed_under_their_present_name
 def test_a_unit_lost_too_often_fails_its_job(store: Store, settings: Settings, log: Path) -> None:
     group = add_job(store)
     with process(JANITOR, settings, log):
-        for _ in range(settings.max_attempts):
-            wait_until(
-                lambda: store.machine.claim(group, 0, worker="w1", lease=0.05) is not None, "the unit to be free"
-            )
+        for n in range(settings.max_setbacks + 1):
+            wait_until(partial(claimed, store, group, f"host/{n}"), "the unit to be free")
         wait_until(lambda: store.jobs.get("sel_1").status == "failed", "the job to fail")
     assert store.jobs.get("sel_1").json("error")["code"] == "worker_lost"
 

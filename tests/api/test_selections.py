@@ -158,7 +158,7 @@ def test_a_broker_that_is_away_delays_the_work_not_the_answer(
     selection_id = service.select(service.upload()["id"])["id"]
     rung: list[Doorbell] = []
     janitor = connect(service.settings, ring=rung.extend)
-    janitor.machine.sweep(max_attempts=3, ring_after={"cpu": -1.0})
+    janitor.machine.sweep(max_setbacks=3, ring_after={"cpu": -1.0})
     assert rung == [Doorbell("cpu", f"prepare:{selection_id}", 0)]
 
 

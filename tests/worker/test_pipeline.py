@@ -165,7 +165,7 @@ def test_a_lost_worker_is_replaced_when_its_lease_ends(bench: Bench) -> None:
     assert lost is not None
     bench.hear()
     assert bench.store.jobs.get(job).status == "running"
-    assert bench.store.machine.sweep(max_attempts=3, ring_after={"gpu": 600}) == 1
+    assert bench.store.machine.sweep(max_setbacks=3, ring_after={"gpu": 600}) == 1
     bench.hear()
     assert bench.store.jobs.get(job).status == "succeeded"
     assert not bench.store.machine.commit(lost, progress=1), "its fence is no longer current"

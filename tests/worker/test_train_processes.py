@@ -68,7 +68,7 @@ def test_two_processes_make_the_adapter_of_one_though_their_worker_is_killed(two
     left = psutil.wait_procs(family, timeout=20)[1]
     assert left == [], "nobody trains for a worker that is dead"
     while not two.doorbells:
-        two.store.machine.sweep(max_attempts=3, ring_after={"cpu": 60.0, "train": 60.0})
+        two.store.machine.sweep(max_setbacks=3, ring_after={"cpu": 60.0, "train": 60.0})
         time.sleep(0.1)
     two.hear()
     done, ours, our_metrics = result(two, job), adapter(two, job), metrics(two, job)

@@ -56,17 +56,17 @@ def test_a_unit_that_is_abandoned_and_wanted_again_keeps_its_lease(bench: Bench,
         bench.hear(queue="cpu")
         wait_until(lambda: not is_interrupted(work))
         time.sleep(2 * LEASE)
-        assert bench.store.machine.sweep(max_attempts=3, ring_after={"gpu": 600}) == 0, "it was at work all the time"
+        assert bench.store.machine.sweep(max_setbacks=3, ring_after={"gpu": 600}) == 0, "it was at work all the time"
         work.progress(16)
     assert bench.store.machine.commit(work.claim, progress=16)
 
 
 def test_a_claim_that_was_lost_stays_lost(bench: Bench, work: Work) -> None:
     time.sleep(1.2 * LEASE)
-    assert bench.store.machine.sweep(max_attempts=3, ring_after={"gpu": 600}) == 1
+    assert bench.store.machine.sweep(max_setbacks=3, ring_after={"gpu": 600}) == 1
     with work:
         with pytest.raises(Interrupted, match="stale"):
             work.progress(1)
-        wait_until(lambda: not work._thread.is_alive())
+        wait_until(lambda: is_interrupted(work))
         with pytest.raises(Interrupted, match="stale"):
             work.progress(2)

@@ -95,7 +95,7 @@ def test_pauses_between_starts_grow_to_half_a_minute_and_shrink_after_health(
 ) -> None:
     clock = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: clock)
-    child = Child(program(tmp_path, SLEEPER))
+    child = Child(program(tmp_path, SLEEPER), lock=0)
     child.started = clock
     assert [child.plan_restart() for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
     clock += 61

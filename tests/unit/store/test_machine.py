@@ -13,6 +13,7 @@ from minirec.store.jobs import JobRecord
 from minirec.store.machine import Claim, Doorbell, Outcome, Stage
 
 MAX_ATTEMPTS = 3
+MAX_SETBACKS = 6
 AT_ONCE = {"cpu": -1.0, "gpu": -1.0}
 NEVER = {"cpu": 3600.0, "gpu": 3600.0}
 ERROR = {"code": "internal_error", "message": "it broke"}
@@ -37,7 +38,7 @@ def job(store: Store, name: str) -> JobRecord:
 
 
 def sweep(store: Store, ring_after: dict[str, float] = NEVER) -> int:
-    return store.machine.sweep(max_attempts=MAX_ATTEMPTS, ring_after=ring_after)
+    return store.machine.sweep(max_setbacks=MAX_SETBACKS, ring_after=ring_after)
 
 
 def fail(store: Store, taken: Claim, *, retryable: bool = False, **more: Any) -> bool:
@@ -95,7 +96,7 @@ def test_a_silent_workers_unit_goes_to_another_and_the_first_can_no_longer_write
     assert sweep(store) == 1
     assert doorbells == [Doorbell("gpu", "g", 0)]
     found = claim(store, "g")
-    assert (found.attempt, int(found.fence) > int(lost.fence)) == (2, True)
+    assert (found.attempt, int(found.fence) > int(lost.fence)) == (1, True)
     write = Outcome(job={"result": "late"}, writes=[("columns:x", "0", b"late")])
     assert not store.machine.commit(lost, progress=10, outcome=write)
     assert store.machine.renew(lost, lease=60) == "stale"
@@ -244,22 +245,89 @@ def test_a_failed_unit_is_tried_again_until_its_attempts_are_used_up(store: Stor
         doorbells.clear()
         assert fail(store, claim(store, "g"), retryable=True)
         assert doorbells == [Doorbell("gpu", "g", 0)]
-        retry = {"stage": "scoring", "shard": 0, "attempt": attempt, "reason": "it broke"}
+        retry = {"stage": "scoring", "shard": 0, "attempt": attempt, "reason": "it broke", "code": ERROR["code"]}
         assert events(store, "j", "retry")[-1] == retry
     assert fail(store, claim(store, "g"), retryable=True)
     assert job(store, "j").status == "failed"
     assert events(store, "j", "error") == [ERROR | {"stage": "scoring"}]
 
 
-def test_a_lost_worker_costs_an_attempt_and_names_what_it_held(store: Store) -> None:
+def lose(store: Store, worker: str, *, progress: int | None = None) -> dict[str, object]:
+    """Have a worker claim the unit, get as far as `progress`, and vanish; returns the last event of a retry."""
+    store.redis.delete(f"{store.prefix}group:g:later")  # The pause is over.
+    store.redis.zadd(f"{store.prefix}group:g:todo", {"0": 0}, xx=True)
+    taken = store.machine.claim("g", 0, worker=worker, lease=60)
+    assert taken is not None
+    assert taken.attempt == 1, "a lost worker is no attempt"
+    store.machine.renew(taken, lease=-1, sample_ids=["s1", "s2"], progress=progress)
+    assert sweep(store) == 1
+    return events(store, "j", "retry")[-1]
+
+
+def test_a_unit_that_loses_one_worker_after_the_other_fails_its_job(store: Store) -> None:
     create(store, "j", stage("g"))
-    for _ in range(MAX_ATTEMPTS):
-        taken = claim(store, "g")
-        store.machine.renew(taken, lease=-1, sample_ids=["s1", "s2"])
-        sweep(store)
+    pauses = [lose(store, f"host/{n}")["pause_seconds"] for n in range(MAX_SETBACKS)]
+    assert pauses[:4] == [0, 1, 2, 4]
+    assert job(store, "j").fields["lost_workers"] == str(MAX_SETBACKS)
+    lose(store, "host/99")
     error = job(store, "j").json("error")
     assert (error["code"], error["sample_ids"]) == ("worker_lost", ["s1", "s2"])
-    assert "host/1" in error["message"]
+    assert f"host/99 was lost while it held shard 0, as {MAX_SETBACKS} times before" in error["message"]
+
+
+def test_workers_may_be_lost_without_end_while_the_work_comes_further(store: Store) -> None:
+    create(store, "j", stage("g"))
+    for done in range(3 * MAX_SETBACKS):
+        assert lose(store, f"host/{done}", progress=done)["pause_seconds"] == 0
+    assert job(store, "j").status == "running"
+
+
+def test_one_worker_that_is_paused_again_and_again_is_no_sign_against_the_unit(store: Store) -> None:
+    create(store, "j", stage("g"))
+    for _ in range(3 * MAX_SETBACKS):
+        lose(store, "host/1")
+    assert job(store, "j").status == "running"
+
+
+def test_nobody_claims_a_unit_before_its_pause_is_over(store: Store, doorbells: list[Doorbell]) -> None:
+    create(store, "j", stage("g"))
+    for n in range(2):
+        lose(store, f"host/{n}")
+    doorbells.clear()
+    assert store.machine.claim("g", 0, worker="w", lease=60) is None
+    assert store.machine.claim_next(Doorbell("gpu", "g", 0), worker="w", lease=60) is None
+    sweep(store, {"gpu": 0.0})
+    assert doorbells == []
+    store.redis.zadd(f"{store.prefix}group:g:later", {"0": 1}, xx=True)
+    sweep(store)
+    assert doorbells == [Doorbell("gpu", "g", 0)]
+
+
+def test_errors_count_only_where_the_work_came_no_further(store: Store) -> None:
+    create(store, "j", stage("g"))
+    for done in range(1, 4 * MAX_ATTEMPTS):
+        taken = claim(store, "g")
+        store.machine.renew(taken, lease=60, progress=done % 10)
+        if done < 10:
+            assert fail(store, taken, retryable=True)
+            assert job(store, "j").status == "running"
+        elif not fail(store, taken, retryable=True) or job(store, "j").status == "failed":
+            break
+    assert job(store, "j").status == "failed", "ten samples, and then none further"
+
+
+def test_failing_storage_is_waited_for_and_not_blamed_on_the_unit(store: Store) -> None:
+    create(store, "j", stage("g"))
+    full = {"code": "storage_full", "message": "the disk is full", "retryable": True}
+    for _ in range(MAX_SETBACKS):
+        store.redis.delete(f"{store.prefix}group:g:later")
+        assert store.machine.set_back(claim(store, "g"), full, max_setbacks=MAX_SETBACKS)
+        assert events(store, "j", "retry")[-1]["code"] == "storage_full"
+        assert job(store, "j").status == "running"
+    store.redis.delete(f"{store.prefix}group:g:later")
+    store.machine.set_back(claim(store, "g"), full, max_setbacks=MAX_SETBACKS)
+    assert job(store, "j").json("error")["code"] == "storage_full"
+    assert "lost_workers" not in job(store, "j").fields
 
 
 def test_an_empty_list_of_samples_does_not_become_an_object(store: Store) -> None:

@@ -26,6 +26,7 @@ TENANTS = {"score:a": None, "score:b": "two"}
 """Whose each is: nothing is shared between tenants."""
 UNIT_SAMPLES = 10
 MAX_ATTEMPTS = 3
+MAX_SETBACKS = 2
 LIVE = 3600.0
 """Leases last until a test lets them run out: nothing here waits for time to pass."""
 TERMINAL = {"succeeded", "failed", "cancelled"}
@@ -191,7 +192,7 @@ class Deployment(RuleBasedStateMachine):
     @rule(patient=st.booleans())
     def sweep(self, patient: bool) -> None:
         patience = 3600.0 if patient else -1.0
-        self.machine.sweep(max_attempts=MAX_ATTEMPTS, ring_after={"cpu": patience, "gpu": patience})
+        self.machine.sweep(max_setbacks=MAX_SETBACKS, ring_after={"cpu": patience, "gpu": patience})
 
     @rule()
     def take_garbage(self) -> None:
@@ -394,7 +395,7 @@ class Deployment(RuleBasedStateMachine):
             self._let_lease_run_out(lost)
         self.doorbells.clear()
         for _ in range(20):
-            self.machine.sweep(max_attempts=1000, ring_after={"cpu": -1.0, "gpu": -1.0})
+            self.machine.sweep(max_setbacks=1000, ring_after={"cpu": -1.0, "gpu": -1.0})
             while self.doorbells:
                 bell = self.doorbells.pop()
                 claim = self._claim(bell)
@@ -412,7 +413,7 @@ class Deployment(RuleBasedStateMachine):
         """With the last job goes every key and every blob."""
         for job in list(self.jobs):
             self.machine.delete(job)
-        self.machine.sweep(max_attempts=MAX_ATTEMPTS, ring_after={})
+        self.machine.sweep(max_setbacks=MAX_SETBACKS, ring_after={})
         for _ in range(10):
             names = self.machine.take_garbage(limit=2)
             for name in names:

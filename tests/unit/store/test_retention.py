@@ -129,11 +129,11 @@ def test_a_group_waits_for_its_last_worker_before_it_is_collected(store: Store) 
     assert failing is not None
     assert store.machine.fail(failing, ERROR, retryable=False, max_attempts=3)
     delete_job(store, "sel_1")
-    store.machine.sweep(max_attempts=3, ring_after={})
+    store.machine.sweep(max_setbacks=3, ring_after={})
     assert garbage(store) == []
     assert store.machine.renew(at_work, lease=60) == "abandoned"
     assert store.machine.release(at_work)
-    store.machine.sweep(max_attempts=3, ring_after={})
+    store.machine.sweep(max_setbacks=3, ring_after={})
     assert garbage(store) == ["pools/a.safetensors", "scorings/a/"]
 
 
@@ -145,7 +145,7 @@ def test_a_group_whose_last_worker_died_is_collected_when_its_lease_ends(store: 
     assert failing is not None
     assert store.machine.fail(failing, ERROR, retryable=False, max_attempts=3)
     delete_job(store, "sel_1")
-    store.machine.sweep(max_attempts=3, ring_after={})
+    store.machine.sweep(max_setbacks=3, ring_after={})
     assert keys(store) == ["minirec:fence", "minirec:garbage"]
 
 
