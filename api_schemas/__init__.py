@@ -2,12 +2,14 @@
 
 from api_schemas.baselines import Baseline
 from api_schemas.common import FieldError, Metadata, Page, Problem, Request, Response, RowError
-from api_schemas.datasets import Dataset, DatasetDeleted, Signals
+from api_schemas.datasets import Dataset, DatasetDeleted, DatasetRows, Signals
 from api_schemas.evaluations import Evaluation, EvaluationCreate, EvaluationResult, Ranking, TextScore
 from api_schemas.events import Event, EventType
+from api_schemas.explanations import NearestPick, Rollout, SampleExplanation, TitledItem
 from api_schemas.health import Health, Version
 from api_schemas.job_kinds import EVALUATION, JOB_KINDS, SELECTION, TRAINING_JOB, JobKind, kind_of
 from api_schemas.jobs import TERMINAL, Job, JobError, Status
+from api_schemas.kept_texts import KeptTexts
 from api_schemas.keys import DEFAULT_TENANT, ApiKey, ApiKeyCreate, CreatedApiKey
 from api_schemas.models import AdapterReference, ModelReference
 from api_schemas.rewards import TextReward
@@ -53,6 +55,7 @@ __all__ = [
     "DEFAULT_TENANT",
     "Dataset",
     "DatasetDeleted",
+    "DatasetRows",
     "EVALUATION",
     "EarlyStopping",
     "Evaluation",
@@ -70,9 +73,11 @@ __all__ = [
     "Job",
     "JobError",
     "JobKind",
+    "KeptTexts",
     "Message",
     "Metadata",
     "ModelReference",
+    "NearestPick",
     "Page",
     "PoolSettings",
     "Problem",
@@ -82,9 +87,11 @@ __all__ = [
     "Request",
     "Response",
     "RewardRow",
+    "Rollout",
     "RolloutSettings",
     "RowError",
     "SELECTION",
+    "SampleExplanation",
     "SampleRow",
     "SampleScore",
     "Selection",
@@ -99,6 +106,7 @@ __all__ = [
     "TextReward",
     "TextScore",
     "TimestampUnit",
+    "TitledItem",
     "TrainingArgs",
     "TrainingJob",
     "TrainingJobCreate",

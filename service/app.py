@@ -17,6 +17,7 @@ from minirec.store.doorbell import CeleryRing, celery_app
 from service import (
     baselines,
     datasets,
+    explanations,
     exports,
     keys,
     openapi,
@@ -70,7 +71,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.state.blob_check = Throttled(app.state.store.blobs.check, seconds=operations.BLOB_CHECK_SECONDS)
     app.state.registry = CollectorRegistry()
     app.state.registry.register(StoreMetrics(app.state.store, ring.waiting))
-    modules = (datasets, signals, scores, subset, baselines, exports, training_artifacts)
+    modules = (datasets, signals, scores, explanations, subset, baselines, exports, training_artifacts)
     routers = [*(module.router for module in modules), *(job_router(served) for served in KINDS)]
     for router in routers:
         app.include_router(

@@ -11,6 +11,7 @@ from minirec.specs import ScoreSpec
 from minirec.store.blobs import Arrays
 from minirec.store.columns import as_shown, pack, shard_field
 from minirec.store.machine import Outcome
+from minirec.store.texts import encode_texts, without_texts
 from worker.work import Work
 
 Measure = Callable[[list[int]], Arrays]
@@ -39,7 +40,10 @@ def score_shard(
         if work.claim.attempt > 1:
             work.record_samples(ids)
         shard = _score(work, spec, rows, cache(start_measuring))
-        blobs.put_arrays(blob, shard)
+        if spec.texts is not None:
+            # Before the shard: where that is, its texts are.
+            blobs.put_bytes(spec.texts_blob(unit), encode_texts(shard))
+        blobs.put_arrays(blob, without_texts(shard))
         for index in range(-(-len(rows) // spec.micro_batch)):
             blobs.delete(spec.part_blob(unit, index))
     columns = pack(shown_columns(shard))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from api_schemas import SampleRow, SampleScore, SubsetIds, SubsetRow
+from api_schemas import SampleExplanation, SampleRow, SampleScore, SubsetIds, SubsetRow
 from api_schemas.selections import GATE_VERDICTS
 from minirec.store.columns import Columns
 from service.scores import deciding_number
@@ -175,3 +176,81 @@ def test_results_go_with_their_dataset(service: Service, finished: tuple[str, Co
 def test_results_say_what_is_wrong_with_the_query(service: Service, query: str) -> None:
     problem = assert_problem(service.http.get(f"/v1/selections/sel_1/{query}"), 422, "invalid_request")
     assert field_errors(problem)[0].loc == ["query", query.partition("?")[2].partition("=")[0]]
+
+
+@pytest.mark.parametrize(
+    ("filters", "keeps"),
+    [
+        ({"gate": "too_hard"}, lambda score: score.gate == "too_hard"),
+        ({"picked": "true"}, lambda score: score.picked_rank is not None),
+        ({"picked": "false", "gate": "open"}, lambda score: score.picked_rank is None and score.gate == "open"),
+        ({"reward_min": 0.4, "reward_max": 0.6}, lambda score: 0.4 <= score.reward_mean <= 0.6),
+        ({"learnability_min": 0.5}, lambda score: score.learnability >= 0.5),
+        ({"representativeness_max": 0.5}, lambda score: score.representativeness <= 0.5),
+        ({"reward_min": 2}, lambda score: False),
+    ],
+)
+@pytest.mark.parametrize("limit", [5, 1000])
+def test_scores_are_filtered(
+    service: Service,
+    finished: tuple[str, Columns],
+    filters: dict[str, Any],
+    keeps: Callable[[SampleScore], bool],
+    limit: int,
+) -> None:
+    selection_id, _ = finished
+    expected = [score.id for score in all_scores(service, selection_id) if keeps(score)]
+    assert [score.id for score in all_scores(service, selection_id, limit=limit, **filters)] == expected
+
+
+@pytest.mark.parametrize("order", ["score", "reward", "spread", "learnability", "representativeness"])
+@pytest.mark.parametrize("ascending", [False, True])
+def test_scores_are_sorted(service: Service, finished: tuple[str, Columns], order: str, ascending: bool) -> None:
+    selection_id, _ = finished
+    name = {"reward": "reward_mean", "spread": "reward_std"}.get(order, order)
+    scores = all_scores(service, selection_id, order=order, ascending=ascending, limit=7)
+    values = [getattr(score, name) for score in scores]
+    assert values == sorted(values, reverse=not ascending)
+    assert len({score.id for score in scores}) == 48
+
+
+def test_a_cursor_that_does_not_fit_the_filters_is_refused(service: Service, finished: tuple[str, Columns]) -> None:
+    selection_id, _ = finished
+    params = {"after": "s000", "gate": "too_hard"}
+    response = service.http.get(f"/v1/selections/{selection_id}/scores", params=params)
+    assert field_errors(assert_problem(response, 422, "invalid_cursor"))[0].loc == ["query", "after"]
+
+
+def test_one_sample_is_explained(service: Service, finished: tuple[str, Columns]) -> None:
+    selection_id, columns = finished
+    found = service.http.get(f"/v1/selections/{selection_id}/scores/s007").json()
+    explained = SampleExplanation.model_validate(found)
+    assert explained.score == next(score for score in all_scores(service, selection_id) if score.id == "s007")
+    uploaded = next(row for row in rows_of(service.files[0]) if row["id"] == "s007")
+    titles = {row["item_id"]: row["title"] for row in rows_of(service.files[1])}
+    assert explained.sample == uploaded
+    assert [item.title for item in explained.history] == [titles[item] for item in uploaded["history"]]
+    assert explained.target is not None
+    assert explained.target.title == titles[uploaded["target"]]
+    assert [rollout.reward for rollout in explained.rollouts] == columns["rewards"][7].tolist()
+    assert explained.texts_kept == 0
+    assert explained.nearest_pick is None
+    assert explained.reason == "backfilled"
+
+
+@pytest.mark.parametrize(("sample", "reason"), [("s000", "picked"), ("s001", "gated"), ("s003", None)])
+def test_why_a_sample_was_picked_or_not(
+    service: Service, finished: tuple[str, Columns], sample: str, reason: str | None
+) -> None:
+    selection_id, _ = finished
+    found = service.http.get(f"/v1/selections/{selection_id}/scores/{sample}").json()
+    lowest = found["lowest_picked_score"]
+    expected = reason or ("outscored" if found["score"]["score"] < lowest else "too_similar")
+    assert found["reason"] == expected
+    assert found["why"].endswith(".")
+
+
+def test_a_sample_that_is_not_in_the_pool_cannot_be_explained(service: Service, finished: tuple[str, Columns]) -> None:
+    for sample in ("nobody", "a/b", "%20"):
+        response = service.http.get(f"/v1/selections/{finished[0]}/scores/{sample}")
+        assert_problem(response, 404, "sample_not_found")

@@ -38,7 +38,7 @@ def scored(policy: Policy, catalogue: Any, items: Items, samples: list[Sample]) 
 
 
 def assert_same(left: ScoredSamples, right: ScoredSamples, *, tolerance: float) -> None:
-    for field in fields(ScoredSamples):
+    for field in [field for field in fields(ScoredSamples) if field.name != "texts"]:
         ours, theirs = getattr(left, field.name), getattr(right, field.name)
         if field.name in EXACT or tolerance == 0:
             np.testing.assert_array_equal(ours, theirs, err_msg=field.name)
@@ -112,7 +112,9 @@ def test_a_sample_scores_the_same_alone_or_among_others(
 ) -> None:
     for row, sample in enumerate(samples):
         alone = score_samples(policy, catalogue, items, [sample], rollouts=SETTINGS)
-        expected = ScoredSamples(**{field.name: getattr(scored, field.name)[[row]] for field in fields(scored)})
+        expected = ScoredSamples(
+            **{field.name: getattr(scored, field.name)[[row]] for field in fields(scored) if field.name != "texts"}
+        )
         assert_same(alone, expected, tolerance=1e-3)
 
 
