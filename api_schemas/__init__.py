@@ -12,6 +12,7 @@ from api_schemas.jobs import TERMINAL, Job, JobError, Status
 from api_schemas.kept_texts import KeptTexts
 from api_schemas.keys import DEFAULT_TENANT, ApiKey, ApiKeyCreate, CreatedApiKey
 from api_schemas.models import AdapterReference, ModelReference
+from api_schemas.plots import SelectionPlots
 from api_schemas.rewards import TextReward
 from api_schemas.rows import ItemRow, Message, PromptRow, RewardRow, SampleRow, TimestampUnit
 from api_schemas.selections import (
@@ -96,6 +97,7 @@ __all__ = [
     "SampleScore",
     "Selection",
     "SelectionCreate",
+    "SelectionPlots",
     "SelectionResult",
     "Signals",
     "Status",

@@ -22,6 +22,7 @@ from service import (
     keys,
     openapi,
     operations,
+    plots,
     problems,
     scores,
     signals,
@@ -71,7 +72,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.state.blob_check = Throttled(app.state.store.blobs.check, seconds=operations.BLOB_CHECK_SECONDS)
     app.state.registry = CollectorRegistry()
     app.state.registry.register(StoreMetrics(app.state.store, ring.waiting))
-    modules = (datasets, signals, scores, explanations, subset, baselines, exports, training_artifacts)
+    modules = (datasets, signals, scores, explanations, plots, subset, baselines, exports, training_artifacts)
     routers = [*(module.router for module in modules), *(job_router(served) for served in KINDS)]
     for router in routers:
         app.include_router(

@@ -125,6 +125,12 @@ class Dataset(SampleTable):
             for row in batch.to_pylist()
         ]
 
+    @cached_property
+    def targets(self) -> npt.NDArray[np.int64]:
+        """(N,) the target of each sample, as its row in the catalogue."""
+        targets: npt.NDArray[np.int64] = self._samples.read(columns=["target"])["target"].to_numpy().astype(np.int64)
+        return targets
+
     def sample(self, row: int) -> Sample:
         """Return one sample. Raises IndexError for a row that is not there."""
         fields = self._row(row)

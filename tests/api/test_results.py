@@ -8,12 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from api_schemas import SampleExplanation, SampleRow, SampleScore, SubsetIds, SubsetRow
+from api_schemas import SampleExplanation, SampleRow, SampleScore, SelectionPlots, SubsetIds, SubsetRow
 from api_schemas.selections import GATE_VERDICTS
 from minirec.store.columns import Columns
+from service import plots
+from service.results import Result
 from service.scores import deciding_number
 from tests.api.conftest import Service
 from tests.api.stand_in import StandIn, made_up_columns
@@ -254,3 +257,43 @@ def test_a_sample_that_is_not_in_the_pool_cannot_be_explained(service: Service, 
     for sample in ("nobody", "a/b", "%20"):
         response = service.http.get(f"/v1/selections/{finished[0]}/scores/{sample}")
         assert_problem(response, 404, "sample_not_found")
+
+
+def test_plots_count_every_sample(service: Service, finished: tuple[str, Columns]) -> None:
+    selection_id, columns = finished
+    found = SelectionPlots.model_validate(service.http.get(f"/v1/selections/{selection_id}/plots").json())
+    rewards = columns["rewards"].mean(axis=1)
+    assert found.funnel.pool == sum(found.funnel.gated.values()) + found.funnel.open == 48
+    assert found.funnel.picked == 6
+    counts = found.rewards.counts
+    assert sum(sum(counts[verdict]) for verdict in GATE_VERDICTS) == 48
+    assert sum(counts["picked"]) == 6
+    assert (found.rewards.edges[0], found.rewards.edges[-1]) == (rewards.min(), rewards.max())
+    assert found.alignment is not None
+    assert {name: sum(values) for name, values in found.alignment.counts.items()} == {"pool": 48, "picked": 6}
+    assert found.points.ids[: found.points.picked] == PICKED
+    assert sorted(found.points.ids) == [f"s{n:03d}" for n in range(48)]
+    assert [step.reward for step in found.curriculum] == pytest.approx([rewards[7 * n] for n in (5, 4, 3, 2, 1, 0)])
+    assert found.popularity is not None
+    assert sum(step.pool for step in found.popularity) == 48
+    assert sum(step.picked for step in found.popularity) == 6
+    assert found.points.map_x is None
+
+
+def test_plots_of_a_million_samples_are_small() -> None:
+    size, ids = 10**6, pa.array([str(n) for n in range(10**6)])
+    columns = made_up_columns(size, picked=10**5)
+    result = Result("", columns, ids)
+    points = plots._points(result, np.zeros((size, 2), np.float32))
+    assert (len(points.ids), points.picked) == (3_000, 1_500)
+    assert len(plots._curriculum(result)) == 500
+    assert sum(step.reward for step in plots._curriculum(result)) / 500 == pytest.approx(
+        result.reward_means[columns["picked_rank"] >= 0].mean()
+    )
+
+
+@pytest.mark.parametrize("value", [0.0, -3.5])
+def test_a_histogram_of_one_value_has_it_in_the_middle(value: float) -> None:
+    found = plots.histogram(np.full(5, value), {"pool": np.ones(5, bool)})
+    assert sum(found.counts["pool"]) == 5
+    assert found.edges[0] < value < found.edges[-1]
