@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from api_schemas import Dataset, DatasetDeleted, DatasetRows, Page
@@ -24,7 +25,7 @@ from minirec.store.tenants import content_name
 from service.apart import run_apart
 from service.content import content_lock, open_content, until_kept
 from service.dependencies import DATASET_ID, DatasetId, Limit, StoreOf
-from service.idempotency import OnceOf
+from service.idempotency import Once, OnceOf
 from service.lookup import dataset_or_404
 from service.problems import ProblemError, invalid, problems
 from service.uploads import DATASET, Upload, check_form, copy_files, read_form, scratch
@@ -54,6 +55,12 @@ async def upload_dataset(request: Request, store: StoreOf, once: OnceOf) -> Resp
         return await run_in_threadpool(_answer_upload, store, once, upload)
     finally:
         await form.close()
+
+
+async def upload_form(form: FormData, store: Store, once: Once) -> Dataset:
+    """Store what a parsed form holds, and return its dataset. Raises ProblemError."""
+    answer = await run_in_threadpool(_answer_upload, store, once, check_form(form, DATASET))
+    return Dataset.model_validate_json(bytes(answer.body))
 
 
 def _answer_upload(store: Store, once: OnceOf, upload: Upload) -> Response:

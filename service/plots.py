@@ -42,7 +42,9 @@ def plots_of(store: Store, selection_id: str) -> SelectionPlots:
     facts = SelectionResult.model_validate(record.json("result"))
     columns, view = result.columns, Beside(store, record).view()
     picked = columns["picked_rank"] >= 0
-    by_verdict = {name: columns["gate"] == code for code, name in enumerate(GATE_VERDICTS)}
+    by_verdict: dict[str, npt.NDArray[np.bool_]] = {
+        name: columns["gate"] == code for code, name in enumerate(GATE_VERDICTS)
+    }
     alignment = columns.get("representativeness")
     return SelectionPlots(
         selection_id=selection_id,

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from api_schemas import (
     AdapterReference,
     CurriculumSettings,
+    KeptTexts,
     ModelReference,
     PoolSettings,
     ProxySettings,
@@ -25,6 +26,7 @@ Pool = PoolSettings | Mapping[str, Any]
 Rollouts = RolloutSettings | Mapping[str, Any]
 Weights = WeightSettings | Mapping[str, Any]
 Curriculum = CurriculumSettings | Mapping[str, Any]
+Texts = KeptTexts | Mapping[str, Any]
 Proxy = ProxySettings | AdapterReference | Mapping[str, Any]
 TextRewards = Sequence[TextReward | Mapping[str, Any] | str]
 Order = Literal["pool", "rank"]

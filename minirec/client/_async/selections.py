@@ -52,6 +52,7 @@ class AsyncSelections(AsyncJobs[Selection]):
         rollouts: calls.Rollouts | None = None,
         weights: calls.Weights | None = None,
         curriculum: calls.Curriculum | None = None,
+        texts: calls.Texts | None = None,
         stratify_by: StratifyBy | None = None,
         baselines: Sequence[Baseline] | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -72,6 +73,7 @@ class AsyncSelections(AsyncJobs[Selection]):
             rollouts: How answers are sampled.
             weights: What L and R count, and the gate.
             curriculum: The order of the picks.
+            texts: Which of the rollouts' texts are kept for people to read.
             stratify_by: Spread the choice over users, targets or sources, each in proportion to its samples.
             baselines: Other methods to compare with, on the same scores.
             metadata: Kept with the selection.
@@ -92,6 +94,7 @@ class AsyncSelections(AsyncJobs[Selection]):
             rollouts=rollouts,
             weights=weights,
             curriculum=curriculum,
+            texts=texts,
             stratify_by=stratify_by,
             baselines=None if baselines is None else list(baselines),
         )

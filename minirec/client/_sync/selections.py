@@ -50,6 +50,7 @@ class Selections(Jobs[Selection]):
         rollouts: calls.Rollouts | None = None,
         weights: calls.Weights | None = None,
         curriculum: calls.Curriculum | None = None,
+        texts: calls.Texts | None = None,
         stratify_by: StratifyBy | None = None,
         baselines: Sequence[Baseline] | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -70,6 +71,7 @@ class Selections(Jobs[Selection]):
             rollouts: How answers are sampled.
             weights: What L and R count, and the gate.
             curriculum: The order of the picks.
+            texts: Which of the rollouts' texts are kept for people to read.
             stratify_by: Spread the choice over users, targets or sources, each in proportion to its samples.
             baselines: Other methods to compare with, on the same scores.
             metadata: Kept with the selection.
@@ -90,6 +92,7 @@ class Selections(Jobs[Selection]):
             rollouts=rollouts,
             weights=weights,
             curriculum=curriculum,
+            texts=texts,
             stratify_by=stratify_by,
             baselines=None if baselines is None else list(baselines),
         )
