@@ -76,5 +76,13 @@ def scores(selection_id: str, after: str | None, order: Order) -> Call:
     return Call("GET", f"/v1/selections/{selection_id}/scores", params=params)
 
 
+def explain(selection_id: str, sample_id: str) -> Call:
+    return Call("GET", f"/v1/selections/{selection_id}/scores", name=sample_id)
+
+
+def report(selection_id: str) -> Call:
+    return Call("GET", f"/v1/selections/{selection_id}/report", headers={"Accept": "*/*"})
+
+
 def subset(selection_id: str, format: SubsetFormat) -> Call:
     return Call("GET", f"/v1/selections/{selection_id}/subset", params={"format": format}, headers={"Accept": "*/*"})

@@ -10,11 +10,10 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from api_schemas import Selection, SelectionCreate, TrainingJobCreate
-from api_schemas.messages import located
 from service import jobs
 from service.dependencies import SelectionId, SettingsOf, StoreOf
 from service.lookup import dataset_or_404, job_or_404
-from service.page.new import size_of, start_job
+from service.page.new import faults_of, size_of, start_job
 from service.page.templating import PageRoute, see
 from service.problems import ProblemError
 from service.training_jobs import TRAINING_JOBS
@@ -65,8 +64,7 @@ def changed(
     try:
         return SelectionCreate.model_validate(body | {"size": size_of(size)})
     except ValidationError as error:
-        loc, words, _ = located(error.errors(), body)[0]
-        raise ProblemError(422, "invalid_request", f"{'.'.join(map(str, loc))}: {words}") from error
+        raise ProblemError(422, "invalid_request", "; ".join(faults_of(error, body))) from error
     except ValueError as error:
         raise ProblemError(422, "invalid_request", str(error)) from error
 

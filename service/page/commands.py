@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from api_schemas import SelectionCreate
+from api_schemas import ProxySettings, SelectionCreate
 
 
 def commands(body: SelectionCreate, base_url: str) -> dict[str, str]:
@@ -35,7 +35,10 @@ def _cli(given: dict[str, Any]) -> str:
     for baseline in given.get("baselines", ()):
         parts += ["--baseline", baseline]
     for section in ("pool", "rollouts", "weights", "curriculum", "proxy", "texts"):
-        for path, value in _flat(given.get(section) or {}, section):
+        settings = given.get(section)
+        if section == "proxy" and settings == {}:
+            settings = {"updates": ProxySettings().updates}  # A proxy with all its defaults is still one.
+        for path, value in _flat(settings or {}, section):
             parts += ["--set", f"{path}={value if isinstance(value, str) else json.dumps(value)}"]
     return " ".join(shlex.quote(part) for part in parts)
 

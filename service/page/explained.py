@@ -47,10 +47,7 @@ def sentence(result: SelectionResult, plots: SelectionPlots) -> str:
     if gated:
         most = max(funnel.gated, key=lambda name: funnel.gated[name])
         text += f"; {gated:,} were set aside, mostly because {VERDICTS[most]}"
-    text += (
-        f". The picks earn {result.selected_reward_mean:.3f} on average, the pool {result.reward_mean:.3f} "
-        "(at most 1 in most tasks)."
-    )
+    text += f". The picks earn {result.selected_reward_mean:.3f} on average, the pool {result.reward_mean:.3f}."
     wasted = funnel.never_solved
     if wasted:
         text += f" {wasted:,} of the picks no rollout solved: they teach little now."

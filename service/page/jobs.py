@@ -145,7 +145,7 @@ def one_job(request: Request, store: StoreOf, job_id: str) -> Response:
         "stages": _stages(store, record),
         "events": [(event, WORDS[event.type](event.data)) for event in latest_events(store, job_id)],
         "terminal": job.status in TERMINAL,
-        "request": job.request.model_dump(mode="json", exclude_defaults=True),
+        "asked": job.request.model_dump(mode="json", exclude_defaults=True),
         "explained": None,
         "curves": curves(store, job_id) if record.kind == "training_job" else None,
     }

@@ -123,8 +123,13 @@ def read(given: Fields) -> tuple[SelectionCreate | None, list[str]]:
     try:
         return SelectionCreate.model_validate(body), []
     except ValidationError as error:
-        faults = located(error.errors(), body)
-        return None, [f"{'.'.join(map(str, loc)) or 'the request'}: {words}" for loc, words, _ in faults]
+        return None, faults_of(error, body)
+
+
+def faults_of(error: ValidationError, body: object) -> list[str]:
+    """Return what is wrong with a request, in words."""
+    errors = [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()]
+    return [f"{'.'.join(map(str, loc[1:])) or 'the request'}: {words}" for loc, words, _ in located(errors, body)]
 
 
 def _body(text: dict[str, str], baselines: list[str], rewards: list[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import structlog
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -23,7 +24,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from api_schemas.messages import located
 from minirec import __version__
 from minirec.store.errors import LostError
-from service.problems import ProblemError
+from service.problems import ProblemError, internal_error
+
+log = structlog.get_logger(__name__)
 
 FOLDER = Path(__file__).parent
 STATIC = FOLDER / "static"
@@ -124,6 +127,9 @@ class PageRoute(APIRoute):
             except (RedisConnectionError, RedisTimeoutError):
                 detail = "Redis does not answer; nothing was lost, load the page again"
                 found = ProblemError(503, "store_unavailable", detail)
+            except Exception:
+                log.exception("page_failed", path=request.url.path)
+                found = internal_error()
             return problem_page(request, found)
 
         return answer

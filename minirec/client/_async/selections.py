@@ -9,7 +9,17 @@ from typing import Literal
 
 from pydantic import PrivateAttr
 
-from api_schemas import SELECTION, ArmIds, Baseline, Page, SampleScore, Selection, SubsetIds, SubsetRow
+from api_schemas import (
+    SELECTION,
+    ArmIds,
+    Baseline,
+    Page,
+    SampleExplanation,
+    SampleScore,
+    Selection,
+    SubsetIds,
+    SubsetRow,
+)
 from api_schemas.selections import StratifyBy
 from minirec.client import exports
 from minirec.client import selection_calls as calls
@@ -137,6 +147,21 @@ class AsyncSelections(AsyncJobs[Selection]):
         target = Path(path)
         async with replacing(target) as file:
             await self._transport.copy(calls.subset(selection_id, format), file)
+        return target
+
+    async def explain(self, selection_id: str, sample_id: str) -> SampleExplanation:
+        """Return one sample of a finished selection: titles, rollouts with their texts, and why it was picked or not.
+
+        Raises:
+            NotFoundError: The pool has no such sample.
+        """
+        return await self._transport.get(calls.explain(selection_id, sample_id), SampleExplanation)
+
+    async def download_report(self, selection_id: str, path: str | os.PathLike[str]) -> Path:
+        """Write a finished selection, explained, to `path` as one HTML file, whole or not at all."""
+        target = Path(path)
+        async with replacing(target) as file:
+            await self._transport.copy(calls.report(selection_id), file)
         return target
 
     async def export(

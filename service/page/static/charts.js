@@ -8,10 +8,11 @@
   function axes(labels) {
     const [x, y] = labels || [];
     const axis = { stroke: color("soft"), grid: { stroke: color("line"), width: 1 }, ticks: { stroke: color("line"), width: 1 } };
-    return [{ ...axis, label: x, labelSize: x ? 18 : 0, size: 30 }, { ...axis, label: y, labelSize: y ? 18 : 0, size: 46 }];
+    return [{ ...axis, label: x, labelSize: x ? 18 : 0, size: 30 }, { ...axis, label: y, labelSize: y ? 18 : 0, size: 54 }];
   }
 
   function draw(box, options, data) {
+
     box.replaceChildren();
     const plot = new uPlot({ ...size(box), legend: { show: false }, cursor: { show: false }, ...options }, data, box);
     new ResizeObserver(() => {
@@ -163,6 +164,7 @@
   };
 
   function drawAll(root) {
+    if (typeof uPlot === "undefined") return; // It does not start in every browser; the tables are there.
     const source = root.querySelector("script[data-charts]");
     if (source) {
       const data = JSON.parse(source.textContent);
