@@ -47,7 +47,14 @@ def score_prompts(
 
     Sampling noise depends on (rollouts.seed, prompt.id) alone, so who shares a batch changes results by rounding at
     most. A group whose outcomes do not differ gets the gradient of the prompt's own answer (the first of several), with
-    A = 1, and zeros where it has none. `texts` is how many answers of each prompt to return. Raises as `answer` does.
+    A = 1, and zeros where it has none. Raises as `answer` does.
+
+    Args:
+        policy: What answers, and is differentiated.
+        prompts: The prompts to score.
+        scorer: What an answer earns.
+        rollouts: Group size, limits, sampling and seed.
+        texts: How many answers of each prompt to return as text.
     """
     size, group = policy.hidden_size, rollouts.group_size
     noise = np.stack(
