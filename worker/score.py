@@ -56,7 +56,7 @@ def _of_samples(store: Store, spec: ScoreSpec, policy: Policy) -> Measure:
         )
         return arrays_of(scored, spec)
 
-    return measure
+    return _measure(measure, spec, policy)
 
 
 def _of_prompts(store: Store, spec: ScoreSpec, policy: Policy) -> Measure:
@@ -67,7 +67,12 @@ def _of_prompts(store: Store, spec: ScoreSpec, policy: Policy) -> Measure:
         prompts = [dataset.prompt(row) for row in rows]
         return arrays_of(score_prompts(policy, prompts, scorer, rollouts=spec.rollouts, texts=texts_of(spec)), spec)
 
-    return measure
+    return _measure(measure, spec, policy)
+
+
+def _measure(of: Callable[[list[int]], Arrays], spec: ScoreSpec, policy: Policy) -> Measure:
+    on_gpu = policy.device.type == "cuda"
+    return Measure(of, policy.samples_at_once(spec.rollouts.group_size), "cuda" if on_gpu else "cpu")
 
 
 def texts_of(spec: ScoreSpec) -> int:

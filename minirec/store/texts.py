@@ -46,6 +46,16 @@ def without_texts(arrays: Arrays) -> Arrays:
     return {name: values for name, values in arrays.items() if name not in KEYS}
 
 
+def rows_of(arrays: Arrays, rows: slice) -> Arrays:
+    """Return some rows of arrays that belong together, texts among them or not; `rows` has no step."""
+    found = {name: values[rows] for name, values in arrays.items() if name != "text_bytes"}
+    if "text_bytes" in arrays:
+        ends = np.concatenate([[0], np.cumsum(arrays["text_lengths"].sum(axis=1, dtype=np.int64))])
+        start, stop, _ = rows.indices(len(ends) - 1)
+        found["text_bytes"] = arrays["text_bytes"][ends[start] : ends[max(start, stop)]]
+    return found
+
+
 def encode_texts(arrays: Arrays) -> bytes:
     """Return the texts among arrays as the content of a blob."""
     content = arrays["text_bytes"].tobytes()

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = ["--no-sandbox", "--no-zygote", "--disable-dev-shm-usage"]
@@ -45,10 +45,11 @@ def watched(page: Page) -> list[str]:
     """Return a list that everything is added to that no page of ours should do: errors, dialogs, requests elsewhere."""
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(f"error: {error}"))
-    page.on("console", lambda message: message.type == "error" and faults.append(f"console: {message.text}"))
 
-    def dialog(opened: object) -> None:
-        faults.append(f"dialog: {opened}")
+    def told(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            faults.append(f"console: {message.text}")
 
-    page.on("dialog", dialog)
+    page.on("console", told)
+    page.on("dialog", lambda opened: faults.append(f"dialog: {opened.message}"))
     return faults

@@ -84,7 +84,8 @@ def test_scores_do_not_depend_on_who_shares_the_batch(policy: Policy) -> None:
         assert alone.texts == [[]]
         # What the first answer earned says how long its text is.
         paid = together.reward[row, 0]
-        assert (Length()(together.texts[row][0], {}) == paid) and len(together.texts[row]) == 1
+        assert len(together.texts[row]) == 1
+        assert Length()(together.texts[row][0], {}) == paid
         for name in ("gradient", "hvp", "embedding"):
             ours = getattr(together, name)[row]
             assert getattr(alone, name)[0] == pytest.approx(ours, rel=1e-3, abs=1e-3 * float(np.abs(ours).max())), name
