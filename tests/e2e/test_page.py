@@ -144,6 +144,9 @@ def test_sliders_choose_again_from_the_same_scores(browser: Browser, stack: Stac
     kept = page.url
     with stack.client() as client:
         own = selected.url.rpartition("/")[2]
+        hostile = next(iter(client.selections.scores(own))).id
+        assert HOSTILE in hostile
+        assert client.selections.explain(own, hostile).sample["id"] == hostile
         made = [job for job in client.selections.list() if job.metadata.get("trial_of") == own]
     assert made == [], "a trial outlived its page"
     page.goto(f"{selected.url}/compare")
