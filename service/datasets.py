@@ -177,14 +177,14 @@ def dataset_rows(store: Store, dataset: Dataset, *, start: int, limit: int) -> D
     """Return `limit` rows from the row `start` on. Raises LostError."""
     content = open_content(store, dataset.content_hash)
     numbers = range(start, min(start + limit, dataset.n_samples))
-    data = [content.sample_json(row) for row in numbers]
+    data: list[dict[str, Any]]
     titles: dict[str, str] = {}
     if isinstance(content, StoredDataset):
-        items = content.items
-        for row in numbers:
-            sample = content.sample(row)
-            shown = {*sample.history[-TITLES:], sample.target}
-            titles |= {items[item]["item_id"]: items[item]["title"] for item in shown}
+        data, known = content.shown(numbers)
+        for sample in data:
+            titles |= {item: known[item] for item in (*sample["history"][-TITLES:], sample["target"])}
+    else:
+        data = [content.sample_json(row) for row in numbers]
     has_more = start + limit < dataset.n_samples
     return DatasetRows(data=data, titles=titles, has_more=has_more, next_after=numbers[-1] if has_more else None)
 

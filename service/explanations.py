@@ -80,16 +80,12 @@ def _content(store: Store, result: Result, position: int) -> dict[str, Any]:
     row = int(result.columns["row"][position])
     if not isinstance(dataset, Dataset):
         return {"sample": dataset.sample_json(row)}
-    sample = dataset.sample(row)
+    (sample,), titles = dataset.shown([row])
 
-    def titled(item: int) -> TitledItem:
-        return TitledItem(item_id=dataset.items[item]["item_id"], title=dataset.items[item]["title"])
+    def titled(item: str) -> TitledItem:
+        return TitledItem(item_id=item, title=titles[item])
 
-    return {
-        "sample": dataset.sample_json(row),
-        "history": [titled(item) for item in sample.history],
-        "target": titled(sample.target),
-    }
+    return {"sample": sample, "history": list(map(titled, sample["history"])), "target": titled(sample["target"])}
 
 
 def _nearest_pick(result: Result, beside: Beside, position: int) -> NearestPick | None:

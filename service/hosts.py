@@ -59,6 +59,8 @@ class HostCheck:
                 headers.setdefault("Content-Security-Policy", PAGE_POLICY if html else DATA_POLICY)
                 headers.setdefault("Referrer-Policy", "no-referrer")
                 headers["X-Content-Type-Options"] = "nosniff"
+                # Pages of other ports of this host are sent the cookie of a session; they get nothing to embed.
+                headers["Cross-Origin-Resource-Policy"] = "same-origin"
             await send(message)
 
         refused = self._refused(scope)

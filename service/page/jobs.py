@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -67,7 +68,8 @@ def overview(
                 raise ProblemError(422, "invalid_cursor", str(error)) from error
             records += found
     records = sorted(records, key=lambda record: float(record.fields["created_at"]), reverse=True)[:ROWS]
-    rows = [(view, progress(store, record, view)) for record in records if (view := view_of(record)) is not None]
+    waiting = unfinished(store, records)
+    rows = [(view, progress(record, view, waiting)) for record in records if (view := view_of(record)) is not None]
     return page(
         request,
         "jobs.html",
@@ -98,8 +100,15 @@ def dataset_name(store: Store, dataset_id: str) -> str:
         return "a deleted dataset"
 
 
-def progress(store: Store, record: JobRecord, job: Any) -> Progress:
-    """Return how far a job is."""
+def unfinished(store: Store, shown: Sequence[JobRecord]) -> list[float]:
+    """Return when each job was made that has not ended; none is looked for where no job that is shown waits."""
+    if all(record.status != "queued" for record in shown):
+        return []
+    return [float(record.fields["created_at"]) for record in store.jobs.active()]
+
+
+def progress(record: JobRecord, job: Any, waiting: Sequence[float] = ()) -> Progress:
+    """Return how far a job is; `waiting` has when each job was made that has not ended."""
     group, now = record.group, time.time()
     total, done, cached = (group.total, group.progress, group.cached) if group else (0, 0, 0)
     if job.status == "succeeded":
@@ -110,7 +119,7 @@ def progress(store: Store, record: JobRecord, job: Any) -> Progress:
     rate = computed / (now - since) if running and since is not None and computed > 0 and now > since else None
     ahead = 0
     if job.status == "queued":
-        ahead = sum(float(other.fields["created_at"]) < job.created_at for other in store.jobs.active())
+        ahead = sum(at < job.created_at for at in waiting)
     ended = job.finished_at or now
     return Progress(
         done=done,
@@ -140,7 +149,7 @@ def one_job(request: Request, store: StoreOf, job_id: str) -> Response:
         "title": f"{served.kind.title.capitalize()} {job_id}",
         "job": job,
         "kind": served.kind,
-        "progress": progress(store, record, job),
+        "progress": progress(record, job, unfinished(store, [record])),
         "dataset_name": dataset_name(store, job.dataset_id),
         "stages": _stages(store, record),
         "events": [(event, WORDS[event.type](event.data)) for event in latest_events(store, job_id)],

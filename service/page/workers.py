@@ -21,7 +21,9 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 async def workers(request: Request, store: StoreOf, caller: CallerOf) -> Response:
     """Show what runs; the queues are everybody's, so only the operator sees them."""
     await require_operator(caller)
-    rows = [(job, progress(store, record, job)) for record in store.jobs.active() if (job := view_of(record))]
+    active = list(store.jobs.active())
+    waiting = [float(record.fields["created_at"]) for record in active]
+    rows = [(job, progress(record, job, waiting)) for record in active if (job := view_of(record))]
     return page(
         request,
         "workers.html",

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
+from typer.testing import CliRunner
 
+from minirec.cli.main import app
 from tests.e2e.browser import running_browser, watched
 from tests.e2e.stack import Stack
 
@@ -166,8 +168,12 @@ def test_exports_and_the_report_are_downloaded(
         with page.expect_download() as download:
             page.get_by_role("link", name=name, exact=True).click()
         assert download.value.suggested_filename.endswith(ending)
-    report = tmp_path / "report.html"
+    report, by_command = tmp_path / "report.html", tmp_path / "by-command.html"
     download.value.save_as(report)
+    command = ["--base-url", stack.url, "--api-key", stack.key, "report", selected.url.rpartition("/")[2]]
+    done = CliRunner().invoke(app, [*command, "-o", str(by_command)])
+    assert done.exit_code == 0, done.output
+    assert by_command.read_bytes() == report.read_bytes()
     context.set_offline(True)
     alone = context.new_page()
     faults = watched(alone)
