@@ -38,7 +38,7 @@ class NearestPick(Response):
     picked_rank: Annotated[int, Field(description="Its 0-based place in the greedy choice", examples=[3])]
 
 
-Reason = Literal["picked", "backfilled", "gated", "outscored", "too_similar", "stratum_full"]
+Reason = Literal["picked", "backfilled", "gated", "outscored", "too_similar"]
 
 
 class SampleExplanation(Response):
@@ -87,8 +87,8 @@ class SampleExplanation(Response):
     reason: Annotated[
         Reason,
         Field(
-            description="`picked`; `backfilled`: gated, yet needed; `gated`; `outscored`: lower score than all picks; "
-            "`stratum_full`: its user, target or source had its share; `too_similar`: a pick was too near",
+            description="`picked`; `backfilled`: gated, yet needed; `gated`; `outscored`: lower score than all open "
+            "picks; `too_similar`: the score would have done, but picks were too near, or its stratum had its share",
             examples=["too_similar"],
         ),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 from fastapi import APIRouter, Path
 
 from api_schemas import NearestPick, Rollout, SampleExplanation, SampleScore, Selection, TitledItem
@@ -18,12 +19,13 @@ from service.lookup import job_or_404
 from service.problems import ProblemError, problems
 from service.results import Result, result_of
 from service.scores import sample_score
+from service.selections import selection_or_404
 from service.stored_views import Beside
-from service.views import selection_view
 
 router = APIRouter(prefix="/v1/selections", tags=["results"], responses=problems(401, 404, 409, 410, 422, 503))
 
 OPEN = GATE_VERDICTS.index("open")
+BLOCK = 8192
 
 
 @router.get("/{selection_id}/scores/{sample_id:path}")
@@ -46,8 +48,7 @@ def explain(store: Store, selection_id: str, sample_id: str) -> SampleExplanatio
     except KeyError as error:
         detail = f"{sample_id!r} is no sample of {selection_id}'s pool"
         raise ProblemError(404, "sample_not_found", detail) from error
-    record = job_or_404(store, selection_id)
-    selection, beside = selection_view(record), Beside(store, record)
+    selection, beside = selection_or_404(store, selection_id), Beside(store, job_or_404(store, selection_id))
     score = sample_score(result, position)
     texts = beside.texts(position)
     nearest = _nearest_pick(result, beside, position)
@@ -97,7 +98,7 @@ def _nearest_pick(result: Result, beside: Beside, position: int) -> NearestPick 
     length = 0.0 if own is None else float(np.linalg.norm(own))
     if own is None or length == 0:
         return None
-    distances = 1 - view["picked"].astype(np.float32) @ (own / length).astype(np.float32)
+    distances = _distances(view["picked"], own / length)
     own_rank = int(result.columns["picked_rank"][position])
     if own_rank >= 0:
         distances[own_rank] = np.inf
@@ -106,6 +107,14 @@ def _nearest_pick(result: Result, beside: Beside, position: int) -> NearestPick 
         return None  # It is the only pick.
     picked = int(np.flatnonzero(result.columns["picked_rank"] == nearest)[0])
     return NearestPick(id=result.sample_id(picked), distance=max(0.0, float(distances[nearest])), picked_rank=nearest)
+
+
+def _distances(picked: npt.NDArray[np.float16], unit: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Return 1 - cosine (k,) of unit rows (k, d) to a unit vector (d,), some rows at a time."""
+    single = unit.astype(np.float32)
+    parts = [picked[start : start + BLOCK].astype(np.float32) @ single for start in range(0, len(picked), BLOCK)]
+    distances: npt.NDArray[np.float32] = 1 - np.concatenate(parts)
+    return distances
 
 
 def _lowest_picked(result: Result) -> float | None:

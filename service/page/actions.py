@@ -12,12 +12,12 @@ from starlette.responses import Response
 from api_schemas import Selection, SelectionCreate, TrainingJobCreate
 from service import jobs
 from service.dependencies import SelectionId, SettingsOf, StoreOf
-from service.lookup import dataset_or_404, job_or_404
+from service.lookup import dataset_or_404
 from service.page.new import faults_of, size_of, start_job
 from service.page.templating import PageRoute, see
 from service.problems import ProblemError
+from service.selections import selection_or_404
 from service.training_jobs import TRAINING_JOBS
-from service.views import selection_view
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -34,7 +34,7 @@ def again(
     gate: Annotated[bool, Form()] = False,
 ) -> Response:
     """Choose from the same scores with other settings."""
-    selection = selection_view(job_or_404(store, selection_id))
+    selection = selection_or_404(store, selection_id)
     return see(f"/jobs/{start_job(store, settings, changed(selection, size, alpha, mu, too_easy_reward, gate))}")
 
 
@@ -77,7 +77,7 @@ def train(
     updates: Annotated[int, Form(ge=1, le=10**6)],
 ) -> Response:
     """Train on a selection's subset, in its order."""
-    selection = selection_view(job_or_404(store, selection_id))
+    selection = selection_or_404(store, selection_id)
     kind = dataset_or_404(store, selection.dataset_id).kind
     body = TrainingJobCreate.model_validate(
         {

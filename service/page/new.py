@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, QueryParams
 from starlette.responses import Response
 
@@ -87,7 +88,7 @@ async def start(request: Request, store: StoreOf, settings: SettingsOf) -> Respo
     body, faults = read(await request.form(max_files=0, max_fields=100))
     if body is None:
         raise ProblemError(422, "invalid_request", "; ".join(faults))
-    return see(f"/jobs/{start_job(store, settings, body)}")
+    return see(f"/jobs/{await run_in_threadpool(start_job, store, settings, body)}")
 
 
 def start_job(store: Store, settings: Settings, body: SelectionCreate) -> str:

@@ -10,12 +10,11 @@ from starlette.responses import Response
 from minirec.store import Store
 from service.dependencies import SelectionId, StoreOf
 from service.explanations import explain
-from service.lookup import job_or_404
 from service.page.explained import explained
 from service.page.templating import STATIC, render
 from service.problems import problems
 from service.results import result_of
-from service.views import selection_view
+from service.selections import selection_or_404
 
 SAMPLES = 12
 """Picks that are shown whole."""
@@ -48,7 +47,7 @@ def get_report(store: StoreOf, selection_id: SelectionId) -> Response:
 def report(store: Store, selection_id: str) -> str:
     """Return the report of a finished selection. Raises ProblemError."""
     result = result_of(store, selection_id)
-    selection = selection_view(job_or_404(store, selection_id))
+    selection = selection_or_404(store, selection_id)
     picks = [result.sample_id(int(position)) for position in result.rank_order[:SAMPLES]]
     return render(
         "report.html",

@@ -14,12 +14,11 @@ from api_schemas.selections import GATE_VERDICTS
 from minirec.store import Store
 from service.dependencies import SelectionId, StoreOf
 from service.explanations import explain
-from service.lookup import job_or_404
 from service.page.templating import PageRoute, page
 from service.problems import ProblemError
 from service.results import Result, result_of
 from service.scores import Filters, Order, listed, sample_score
-from service.views import selection_view
+from service.selections import selection_or_404
 
 ROWS = 50
 SHOWN = 20
@@ -81,7 +80,7 @@ def compare(
     other: Annotated[str, Query(alias="with", max_length=60)] = "",
 ) -> Response:
     """Compare a selection with one of its baselines, or with another selection of the same dataset."""
-    selection = selection_view(job_or_404(store, selection_id))
+    selection = selection_or_404(store, selection_id)
     result = result_of(store, selection_id)
     arms = [name for name in BASELINES if f"arm:{name}" in result.columns]
     values: dict[str, Any] = {

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 from starlette.responses import Response
 
-from service.auth import CallerOf, require_operator
+from service.auth import require_operator
 from service.dependencies import StoreOf
 from service.page.jobs import progress, view_of
 from service.page.templating import PageRoute, page
@@ -17,10 +17,9 @@ from service.page.templating import PageRoute, page
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
-@router.get("/workers")
-async def workers(request: Request, store: StoreOf, caller: CallerOf) -> Response:
+@router.get("/workers", dependencies=[Depends(require_operator)])
+def workers(request: Request, store: StoreOf) -> Response:
     """Show what runs; the queues are everybody's, so only the operator sees them."""
-    await require_operator(caller)
     active = list(store.jobs.active())
     waiting = [float(record.fields["created_at"]) for record in active]
     rows = [(job, progress(record, job, waiting)) for record in active if (job := view_of(record))]
