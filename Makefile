@@ -69,6 +69,7 @@ $(VENV)/.up: pyproject.toml constraints.txt | $(VENV)/.torch
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.torch
 	@echo 'Installing MiniRec and its development tools into $(VENV) ...'
 	@$(PIP) --no-build-isolation --editable '.[dev]'
+	@$(BIN)/python scripts/browser.py
 	@touch $@
 
 # torch first and alone, so that the extra index can serve nothing else. Where that index cannot be reached, pip takes

@@ -2,14 +2,17 @@
 
 from api_schemas.baselines import Baseline
 from api_schemas.common import FieldError, Metadata, Page, Problem, Request, Response, RowError
-from api_schemas.datasets import Dataset, DatasetDeleted, Signals
+from api_schemas.datasets import Dataset, DatasetDeleted, DatasetRows, Signals
 from api_schemas.evaluations import Evaluation, EvaluationCreate, EvaluationResult, Ranking, TextScore
 from api_schemas.events import Event, EventType
+from api_schemas.explanations import NearestPick, Rollout, SampleExplanation, TitledItem
 from api_schemas.health import Health, Version
 from api_schemas.job_kinds import EVALUATION, JOB_KINDS, SELECTION, TRAINING_JOB, JobKind, kind_of
 from api_schemas.jobs import TERMINAL, Job, JobError, Status
+from api_schemas.kept_texts import KeptTexts
 from api_schemas.keys import DEFAULT_TENANT, ApiKey, ApiKeyCreate, CreatedApiKey
 from api_schemas.models import AdapterReference, ModelReference
+from api_schemas.plots import SelectionPlots
 from api_schemas.rewards import TextReward
 from api_schemas.rows import ItemRow, Message, PromptRow, RewardRow, SampleRow, TimestampUnit
 from api_schemas.selections import (
@@ -53,6 +56,7 @@ __all__ = [
     "DEFAULT_TENANT",
     "Dataset",
     "DatasetDeleted",
+    "DatasetRows",
     "EVALUATION",
     "EarlyStopping",
     "Evaluation",
@@ -70,9 +74,11 @@ __all__ = [
     "Job",
     "JobError",
     "JobKind",
+    "KeptTexts",
     "Message",
     "Metadata",
     "ModelReference",
+    "NearestPick",
     "Page",
     "PoolSettings",
     "Problem",
@@ -82,13 +88,16 @@ __all__ = [
     "Request",
     "Response",
     "RewardRow",
+    "Rollout",
     "RolloutSettings",
     "RowError",
     "SELECTION",
+    "SampleExplanation",
     "SampleRow",
     "SampleScore",
     "Selection",
     "SelectionCreate",
+    "SelectionPlots",
     "SelectionResult",
     "Signals",
     "Status",
@@ -99,6 +108,7 @@ __all__ = [
     "TextReward",
     "TextScore",
     "TimestampUnit",
+    "TitledItem",
     "TrainingArgs",
     "TrainingJob",
     "TrainingJobCreate",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from api_schemas.common import Metadata, Response
 
@@ -28,6 +30,27 @@ class Dataset(Response):
     metadata: Metadata = {}
     warnings: list[str] = []
     """What looked odd in the upload and was no fault, in whole sentences."""
+
+
+class DatasetRows(Response):
+    """Some rows of a dataset, in its order."""
+
+    object: Annotated[Literal["list"], Field(description="Kind of object", examples=["list"])] = "list"
+    data: Annotated[
+        list[dict[str, Any]],
+        Field(description="Samples or prompts as they were uploaded", examples=[[{"id": "u7-3", "target": "m31"}]]),
+    ]
+    titles: Annotated[
+        dict[str, str],
+        Field(
+            description="By item id, titles of the targets, and of the 20 most recent items of each history",
+            examples=[{"m31": "Crimson Tide"}],
+        ),
+    ] = {}
+    has_more: Annotated[bool, Field(description="Whether rows follow", examples=[True])]
+    next_after: Annotated[
+        int | None, Field(description="Pass as `after` to get the next page; null on the last one", examples=[19])
+    ] = None
 
 
 class DatasetDeleted(Response):

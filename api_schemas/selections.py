@@ -20,6 +20,7 @@ from api_schemas.common import (
     WholeNumber,
 )
 from api_schemas.jobs import Job, id_pattern
+from api_schemas.kept_texts import KeptTexts
 from api_schemas.models import AdapterReference, ModelReference
 from api_schemas.rewards import Rewards
 from api_schemas.rows import Split
@@ -157,6 +158,8 @@ class SelectionCreate(Request):
     rollouts: RolloutSettings = RolloutSettings()
     weights: WeightSettings = WeightSettings()
     curriculum: CurriculumSettings = CurriculumSettings()
+    texts: KeptTexts = KeptTexts()
+    """Which of the rollouts' texts are kept, so that people can read why; with `rollouts` 0 none are."""
     stratify_by: StratifyBy | None = None
     """Choose from every user, target item or source no more than its share of `size`; null chooses by score alone."""
     baselines: list[Baseline] = []

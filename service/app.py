@@ -17,10 +17,12 @@ from minirec.store.doorbell import CeleryRing, celery_app
 from service import (
     baselines,
     datasets,
+    explanations,
     exports,
     keys,
     openapi,
     operations,
+    plots,
     problems,
     scores,
     signals,
@@ -34,6 +36,8 @@ from service.job_kinds import KINDS
 from service.job_routes import job_router
 from service.limits import BodyLimit, LargeBodies, uploads
 from service.metrics import HttpMetrics, StoreMetrics
+from service.page import app as page
+from service.page import report
 from service.probes import Throttled
 from service.requests import RequestLog
 
@@ -68,9 +72,10 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.state.store = store or connect(settings, ring=ring, patience=REQUEST_PATIENCE)
     app.state.stores = {}
     app.state.blob_check = Throttled(app.state.store.blobs.check, seconds=operations.BLOB_CHECK_SECONDS)
+    app.state.waiting = ring.waiting
     app.state.registry = CollectorRegistry()
     app.state.registry.register(StoreMetrics(app.state.store, ring.waiting))
-    modules = (datasets, signals, scores, subset, baselines, exports, training_artifacts)
+    modules = (datasets, signals, scores, explanations, plots, report, subset, baselines, exports, training_artifacts)
     routers = [*(module.router for module in modules), *(job_router(served) for served in KINDS)]
     for router in routers:
         app.include_router(
@@ -80,9 +85,11 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
         )
     app.include_router(keys.router, dependencies=[Depends(require_admin), Depends(only_known_parameters)])
     app.include_router(operations.router)
+    page.install(app)
     problems.install(app)
     openapi.install(app)
     larger = uploads(routers, max_bytes=settings.max_upload_bytes)
+    larger.append(LargeBodies(re.compile("/datasets"), settings.max_upload_bytes))
     larger += [LargeBodies(re.compile(served.kind.path), served.max_body_bytes) for served in KINDS]
     app.add_middleware(BodyLimit, larger=larger)
     app.add_middleware(HostCheck, allowed=settings.allowed_hosts, has_keys=bool(settings.api_keys))

@@ -9,9 +9,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from api_schemas import Dataset, DatasetDeleted, Page
+from api_schemas import Dataset, DatasetDeleted, DatasetRows, Page
+from api_schemas.common import LARGEST
+from minirec.data.dataset import Dataset as StoredDataset
 from minirec.data.ingest import DatasetError, ingest, ingest_prompts
 from minirec.store import Store
 from minirec.store.errors import InUseError, NotFoundError
@@ -20,13 +23,15 @@ from minirec.store.names import items_blob, prompts_blob, samples_blob
 from minirec.store.retention import discard_signals, drop_dataset, empty_jobs_of, keep_dataset
 from minirec.store.tenants import content_name
 from service.apart import run_apart
-from service.content import content_lock, until_kept
+from service.content import content_lock, open_content, until_kept
 from service.dependencies import DATASET_ID, DatasetId, Limit, StoreOf
-from service.idempotency import OnceOf
+from service.idempotency import Once, OnceOf
 from service.lookup import dataset_or_404
 from service.problems import ProblemError, invalid, problems
 from service.uploads import DATASET, Upload, check_form, copy_files, read_form, scratch
 
+TITLES = 20
+"""History items of a row, the most recent ones, whose titles come with it."""
 _FACTS = ("n_samples", "n_items", "n_users", "splits", "content_hash", "warnings")
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], responses=problems(401, 422, 503))
@@ -47,6 +52,12 @@ async def upload_dataset(request: Request, store: StoreOf, once: OnceOf) -> Resp
         return await run_in_threadpool(_answer_upload, store, once, upload)
     finally:
         await form.close()
+
+
+async def upload_form(form: FormData, store: Store, once: Once) -> Dataset:
+    """Store what a parsed form holds, and return its dataset. Raises ProblemError."""
+    answer = await run_in_threadpool(_answer_upload, store, once, check_form(form, DATASET))
+    return Dataset.model_validate_json(bytes(answer.body))
 
 
 def _answer_upload(store: Store, once: OnceOf, upload: Upload) -> Response:
@@ -146,6 +157,33 @@ def list_datasets(
 def get_dataset(store: StoreOf, dataset_id: DatasetId) -> Dataset:
     """Return one dataset."""
     return dataset_or_404(store, dataset_id)
+
+
+@router.get("/{dataset_id}/rows", responses=problems(404, 410))
+def get_dataset_rows(
+    store: StoreOf,
+    dataset_id: DatasetId,
+    limit: Limit = 20,
+    after: Annotated[int | None, Query(ge=0, le=LARGEST, description="Number of the last row seen")] = None,
+) -> DatasetRows:
+    """Return rows of a dataset as they were uploaded, in their order, with the titles of the items in them."""
+    return dataset_rows(store, dataset_or_404(store, dataset_id), start=0 if after is None else after + 1, limit=limit)
+
+
+def dataset_rows(store: Store, dataset: Dataset, *, start: int, limit: int) -> DatasetRows:
+    """Return `limit` rows from the row `start` on. Raises LostError."""
+    content = open_content(store, dataset.content_hash)
+    numbers = range(start, min(start + limit, dataset.n_samples))
+    data: list[dict[str, Any]]
+    titles: dict[str, str] = {}
+    if isinstance(content, StoredDataset):
+        data, known = content.shown(numbers)
+        for sample in data:
+            titles |= {item: known[item] for item in (*sample["history"][-TITLES:], sample["target"])}
+    else:
+        data = [content.sample_json(row) for row in numbers]
+    has_more = start + limit < dataset.n_samples
+    return DatasetRows(data=data, titles=titles, has_more=has_more, next_after=numbers[-1] if has_more else None)
 
 
 @router.delete("/{dataset_id}", responses=problems(404, 409))

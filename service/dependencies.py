@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, cast
 
 from fastapi import Depends, Path, Query, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from api_schemas import SELECTION, TRAINING_JOB
@@ -34,11 +35,17 @@ SettingsOf = Annotated[Settings, Depends(_settings)]
 
 def only_known_parameters(request: Request) -> None:
     """Refuse misspelt query parameters: a filter that is ignored gives a wrong answer. Raises ProblemError 422."""
-    known = {field.alias for field in cast(APIRoute, request.scope["route"]).dependant.query_params}
+    known = _query_parameters(cast(APIRoute, request.scope["route"]).dependant)
     for name in request.query_params:
         if name not in known:
             names = ", ".join(sorted(known)) or "none"
             raise invalid("invalid_request", ("query", name), f"is not known here; the parameters are: {names}")
+
+
+def _query_parameters(dependant: Dependant) -> set[str]:
+    """Return the query parameters of a route, those that its dependencies take among them."""
+    own = {field.alias for field in dependant.query_params}
+    return own.union(*map(_query_parameters, dependant.dependencies))
 
 
 EXAMPLE_ID = "01kb3q8x2m5v7n9p4r6t"

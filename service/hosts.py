@@ -22,7 +22,6 @@ LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 FOREIGN_SITES = ("cross-site", "same-site")
 """Values of `Sec-Fetch-Site` for requests of other pages' making; `none` is a person at the address bar."""
-ANSWER_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
 PAGE_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -56,8 +55,12 @@ class HostCheck:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 html = headers.get("content-type", "").startswith("text/html")
-                headers["Content-Security-Policy"] = PAGE_POLICY if html else DATA_POLICY
-                headers.update(ANSWER_HEADERS)
+                # Our own pages set stricter or other ones (service/page/templating.py).
+                headers.setdefault("Content-Security-Policy", PAGE_POLICY if html else DATA_POLICY)
+                headers.setdefault("Referrer-Policy", "no-referrer")
+                headers["X-Content-Type-Options"] = "nosniff"
+                # Pages of other ports of this host are sent the cookie of a session; they get nothing to embed.
+                headers["Cross-Origin-Resource-Policy"] = "same-origin"
             await send(message)
 
         refused = self._refused(scope)

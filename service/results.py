@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,8 @@ from service.recent import Recent
 
 KEPT_BYTES = 256 << 20
 """Most bytes of results, and of sample ids, that a process keeps in memory."""
+ORDERS_KEPT = 2
+"""Orders of a result that are kept: pages of a list are asked for one after the other."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Result:
     content_hash: str
     columns: Columns
     dataset_ids: pa.StringArray
+    _orders: dict[str, npt.NDArray[np.int32]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def size(self) -> int:
@@ -50,21 +54,38 @@ class Result:
             raise KeyError(sample_id)
         return position
 
-    def rank_of(self, position: int) -> int:
-        """Return the place of a position in `rank_order`."""
-        return int(self._ranks[position])
+    def ordered(self, by: str) -> npt.NDArray[np.integer[Any]]:
+        """Return all positions in an order: `pool`, `rank`, or highest first by a number that scores have."""
+        if by not in self._orders:
+            while len(self._orders) >= ORDERS_KEPT:
+                self._orders.pop(next(iter(self._orders)), None)
+            self._orders[by] = self._sorted(by).astype(np.int32)
+        return self._orders[by]
+
+    def _sorted(self, by: str) -> npt.NDArray[np.integer[Any]]:
+        if by == "pool":
+            return np.arange(self.size)
+        if by == "rank":
+            return self.rank_order
+        if by == "reward":
+            values = self.reward_means
+        elif by == "spread":
+            values = self.columns["rewards"].std(axis=1, dtype=np.float64)
+        else:
+            values = self.columns.get(by, np.full(self.size, np.nan))
+        return np.argsort(-values, kind="stable")
+
+    @cached_property
+    def reward_means(self) -> npt.NDArray[np.float64]:
+        """(N,) mean reward of each sample's rollouts."""
+        means: npt.NDArray[np.float64] = self.columns["rewards"].mean(axis=1, dtype=np.float64)
+        return means
 
     @cached_property
     def rank_order(self) -> npt.NDArray[np.int64]:
         """All positions: the picked ones as they were picked, then the others, best score first."""
         rank = self.columns["picked_rank"].astype(np.int64)
         return np.lexsort((-self.columns["score"], np.where(rank < 0, len(rank), rank)))
-
-    @cached_property
-    def _ranks(self) -> npt.NDArray[np.int32]:
-        ranks = np.empty(self.size, dtype=np.int32)
-        ranks[self.rank_order] = np.arange(self.size, dtype=np.int32)
-        return ranks
 
     @cached_property
     def training_order(self) -> npt.NDArray[np.int64]:
@@ -109,8 +130,8 @@ def _read(store: Store, record: JobRecord, content_hash: str) -> Result:
 
 
 def _result_bytes(result: Result) -> int:
-    # The orders that are worked out later take about as much as three columns of 8 bytes.
-    return sum(values.nbytes for values in result.columns.values()) + 24 * result.size
+    # What is worked out later, orders and means, takes about as much as four columns of 8 bytes.
+    return sum(values.nbytes for values in result.columns.values()) + 32 * result.size
 
 
 # Pages of one result are asked for one after the other, and results never change.

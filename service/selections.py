@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from fastapi.openapi.models import Example
 
-from api_schemas import SELECTION, Dataset, SelectionCreate
+from api_schemas import SELECTION, Dataset, Selection, SelectionCreate
 from minirec.data.pool import empty_pool, pool_size
 from minirec.settings import Settings
 from minirec.specs import PrepareSelection
 from minirec.store import Store
 from service.checks import check_models_allowed, check_selection, check_strata
-from service.lookup import dataset_or_404
+from service.jobs import shown
+from service.lookup import dataset_or_404, job_or_404
 from service.problems import invalid
 from service.served_kind import Descriptions, NewJob, ServedKind, deletion
 from service.views import selection_view
@@ -94,3 +95,8 @@ SELECTIONS = ServedKind(
     examples=EXAMPLES,
     descriptions=DESCRIPTIONS,
 )
+
+
+def selection_or_404(store: Store, selection_id: str) -> Selection:
+    """Return a selection. Raises ProblemError 404, or 410 for one that another release stored."""
+    return shown(SELECTIONS, job_or_404(store, selection_id))

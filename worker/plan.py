@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from api_schemas import ProxySettings, SelectionCreate
+from api_schemas import KeptTexts, ProxySettings, SelectionCreate
 from minirec.settings import Settings
 from minirec.specs import CatalogueSpec, PinnedModel, ProxySpec, ScoreSpec, SelectSpec
 from minirec.specs.selection import PoolOfRows
@@ -76,6 +76,7 @@ def plan_selection(
         profile=request.profile,
         catalogue=catalogue and catalogue.name,
         rewards=None if request.rewards is None else tuple(request.rewards),
+        texts=kept_texts(request),
         shard_size=settings.shard_size,
         micro_batch=settings.micro_batch,
     )
@@ -84,6 +85,12 @@ def plan_selection(
     return Plan(
         proxy, catalogue, score, beside, SelectSpec(**common, job_id=job_id, scoring=score.name, towards=towards)
     )
+
+
+def kept_texts(request: SelectionCreate) -> KeptTexts | None:
+    """Return which texts scoring keeps; there are no more than rollouts. None for none."""
+    rollouts = min(request.texts.rollouts, request.rollouts.group_size)
+    return request.texts.model_copy(update={"rollouts": rollouts}) if rollouts else None
 
 
 def shards(total: int, size: int) -> int:

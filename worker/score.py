@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import fields
 
 from api_schemas.datasets import Kind
 from minirec.policy.policy import Policy
+from minirec.policy.scored import Scored
 from minirec.policy.scoring import score_samples
 from minirec.policy.text_scoring import score_prompts
 from minirec.rewards import Scorer
@@ -14,6 +15,7 @@ from minirec.specs import ScoreSpec
 from minirec.store import Store
 from minirec.store.blobs import Arrays
 from minirec.store.machine import Outcome
+from minirec.store.texts import text_arrays
 from worker.catalogue import load_catalogue
 from worker.datasets import open_dataset, open_prompts, open_samples
 from worker.policies import scoring_policy
@@ -43,8 +45,16 @@ def _of_samples(store: Store, spec: ScoreSpec, policy: Policy) -> Measure:
 
     def measure(rows: list[int]) -> Arrays:
         samples = [dataset.sample(row) for row in rows]
-        scored = score_samples(policy, catalogue, dataset.items, samples, rollouts=spec.rollouts, profile=spec.profile)
-        return asdict(scored)
+        scored = score_samples(
+            policy,
+            catalogue,
+            dataset.items,
+            samples,
+            rollouts=spec.rollouts,
+            profile=spec.profile,
+            texts=texts_of(spec),
+        )
+        return arrays_of(scored, spec)
 
     return _measure(measure, spec, policy)
 
@@ -54,7 +64,8 @@ def _of_prompts(store: Store, spec: ScoreSpec, policy: Policy) -> Measure:
     dataset, scorer = open_prompts(store.blobs, spec.content_hash), Scorer(spec.rewards or ())
 
     def measure(rows: list[int]) -> Arrays:
-        return asdict(score_prompts(policy, [dataset.prompt(row) for row in rows], scorer, rollouts=spec.rollouts))
+        prompts = [dataset.prompt(row) for row in rows]
+        return arrays_of(score_prompts(policy, prompts, scorer, rollouts=spec.rollouts, texts=texts_of(spec)), spec)
 
     return _measure(measure, spec, policy)
 
@@ -62,6 +73,19 @@ def _of_prompts(store: Store, spec: ScoreSpec, policy: Policy) -> Measure:
 def _measure(of: Callable[[list[int]], Arrays], spec: ScoreSpec, policy: Policy) -> Measure:
     on_gpu = policy.device.type == "cuda"
     return Measure(of, policy.samples_at_once(spec.rollouts.group_size), "cuda" if on_gpu else "cpu")
+
+
+def texts_of(spec: ScoreSpec) -> int:
+    """Return how many texts of each sample are kept."""
+    return 0 if spec.texts is None else spec.texts.rollouts
+
+
+def arrays_of(scored: Scored, spec: ScoreSpec) -> Arrays:
+    """Return what was measured as arrays, the texts that are kept among them."""
+    arrays = {field.name: getattr(scored, field.name) for field in fields(scored) if field.name != "texts"}
+    if spec.texts is not None:
+        arrays |= text_arrays(scored.texts, characters=spec.texts.characters)
+    return arrays
 
 
 MEASURES: dict[Kind, Callable[[Store, ScoreSpec, Policy], Measure]] = {

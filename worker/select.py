@@ -24,6 +24,7 @@ from minirec.store.results import MEASURED
 from worker.check_pool import MAX_IDS
 from worker.checks import subset_size
 from worker.datasets import open_samples
+from worker.embedding_map import view_arrays
 from worker.measured import Measured, load_gradients, load_scored, load_uploaded, vector_name
 from worker.planning import too_long_warning
 from worker.pools import draw_pool, pool_of, read_report
@@ -93,6 +94,9 @@ def run(work: Work, spec: SelectSpec) -> Outcome:
             "warnings": [too_long_warning(too_long), *warnings],
         }
         result = result.model_copy(update=about)
+    if measured.embeddings is not None:
+        view = view_arrays(measured.embeddings, chosen.indices)
+        store.blobs.put_arrays(outputs.selection_view(spec.job_id), view)
     work.done = 1
     # Rewards and hits are stored once, with the scores, however many selections are made from them.
     shared = {} if spec.scoring is None else {MEASURED: outputs.scores_columns(spec.scoring)}

@@ -12,6 +12,7 @@ from minirec.specs import DeviceType, ScoreSpec
 from minirec.store.blobs import Arrays
 from minirec.store.columns import as_shown, pack, shard_field
 from minirec.store.machine import Outcome
+from minirec.store.texts import encode_texts, rows_of, without_texts
 from worker.work import Work
 
 DEVICES: tuple[DeviceType, ...] = ("cpu", "cuda")
@@ -52,7 +53,10 @@ def score_shard(
         if work.claim.attempt > 1:
             work.record_samples(ids)
         shard = _score(work, spec, rows, cache(start_measuring))
-        blobs.put_arrays(blob, shard)
+        if spec.texts is not None:
+            # Before the shard: where that is, its texts are.
+            blobs.put_bytes(spec.texts_blob(unit), encode_texts(shard))
+        blobs.put_arrays(blob, without_texts(shard))
         for index in range(-(-len(rows) // spec.micro_batch)):
             blobs.delete(spec.part_blob(unit, index))
     columns = pack(shown_columns(shard))
@@ -89,7 +93,7 @@ def _score(work: Work, spec: ScoreSpec, rows: list[int], measure: Callable[[], M
         measured = {**measure().of(batch), "device": device}
         for index in range(first, last):
             own = slice((index - first) * size, (index - first + 1) * size)
-            parts.append({name: values[own] for name, values in measured.items()})
+            parts.append(rows_of(measured, own))
             blobs.put_arrays(names[index], parts[-1])
         work.progress(first * size + len(batch))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

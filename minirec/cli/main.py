@@ -19,6 +19,7 @@ from minirec.cli.exports import export
 from minirec.cli.faults import report, report_threads
 from minirec.cli.gc import gc
 from minirec.cli.imports import import_source
+from minirec.cli.report import report as report_command
 from minirec.cli.rewards import rewards
 from minirec.cli.up import up
 
@@ -109,6 +110,7 @@ app.command()(rewards)
 app.command()(selections.scores)
 app.command()(selections.subset)
 app.command()(export)
+app.command("report")(report_command)
 app.command()(training.train)
 app.command()(training.download)
 app.command()(evaluations.evaluate)

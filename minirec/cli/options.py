@@ -12,7 +12,7 @@ import typer
 
 from api_schemas import JOB_KINDS, kind_of
 
-SECTIONS = ("pool", "rollouts", "weights", "curriculum", "proxy", "model")
+SECTIONS = ("pool", "rollouts", "weights", "curriculum", "proxy", "model", "texts")
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line, for scripts.")]
 Rewards = Annotated[

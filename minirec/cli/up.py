@@ -78,6 +78,7 @@ def print_ready(stack: RunningStack, folder: DataFolder) -> None:
     find = "" if usual else f"    export MINIREC_DATA_DIR={escape(shlex.quote(stack.data_dir))}\n"
     note(
         f"\n[bold green]MiniRec is ready[/] at [bold]{stack.url}[/]   (API documentation: {stack.url}/docs)\n\n"
+        f"  Open it in a browser to see datasets, jobs and what was picked.\n\n"
         f"  In another shell:\n{find}"
         "    minirec select --samples samples.jsonl --items items.jsonl --model MODEL --size 10%\n"
         "    minirec list\n\n"

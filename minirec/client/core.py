@@ -62,6 +62,8 @@ class Call:
     """Seconds to wait for the answer where that is longer than the client's own."""
     on_chunk: Callable[[], None] | None = None
     """Called after each part of `files` that was sent."""
+    name: str | None = None
+    """Last part of the path where that is a client's own text, such as a sample's id: sent so that it is one part."""
 
     def __post_init__(self) -> None:
         # A path is made with ids, and one like `../datasets/ds_1` would reach, or delete, something else.
@@ -71,6 +73,13 @@ class Call:
                 f"{self.path!r} is no path of the service, and nothing was sent: an id is empty, or has characters "
                 "that ids do not have. Give it as the service returned it, such as sel_..., ds_... or trn_..."
             )
+        if self.name in ("", ".", ".."):
+            raise ConfigurationError(f"{self.name!r} cannot be the last part of a path; nothing was sent")
+
+    @property
+    def target(self) -> str:
+        """The path as it is sent."""
+        return quote(self.path) + ("" if self.name is None else f"/{quote(self.name, safe='')}")
 
 
 @dataclass(frozen=True)
@@ -137,7 +146,7 @@ class Config:
             timeout["read"] = max(call.read_timeout, timeout["read"])
         request = http.build_request(
             call.method,
-            self.base_url + quote(call.path),
+            self.base_url + call.target,
             params={name: value for name, value in call.params.items() if value is not None},
             headers=headers,
             json=call.json,

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from api_schemas import (
     AdapterReference,
     CurriculumSettings,
+    KeptTexts,
     ModelReference,
     PoolSettings,
     ProxySettings,
@@ -25,6 +26,7 @@ Pool = PoolSettings | Mapping[str, Any]
 Rollouts = RolloutSettings | Mapping[str, Any]
 Weights = WeightSettings | Mapping[str, Any]
 Curriculum = CurriculumSettings | Mapping[str, Any]
+Texts = KeptTexts | Mapping[str, Any]
 Proxy = ProxySettings | AdapterReference | Mapping[str, Any]
 TextRewards = Sequence[TextReward | Mapping[str, Any] | str]
 Order = Literal["pool", "rank"]
@@ -72,6 +74,14 @@ def training_args(args: TrainingArgs | Mapping[str, Any]) -> object:
 def scores(selection_id: str, after: str | None, order: Order) -> Call:
     params = {"limit": SCORES_PAGE, "after": after, "order": order}
     return Call("GET", f"/v1/selections/{selection_id}/scores", params=params)
+
+
+def explain(selection_id: str, sample_id: str) -> Call:
+    return Call("GET", f"/v1/selections/{selection_id}/scores", name=sample_id)
+
+
+def report(selection_id: str) -> Call:
+    return Call("GET", f"/v1/selections/{selection_id}/report", headers={"Accept": "*/*"})
 
 
 def subset(selection_id: str, format: SubsetFormat) -> Call:

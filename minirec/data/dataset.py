@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -125,6 +126,12 @@ class Dataset(SampleTable):
             for row in batch.to_pylist()
         ]
 
+    @cached_property
+    def targets(self) -> npt.NDArray[np.int64]:
+        """(N,) the target of each sample, as its row in the catalogue."""
+        targets: npt.NDArray[np.int64] = self._samples.read(columns=["target"])["target"].to_numpy().astype(np.int64)
+        return targets
+
     def sample(self, row: int) -> Sample:
         """Return one sample. Raises IndexError for a row that is not there."""
         fields = self._row(row)
@@ -132,6 +139,21 @@ class Dataset(SampleTable):
             if fields[name] is not None:
                 fields[name] = tuple(fields[name])
         return Sample(**fields)
+
+    def shown(self, rows: Sequence[int]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+        """Return samples as they were uploaded, and the titles of the items in them by their ids.
+
+        Of the catalogue two columns are read, whatever else its items have. Raises IndexError for a row that is not
+        there.
+        """
+        samples = [self._row(row) for row in rows]
+        used = sorted({item for fields in samples for item in (*fields["history"], fields["target"])})
+        items = self._items.read(columns=["item_id", "title"]).take(pa.array(used, pa.int64()))
+        ids = dict(zip(used, items["item_id"].to_pylist(), strict=True))
+        for fields in samples:
+            fields |= {"history": [ids[item] for item in fields["history"]], "target": ids[fields["target"]]}
+        titles = dict(zip(items["item_id"].to_pylist(), items["title"].to_pylist(), strict=True))
+        return [{name: value for name, value in fields.items() if value is not None} for fields in samples], titles
 
     def sample_json(self, row: int) -> dict[str, Any]:
         """Return one sample as it was uploaded, with item ids. Raises IndexError for a row that is not there."""

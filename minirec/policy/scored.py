@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -28,3 +28,5 @@ class Scored:
     """(B, G), tokens that the policy chose itself."""
     prompt_tokens: npt.NDArray[np.int32]
     """(B,)."""
+    texts: list[list[str]] = field(kw_only=True, default_factory=list)
+    """What the first rollouts of each sample wrote, as many as were asked for."""

@@ -61,6 +61,7 @@ class ScoredSamples(Scored):
             embedding=np.zeros(per_sample, np.float32),
             generated_tokens=np.zeros(per_rollout, np.int32),
             prompt_tokens=np.zeros(samples, np.int32),
+            texts=[[] for _ in range(samples)],
         )
 
 
@@ -73,6 +74,7 @@ def score_samples(
     *,
     rollouts: RolloutSettings,
     profile: Literal["minirec", "paper"] = "minirec",
+    texts: int = 0,
 ) -> ScoredSamples:
     """Roll out samples under a policy and measure them, in one pass (docs/method.md, sections 2, 4, 5 and 8).
 
@@ -87,6 +89,7 @@ def score_samples(
         rollouts: Group size, limits, sampling and seed.
         profile: `paper` adds a greedy rollout per sample and takes gradient, Hessian-vector product and embedding from
             it: A = 1, ratio loss, softmax over the targets of its batch of 8 in the order given.
+        texts: How many rollouts' texts of each sample to return.
 
     Raises:
         ValueError: A history does not fit into the model's context, or the model's hidden states are not finite.
@@ -113,6 +116,8 @@ def score_samples(
         rolled = engine(policy, [prompts[index] for index in rows], noise, sampling, opening)
         _require_finite(rolled.z, chosen)
         scored.generated_tokens[rows] = rolled.sampled[:, :group]
+        for row, tokens in zip(rows, rolled.tokens, strict=True):
+            scored.texts[row] = [policy.chat.text(rollout) for rollout in tokens[: min(texts, group)]]
         ranked = _rank(rolled.z[:, :group], vectors, chosen, rollouts, mask_targets=paper)
         _keep_outcomes(scored, rows, ranked, rollouts)
         if paper:

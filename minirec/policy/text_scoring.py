@@ -12,7 +12,7 @@ from torch import Tensor
 
 from api_schemas.selections import RolloutSettings
 from minirec.data.dataset import Prompt
-from minirec.policy.answers import Answers, answer
+from minirec.policy.answers import Answers, answer, text_of
 from minirec.policy.batching import in_batches
 from minirec.policy.cache import for_rollouts
 from minirec.policy.policy import Policy
@@ -41,13 +41,20 @@ class ScoredPrompts(Scored):
 
 @torch.inference_mode()
 def score_prompts(
-    policy: Policy, prompts: Sequence[Prompt], scorer: Scorer, *, rollouts: RolloutSettings
+    policy: Policy, prompts: Sequence[Prompt], scorer: Scorer, *, rollouts: RolloutSettings, texts: int = 0
 ) -> ScoredPrompts:
     """Answer prompts under a policy and measure the answers (docs/method.md, sections 2 and 4).
 
     Sampling noise depends on (rollouts.seed, prompt.id) alone, so who shares a batch changes results by rounding at
     most. A group whose outcomes do not differ gets the gradient of the prompt's own answer (the first of several), with
     A = 1, and zeros where it has none. Raises as `answer` does.
+
+    Args:
+        policy: What answers, and is differentiated.
+        prompts: The prompts to score.
+        scorer: What an answer earns.
+        rollouts: Group size, limits, sampling and seed.
+        texts: How many answers of each prompt to return as text.
     """
     size, group = policy.hidden_size, rollouts.group_size
     noise = np.stack(
@@ -61,9 +68,10 @@ def score_prompts(
     advantage, signal = advantages(answers.reward, hit)
     gradients, products = (torch.zeros(len(prompts), size, device=policy.device) for _ in range(2))
     for row, prompt in enumerate(prompts):
-        texts, weights = _texts_to_learn(policy, prompt, answers, row, advantage[row], own=signal[row] == SIGNAL_POLICY)
-        if texts:
-            sums = gradient_and_hvp_sums(policy, answers.prompts[row], texts, weights)
+        own = signal[row] == SIGNAL_POLICY
+        learned, weights = _texts_to_learn(policy, prompt, answers, row, advantage[row], own=own)
+        if learned:
+            sums = gradient_and_hvp_sums(policy, answers.prompts[row], learned, weights)
             gradients[row], products[row] = (vector / len(weights) for vector in sums)
     gradient, hvp = gradients.cpu().numpy(), products.cpu().numpy()
     signal[~gradient.any(axis=1)] = SIGNAL_NONE
@@ -79,6 +87,7 @@ def score_prompts(
             [[len(tokens) for tokens in completions] for completions in answers.tokens], np.int32
         ),
         prompt_tokens=np.array([len(ids) for ids in answers.prompts], np.int32),
+        texts=[[text_of(policy, tokens) for tokens in completions[:texts]] for completions in answers.tokens],
     )
 
 

@@ -66,6 +66,16 @@ def scores_columns(scoring: str) -> str:
     return f"scores:{scoring}"
 
 
+def selection_folder(job_id: str) -> str:
+    """Return the folder of what a finished selection keeps for people who look at it."""
+    return f"selections/{job_id}/"
+
+
+def selection_view(job_id: str) -> str:
+    """Return the blob with the map of a selection's pool, and the embeddings of what it picked."""
+    return f"{selection_folder(job_id)}view.safetensors"
+
+
 def rows_columns(name: str, use: str) -> str:
     """Return the columns with rows that a spec names by their fingerprint, for `use`: train, valid or test."""
     return f"rows:{name}:{use}"

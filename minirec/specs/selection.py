@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from api_schemas import ProxySettings, RolloutSettings, TextReward
 from api_schemas.common import OPERATIONAL
 from api_schemas.datasets import Kind
+from api_schemas.kept_texts import KeptTexts
 from api_schemas.selections import PoolSettings, Profile
 from minirec.specs import outputs
 from minirec.specs.base import WITH_PROMPTS, JobSpec, PinnedModel, Queue, UnitSpec
@@ -147,6 +148,8 @@ class ScoreSpec(PoolOfRows):
     """Name of the embedded catalogue; None for prompts."""
     rewards: tuple[TextReward, ...] | None = None
     """What answers to prompts earn; None for interactions."""
+    texts: KeptTexts | None = None
+    """Which texts of rollouts are kept beside the scores; None keeps none."""
     shard_size: Annotated[int, Field(ge=1), OPERATIONAL]
     """Samples."""
     micro_batch: Annotated[int, Field(ge=1), OPERATIONAL]
@@ -171,6 +174,10 @@ class ScoreSpec(PoolOfRows):
         """Return the blob with all that was measured of a shard: rewards, gradients, products, embeddings."""
         return f"{self.folder}{self.shard_size}/shard-{shard:06d}.safetensors"
 
+    def texts_blob(self, shard: int) -> str:
+        """Return the blob with the texts of a shard's rollouts (`minirec.store.texts`)."""
+        return f"{self.folder}{self.shard_size}/texts-{shard:06d}.parquet"
+
     def part_blob(self, shard: int, part: int) -> str:
         """Return the blob with a checkpoint within a shard: all that was measured of one micro-batch."""
         return f"{self.folder}{self.shard_size}/{self.micro_batch}/part-{shard:06d}-{part:04d}.safetensors"
@@ -190,5 +197,5 @@ class SelectSpec(JobSpec, PoolOfRows):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The finished selection."""
-        return (outputs.columns_output(result_columns(self.job_id)),)
+        """The finished selection, and what people look at."""
+        return (outputs.columns_output(result_columns(self.job_id)), outputs.selection_folder(self.job_id))

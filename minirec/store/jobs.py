@@ -103,6 +103,11 @@ class JobReader:
                 break
         return self._records(found[:limit]), len(found) > limit
 
+    def stages(self, job: str) -> list[str]:
+        """Return the names of the stages that a job has so far, in their order."""
+        stored = cast("list[bytes]", self._redis.lrange(f"{self._prefix}job:{job}:stages", 0, -1))
+        return [str(json.loads(raw)["name"]) for raw in stored]
+
     def active(self) -> Iterator[JobRecord]:
         """Yield the jobs that have not ended."""
         yield from self._records(self._active_ids())

@@ -219,3 +219,35 @@ def test_large_uploads_are_checked_in_a_process_of_their_own(
     assert service.http.post(url, files={"rewards": ("r", rewards)}).json()["n_samples"] == 48
     response = service.http.post(url, files={"rewards": ("r", rewards + rewards[:40])})
     assert_problem(response, 422, "invalid_signals")
+
+
+def test_rows_come_in_pages_with_the_titles_in_them(service: Service) -> None:
+    dataset = service.upload()
+    uploaded, items = rows_of(service.files[0]), rows_of(service.files[1])
+    titles = {row["item_id"]: row["title"] for row in items}
+    found: list[dict[str, Any]] = []
+    after: dict[str, int] = {}
+    while True:
+        page = service.http.get(f"/v1/datasets/{dataset['id']}/rows", params={"limit": 7} | after).json()
+        found += page["data"]
+        for row in page["data"]:
+            assert {item: page["titles"][item] for item in (*row["history"], row["target"])} == {
+                item: titles[item] for item in (*row["history"], row["target"])
+            }
+        if not page["has_more"]:
+            break
+        after = {"after": page["next_after"]}
+    assert found == uploaded
+    beyond = service.http.get(f"/v1/datasets/{dataset['id']}/rows", params={"after": 10**9}).json()
+    assert (beyond["data"], beyond["has_more"]) == ([], False)
+
+
+def test_rows_of_prompts_are_as_they_were_uploaded(service: Service) -> None:
+    dataset = service.upload_prompts()
+    page = service.http.get(f"/v1/datasets/{dataset['id']}/rows").json()
+    assert page["data"] == rows_of(service.files[0].parent / "prompts.jsonl")[:20]
+    assert page["titles"] == {}
+
+
+def test_rows_of_a_dataset_that_is_not_there(service: Service) -> None:
+    assert_problem(service.http.get("/v1/datasets/ds_0/rows"), 404, "dataset_not_found")

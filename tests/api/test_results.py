@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from api_schemas import SampleRow, SampleScore, SubsetIds, SubsetRow
+from api_schemas import SampleExplanation, SampleRow, SampleScore, SelectionPlots, SubsetIds, SubsetRow
 from api_schemas.selections import GATE_VERDICTS
 from minirec.store.columns import Columns
+from service import plots
+from service.results import Result
 from service.scores import deciding_number
 from tests.api.conftest import Service
 from tests.api.stand_in import StandIn, made_up_columns
@@ -175,3 +179,121 @@ def test_results_go_with_their_dataset(service: Service, finished: tuple[str, Co
 def test_results_say_what_is_wrong_with_the_query(service: Service, query: str) -> None:
     problem = assert_problem(service.http.get(f"/v1/selections/sel_1/{query}"), 422, "invalid_request")
     assert field_errors(problem)[0].loc == ["query", query.partition("?")[2].partition("=")[0]]
+
+
+@pytest.mark.parametrize(
+    ("filters", "keeps"),
+    [
+        ({"gate": "too_hard"}, lambda score: score.gate == "too_hard"),
+        ({"picked": "true"}, lambda score: score.picked_rank is not None),
+        ({"picked": "false", "gate": "open"}, lambda score: score.picked_rank is None and score.gate == "open"),
+        ({"reward_min": 0.4, "reward_max": 0.6}, lambda score: 0.4 <= score.reward_mean <= 0.6),
+        ({"learnability_min": 0.5}, lambda score: score.learnability >= 0.5),
+        ({"representativeness_max": 0.5}, lambda score: score.representativeness <= 0.5),
+        ({"reward_min": 2}, lambda score: False),
+    ],
+)
+@pytest.mark.parametrize("limit", [5, 1000])
+def test_scores_are_filtered(
+    service: Service,
+    finished: tuple[str, Columns],
+    filters: dict[str, Any],
+    keeps: Callable[[SampleScore], bool],
+    limit: int,
+) -> None:
+    selection_id, _ = finished
+    expected = [score.id for score in all_scores(service, selection_id) if keeps(score)]
+    assert [score.id for score in all_scores(service, selection_id, limit=limit, **filters)] == expected
+
+
+@pytest.mark.parametrize("order", ["score", "reward", "spread", "learnability", "representativeness"])
+@pytest.mark.parametrize("ascending", [False, True])
+def test_scores_are_sorted(service: Service, finished: tuple[str, Columns], order: str, ascending: bool) -> None:
+    selection_id, _ = finished
+    name = {"reward": "reward_mean", "spread": "reward_std"}.get(order, order)
+    scores = all_scores(service, selection_id, order=order, ascending=ascending, limit=7)
+    values = [getattr(score, name) for score in scores]
+    assert values == sorted(values, reverse=not ascending)
+    assert len({score.id for score in scores}) == 48
+
+
+def test_a_cursor_that_does_not_fit_the_filters_is_refused(service: Service, finished: tuple[str, Columns]) -> None:
+    selection_id, _ = finished
+    params = {"after": "s000", "gate": "too_hard"}
+    response = service.http.get(f"/v1/selections/{selection_id}/scores", params=params)
+    assert field_errors(assert_problem(response, 422, "invalid_cursor"))[0].loc == ["query", "after"]
+
+
+def test_one_sample_is_explained(service: Service, finished: tuple[str, Columns]) -> None:
+    selection_id, columns = finished
+    found = service.http.get(f"/v1/selections/{selection_id}/scores/s007").json()
+    explained = SampleExplanation.model_validate(found)
+    assert explained.score == next(score for score in all_scores(service, selection_id) if score.id == "s007")
+    uploaded = next(row for row in rows_of(service.files[0]) if row["id"] == "s007")
+    titles = {row["item_id"]: row["title"] for row in rows_of(service.files[1])}
+    assert explained.sample == uploaded
+    assert [item.title for item in explained.history] == [titles[item] for item in uploaded["history"]]
+    assert explained.target is not None
+    assert explained.target.title == titles[uploaded["target"]]
+    assert [rollout.reward for rollout in explained.rollouts] == columns["rewards"][7].tolist()
+    assert explained.texts_kept == 0
+    assert explained.nearest_pick is None
+    assert explained.reason == "backfilled"
+
+
+@pytest.mark.parametrize(("sample", "reason"), [("s000", "picked"), ("s001", "gated"), ("s003", None)])
+def test_why_a_sample_was_picked_or_not(
+    service: Service, finished: tuple[str, Columns], sample: str, reason: str | None
+) -> None:
+    selection_id, _ = finished
+    found = service.http.get(f"/v1/selections/{selection_id}/scores/{sample}").json()
+    lowest = found["lowest_picked_score"]
+    expected = reason or ("outscored" if found["score"]["score"] < lowest else "too_similar")
+    assert found["reason"] == expected
+    assert found["why"].endswith(".")
+
+
+def test_a_sample_that_is_not_in_the_pool_cannot_be_explained(service: Service, finished: tuple[str, Columns]) -> None:
+    for sample in ("nobody", "a/b", "%20"):
+        response = service.http.get(f"/v1/selections/{finished[0]}/scores/{sample}")
+        assert_problem(response, 404, "sample_not_found")
+
+
+def test_plots_count_every_sample(service: Service, finished: tuple[str, Columns]) -> None:
+    selection_id, columns = finished
+    found = SelectionPlots.model_validate(service.http.get(f"/v1/selections/{selection_id}/plots").json())
+    rewards = columns["rewards"].mean(axis=1)
+    assert found.funnel.pool == sum(found.funnel.gated.values()) + found.funnel.open == 48
+    assert found.funnel.picked == 6
+    counts = found.rewards.counts
+    assert sum(sum(counts[verdict]) for verdict in GATE_VERDICTS) == 48
+    assert sum(counts["picked"]) == 6
+    assert (found.rewards.edges[0], found.rewards.edges[-1]) == (rewards.min(), rewards.max())
+    assert found.alignment is not None
+    assert {name: sum(values) for name, values in found.alignment.counts.items()} == {"pool": 48, "picked": 6}
+    assert found.points.ids[: found.points.picked] == PICKED
+    assert sorted(found.points.ids) == [f"s{n:03d}" for n in range(48)]
+    assert [step.reward for step in found.curriculum] == pytest.approx([rewards[7 * n] for n in (5, 4, 3, 2, 1, 0)])
+    assert found.popularity is not None
+    assert sum(step.pool for step in found.popularity) == 48
+    assert sum(step.picked for step in found.popularity) == 6
+    assert found.points.map_x is None
+
+
+def test_plots_of_a_million_samples_are_small() -> None:
+    size, ids = 10**6, pa.array([str(n) for n in range(10**6)])
+    columns = made_up_columns(size, picked=10**5)
+    result = Result("", columns, ids)
+    points = plots._points(result, np.zeros((size, 2), np.float32))
+    assert (len(points.ids), points.picked) == (3_000, 1_500)
+    assert len(plots._curriculum(result)) == 500
+    assert sum(step.reward for step in plots._curriculum(result)) / 500 == pytest.approx(
+        result.reward_means[columns["picked_rank"] >= 0].mean()
+    )
+
+
+@pytest.mark.parametrize("value", [0.0, -3.5])
+def test_a_histogram_of_one_value_has_it_in_the_middle(value: float) -> None:
+    found = plots.histogram(np.full(5, value), {"pool": np.ones(5, bool)})
+    assert sum(found.counts["pool"]) == 5
+    assert found.edges[0] < value < found.edges[-1]

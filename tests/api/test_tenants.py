@@ -66,7 +66,7 @@ def operations(service: Service) -> list[tuple[str, str]]:
 
 
 def put_ids(path: str, ids: dict[str, str]) -> str:
-    extra = {"baseline": "random", "name": "metrics.jsonl"}
+    extra = {"baseline": "random", "name": "metrics.jsonl", "sample_id": "s000"}
     where = re.sub(r"{(\w+)}", lambda found: (ids | extra)[found[1]], path)
     return f"{where}?format=ids" if path.endswith("/export") else where
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from api_schemas.selections import SIGNALS
 from minirec.policy.policy import Policy
 from minirec.policy.scoring import score_samples
 from minirec.store.blobs import BlobStore
+from service.stored_views import Beside
 from tests.worker.bench import Bench
 from worker import score
 
@@ -132,6 +135,27 @@ def test_a_device_that_takes_more_gets_several_micro_batches_at_once(
     actual = bench.result(job)
     for name in expected:
         np.testing.assert_allclose(actual[name], expected[name], atol=1e-6, err_msg=name)
+    first, second = (Beside(bench.store, bench.store.jobs.get(one)) for one in (undisturbed, job))
+    texts = [first.texts(position) for position in range(48)]
+    assert all(len(kept) == 2 and all(one.text.endswith("<answer>") for one in kept) for kept in texts)
+    assert [second.texts(position) for position in range(48)] == texts, "each sample has its own, whatever was lost"
+
+
+def test_no_texts_are_kept_where_none_are_wanted(bench: Bench) -> None:
+    job = bench.create(rollouts={"group_size": 2, "max_new_tokens": 6}, texts={"rollouts": 0})
+    bench.hear()
+    beside = Beside(bench.store, bench.store.jobs.get(job))
+    assert beside.texts(0) == []
+    root = Path(urlparse(bench.settings.blob_url).path)
+    assert list(root.rglob("texts-*")) == []
+    view, embedding = beside.view(), beside.embedding(5, 5)
+    assert view is not None
+    assert embedding is not None
+    assert np.linalg.norm(embedding) == pytest.approx(1, abs=1e-5)
+    picked = np.flatnonzero(bench.result(job)["picked_rank"] == 0)[0]
+    first = beside.embedding(int(picked), int(picked))
+    assert first is not None
+    assert view["picked"][0] @ first == pytest.approx(1, abs=1e-3)
 
 
 def test_a_poisonous_shard_fails_its_selection_and_names_its_samples(

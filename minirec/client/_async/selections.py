@@ -9,7 +9,17 @@ from typing import Literal
 
 from pydantic import PrivateAttr
 
-from api_schemas import SELECTION, ArmIds, Baseline, Page, SampleScore, Selection, SubsetIds, SubsetRow
+from api_schemas import (
+    SELECTION,
+    ArmIds,
+    Baseline,
+    Page,
+    SampleExplanation,
+    SampleScore,
+    Selection,
+    SubsetIds,
+    SubsetRow,
+)
 from api_schemas.selections import StratifyBy
 from minirec.client import exports
 from minirec.client import selection_calls as calls
@@ -52,6 +62,7 @@ class AsyncSelections(AsyncJobs[Selection]):
         rollouts: calls.Rollouts | None = None,
         weights: calls.Weights | None = None,
         curriculum: calls.Curriculum | None = None,
+        texts: calls.Texts | None = None,
         stratify_by: StratifyBy | None = None,
         baselines: Sequence[Baseline] | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -72,6 +83,7 @@ class AsyncSelections(AsyncJobs[Selection]):
             rollouts: How answers are sampled.
             weights: What L and R count, and the gate.
             curriculum: The order of the picks.
+            texts: Which of the rollouts' texts are kept for people to read.
             stratify_by: Spread the choice over users, targets or sources, each in proportion to its samples.
             baselines: Other methods to compare with, on the same scores.
             metadata: Kept with the selection.
@@ -92,6 +104,7 @@ class AsyncSelections(AsyncJobs[Selection]):
             rollouts=rollouts,
             weights=weights,
             curriculum=curriculum,
+            texts=texts,
             stratify_by=stratify_by,
             baselines=None if baselines is None else list(baselines),
         )
@@ -134,6 +147,21 @@ class AsyncSelections(AsyncJobs[Selection]):
         target = Path(path)
         async with replacing(target) as file:
             await self._transport.copy(calls.subset(selection_id, format), file)
+        return target
+
+    async def explain(self, selection_id: str, sample_id: str) -> SampleExplanation:
+        """Return one sample of a finished selection: titles, rollouts with their texts, and why it was picked or not.
+
+        Raises:
+            NotFoundError: The pool has no such sample.
+        """
+        return await self._transport.get(calls.explain(selection_id, sample_id), SampleExplanation)
+
+    async def download_report(self, selection_id: str, path: str | os.PathLike[str]) -> Path:
+        """Write a finished selection, explained, to `path` as one HTML file, whole or not at all."""
+        target = Path(path)
+        async with replacing(target) as file:
+            await self._transport.copy(calls.report(selection_id), file)
         return target
 
     async def export(

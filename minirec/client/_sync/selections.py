@@ -10,7 +10,17 @@ from typing import Literal
 
 from pydantic import PrivateAttr
 
-from api_schemas import SELECTION, ArmIds, Baseline, Page, SampleScore, Selection, SubsetIds, SubsetRow
+from api_schemas import (
+    SELECTION,
+    ArmIds,
+    Baseline,
+    Page,
+    SampleExplanation,
+    SampleScore,
+    Selection,
+    SubsetIds,
+    SubsetRow,
+)
 from api_schemas.selections import StratifyBy
 from minirec.client import exports
 from minirec.client import selection_calls as calls
@@ -50,6 +60,7 @@ class Selections(Jobs[Selection]):
         rollouts: calls.Rollouts | None = None,
         weights: calls.Weights | None = None,
         curriculum: calls.Curriculum | None = None,
+        texts: calls.Texts | None = None,
         stratify_by: StratifyBy | None = None,
         baselines: Sequence[Baseline] | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -70,6 +81,7 @@ class Selections(Jobs[Selection]):
             rollouts: How answers are sampled.
             weights: What L and R count, and the gate.
             curriculum: The order of the picks.
+            texts: Which of the rollouts' texts are kept for people to read.
             stratify_by: Spread the choice over users, targets or sources, each in proportion to its samples.
             baselines: Other methods to compare with, on the same scores.
             metadata: Kept with the selection.
@@ -90,6 +102,7 @@ class Selections(Jobs[Selection]):
             rollouts=rollouts,
             weights=weights,
             curriculum=curriculum,
+            texts=texts,
             stratify_by=stratify_by,
             baselines=None if baselines is None else list(baselines),
         )
@@ -131,6 +144,21 @@ class Selections(Jobs[Selection]):
         target = Path(path)
         with replacing(target) as file:
             self._transport.copy(calls.subset(selection_id, format), file)
+        return target
+
+    def explain(self, selection_id: str, sample_id: str) -> SampleExplanation:
+        """Return one sample of a finished selection: titles, rollouts with their texts, and why it was picked or not.
+
+        Raises:
+            NotFoundError: The pool has no such sample.
+        """
+        return self._transport.get(calls.explain(selection_id, sample_id), SampleExplanation)
+
+    def download_report(self, selection_id: str, path: str | os.PathLike[str]) -> Path:
+        """Write a finished selection, explained, to `path` as one HTML file, whole or not at all."""
+        target = Path(path)
+        with replacing(target) as file:
+            self._transport.copy(calls.report(selection_id), file)
         return target
 
     def export(

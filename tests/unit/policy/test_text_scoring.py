@@ -76,11 +76,16 @@ def test_texts_of_any_length_are_read_as_if_alone(policy: Policy) -> None:
 
 
 def test_scores_do_not_depend_on_who_shares_the_batch(policy: Policy) -> None:
-    together = score_prompts(policy, PROMPTS, Length(), rollouts=ROLLOUTS)
+    together = score_prompts(policy, PROMPTS, Length(), rollouts=ROLLOUTS, texts=1)
     for row, prompt in enumerate(PROMPTS):
         alone = score_prompts(policy, [prompt], Length(), rollouts=ROLLOUTS)
         assert (alone.reward[0] == together.reward[row]).all()
         assert (alone.generated_tokens[0] == together.generated_tokens[row]).all()
+        assert alone.texts == [[]]
+        # What the first answer earned says how long its text is.
+        paid = together.reward[row, 0]
+        assert len(together.texts[row]) == 1
+        assert Length()(together.texts[row][0], {}) == paid
         for name in ("gradient", "hvp", "embedding"):
             ours = getattr(together, name)[row]
             assert getattr(alone, name)[0] == pytest.approx(ours, rel=1e-3, abs=1e-3 * float(np.abs(ours).max())), name

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel
 
-from api_schemas import EarlyStopping, GrpoSettings, ProxySettings, RolloutSettings, TextReward
+from api_schemas import EarlyStopping, GrpoSettings, KeptTexts, ProxySettings, RolloutSettings, TextReward
 from api_schemas.common import Operational
 from api_schemas.selections import PoolSettings
 from api_schemas.training import ProxyGrpoSettings
@@ -72,6 +72,7 @@ OTHER: dict[str, Any] = {
     "profile": "paper",
     "catalogue": "other",
     "rewards": (TextReward(name="exact_answer"),),
+    "texts": KeptTexts(rollouts=2),
     "shard_size": 8,
     "micro_batch": 8,
     "settings": ProxySettings(updates=3),
@@ -237,7 +238,15 @@ DEFAULTS: dict[str, Any] = {
     "CheckSpec": {"kind": "interactions"},
     "ProxySpec": {"kind": "interactions"},
     "CatalogueSpec": {"proxy": None},
-    "ScoreSpec": {"kind": "interactions", "proxy": None, "profile": "minirec", "catalogue": None, "rewards": None},
+    "KeptTexts": {"rollouts": 4, "characters": 1000},
+    "ScoreSpec": {
+        "kind": "interactions",
+        "proxy": None,
+        "profile": "minirec",
+        "catalogue": None,
+        "rewards": None,
+        "texts": None,
+    },
     "TrainSpec": {"rewards": None},
     "EvaluateSpec": {"rewards": None, "training": None},
     "PinnedModel": {"adapter": None, "device": None},
@@ -258,7 +267,7 @@ def test_a_default_that_names_leave_out_does_not_change_unnoticed() -> None:
 
     A new field is only pinned.
     """
-    models = (RolloutSettings, GrpoSettings, ProxyGrpoSettings, ProxySettings, EarlyStopping, TextReward)
+    models = (RolloutSettings, GrpoSettings, ProxyGrpoSettings, ProxySettings, EarlyStopping, TextReward, KeptTexts)
     specs = (type(spec) for spec in SHARED)
     found = {model.__name__: defaults_of(model) for model in (*models, *specs, PinnedModel)}
     assert found == DEFAULTS

@@ -1,0 +1,1 @@
+"""The page: what people see of a service in a browser, rendered here, and readable without JavaScript."""
