@@ -28,9 +28,9 @@ class Outlook:
 BOUNDS: Final = (0.1, 0.5)
 """Shares of the pool that the gate sets aside between which outlooks differ."""
 BY_GATED_SHARE: Final = (
-    Outlook(gain=0.0, low=-0.01, high=0.01, sets=4, runs=40),
-    Outlook(gain=0.0, low=-0.01, high=0.01, sets=4, runs=40),
-    Outlook(gain=0.0, low=-0.01, high=0.01, sets=4, runs=40),
+    Outlook(gain=0.0008, low=-0.0039, high=0.0056, sets=4, runs=40),
+    Outlook(gain=0.0, low=-0.0053, high=0.0052, sets=4, runs=40),
+    Outlook(gain=0.0023, low=-0.0066, high=0.0113, sets=4, runs=40),
 )
 
 
