@@ -335,12 +335,12 @@ end
 local function give_back(group, unit, error, retryable, max_attempts)
   local attempt = tonumber(redis.call('HGET', group_key(group) .. ':units', 'a' .. unit) or 0)
   local fails = not retryable or attempt >= max_attempts
-  if not fails then tell_retry(group, unit, cjson.decode(error), { attempt = attempt }) end
-  put_back(group, unit, 0)
   if fails then
-    redis.call('ZADD', group_key(group) .. ':todo', 0, unit)
-    fail_group(group, error)
+    fail_group(group, error) -- Nobody waits now, so that no doorbell is rung.
+  else
+    tell_retry(group, unit, cjson.decode(error), { attempt = attempt })
   end
+  put_back(group, unit, 0)
   close_cancelled(group)
 end
 
@@ -360,16 +360,16 @@ local function set_back(group, unit, error, limit)
   local fails = setbacks > limit
   -- The first time at once: workers come and go.
   local pause = setbacks > 1 and math.min(60, 2 ^ (setbacks - 2)) or 0
-  if not fails then tell_retry(group, unit, error, { attempt = attempt, setbacks = setbacks, pause_seconds = pause }) end
-  put_back(group, unit, fails and 0 or pause)
   if fails then
-    redis.call('ZADD', group_key(group) .. ':todo', 0, unit)
     error.message = error.message .. ', as ' .. limit .. ' times before without getting further than '
       .. (facts[4] or 0) .. ' in between; '
       .. (error.code == 'worker_lost' and 'most likely this shard kills the worker: its log has the reason (memory?)'
         or 'retry the job when the cause is mended')
     fail_group(group, cjson.encode(error))
+  else
+    tell_retry(group, unit, error, { attempt = attempt, setbacks = setbacks, pause_seconds = pause })
   end
+  put_back(group, unit, pause)
   close_cancelled(group)
 end
 

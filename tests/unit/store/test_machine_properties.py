@@ -396,6 +396,7 @@ class Deployment(RuleBasedStateMachine):
         self.doorbells.clear()
         for _ in range(20):
             self.machine.sweep(max_setbacks=1000, ring_after={"cpu": -1.0, "gpu": -1.0})
+            self._let_pauses_end()
             while self.doorbells:
                 bell = self.doorbells.pop()
                 claim = self._claim(bell)
@@ -408,6 +409,13 @@ class Deployment(RuleBasedStateMachine):
         self._success_means_that_everything_was_done()
         self._units_are_in_one_place_each()
         self._everything_is_deleted()
+
+    def _let_pauses_end(self) -> None:
+        for key in self.redis.scan_iter(f"{self.prefix}group:*:later", count=1000):
+            for unit, _ in self.redis.zrange(key, 0, -1, withscores=True):
+                self.redis.zadd(key, {unit: 1})
+                self.redis.zadd(key.removesuffix(b":later") + b":todo", {unit: 1}, xx=True)
+        self.machine.sweep(max_setbacks=1000, ring_after={"cpu": -1.0, "gpu": -1.0})
 
     def _everything_is_deleted(self) -> None:
         """With the last job goes every key and every blob."""
