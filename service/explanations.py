@@ -168,6 +168,7 @@ def _why(
         share = f" Or its {selection.request.stratify_by} had its share of the size."
     if selection.result is not None and selection.result.choice == "matching":
         also = f" ({near})" if near else ""
-        return f"Its gradient agrees with what is matched ({score.score:.3f}), and the picks pull that way already{also}.{share}"
+        agrees = f"Its gradient agrees with what is matched ({score.score:.3f})"
+        return f"{agrees}, and the picks pull that way already{also}.{share}"
     what = f": {near}, and what counts is score times distance" if near else ": what counts is score times distance"
     return f"Its score of {score.score:.3f} would have done, but it is too much like what was picked{what}.{share}"
