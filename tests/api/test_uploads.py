@@ -185,7 +185,7 @@ def test_a_blob_store_that_fails_leaves_no_dataset(
         put_file(self, name, source)
 
     monkeypatch.setattr(type(service.store.blobs), "put_file", full)
-    assert_problem(post(service, lines(SAMPLE)), 500, "internal_error")
+    assert_problem(post(service, lines(SAMPLE)), 507, "storage_full")
     assert service.http.get("/v1/datasets").json()["data"] == []
     assert list(temporary_files.iterdir()) == []
     monkeypatch.undo()
