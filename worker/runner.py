@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from minirec import __version__
-from minirec.policy.errors import InvalidSampleError
+from minirec.policy.errors import EngineUnreachable, InvalidSampleError
 from minirec.policy.reference import ModelRefused
 from minirec.rewards import RewardError, UnknownRewardError
 from minirec.selection import EmptySelectionError, RowError
@@ -158,6 +158,8 @@ def describe(error: Exception) -> tuple[dict[str, Any], bool]:
         return {"code": error.code, "message": str(error)} | about, error.retryable
     if isinstance(error, ModelRefused):
         return {"code": error.code, "message": str(error)}, False
+    if isinstance(error, EngineUnreachable):
+        return {"code": "engine_unreachable", "message": str(error)}, True
     for kind, code in FINAL.items():
         if isinstance(error, kind):
             about = (
