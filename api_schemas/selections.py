@@ -51,7 +51,7 @@ class PoolSettings(Request):
 
 
 class EngineServer(Request):
-    """An inference server that samples the tokens: OpenAI-compatible, and one that returns token ids, as vLLM's does."""
+    """An inference server that samples the tokens: OpenAI-compatible, and it returns token ids, as vLLM's does."""
 
     url: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^https?://[^\s@?#%\\]+$")]
     """Without `/v1`; at or below one of those that the operator allows (`MINIREC_ENGINE_URLS`)."""

@@ -94,7 +94,8 @@ def score_samples(
         ahead: Samples that are scored next: the server starts with them now.
 
     Raises:
-        ValueError: `rollouts.engine` is a server, and there is none. A history does not fit into the model's context, or the model's hidden states are not finite.
+        ValueError: `rollouts.engine` is a server, and there is none. A history does not fit into the model's context,
+            or the model's hidden states are not finite.
     """
     vectors = torch.as_tensor(catalogue, device=policy.device)
     if vectors.shape != (len(items), policy.hidden_size):
