@@ -111,6 +111,9 @@ class ServerEngine:
             "temperature": sampling.temperature if row.any() else 0.0,
             "top_k": sampling.top_k or -1,
             "top_p": sampling.top_p,
+            # Left out, they would be those of the model's generation_config.json.
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
             "seed": int(row[0] * 2**53),
             "stop": [ANSWER],
             "include_stop_str_in_output": True,
@@ -166,7 +169,14 @@ class ServerEngine:
 
     def _check_weights(self, prompt: Sequence[int]) -> None:
         """Compare the likeliest token after a prompt, and its log-probability, with the policy's own."""
-        body = {"model": self._model, "prompt": list(prompt), "max_tokens": 1, "temperature": 0.0, "logprobs": 1}
+        body: dict[str, Any] = {
+            "model": self._model,
+            "prompt": list(prompt),
+            "max_tokens": 1,
+            "temperature": 0.0,
+            "logprobs": 1,
+        }
+        body["repetition_penalty"] = 1.0
         choice = _choice(self._client.call("POST", "/v1/completions", body | {"return_token_ids": True}))
         token = self._tokens(choice, 1)[0]
         said = float(choice["logprobs"]["token_logprobs"][0])

@@ -83,7 +83,16 @@ class Vllm:
     def start(self) -> None:
         home = {"HOME": str(self.home), "XDG_CACHE_HOME": str(self.home), "VLLM_CACHE_ROOT": str(self.home)}
         more = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
-        options = "--enforce-eager --dtype float32 --max-model-len 2048 --enable-lora --max-lora-rank 8".split()
+        options = [
+            "--enforce-eager",
+            "--dtype",
+            "float32",
+            "--max-model-len",
+            "2048",
+            "--enable-lora",
+            "--max-lora-rank",
+            "8",
+        ]
         address = ["--host", "127.0.0.1", "--port", str(self.port), "--served-model-name", "served"]
         self.log = (self.home / "log").open("a")
         self.process = subprocess.Popen(
