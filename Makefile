@@ -53,7 +53,7 @@ quality: $(VENV)/.dev ## Train on chosen subsets and compare with random ones (S
 
 .PHONY: clean
 clean: ## Remove the virtual environment and everything built
-	rm -rf $(VENV) .venv-engines build dist *.egg-info demo-output quality-output .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-engines build dist *.egg-info demo-output quality-output gpu-output .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help

@@ -11,11 +11,12 @@ import numpy.typing as npt
 from api_schemas import SelectionCreate
 from api_schemas.selections import SIGNALS, Signal
 from minirec.selection import Vector
-from minirec.specs import ScoreSpec
+from minirec.specs import DeviceType, ScoreSpec
 from minirec.store import Store
 from minirec.store.names import signals_blob
 from worker.groups import spec_of_group
 from worker.pools import Rows
+from worker.shards import DEVICES
 
 Array = npt.NDArray[Any]
 
@@ -40,6 +41,8 @@ class Measured:
     """(N, e)."""
     target_probability: Array | None = None
     """(N, G) of the target under the softmax over the catalogue; None for prompts."""
+    devices: tuple[DeviceType, ...] = ()
+    """What the samples were scored on; empty where that is not known."""
 
 
 def load_scored(store: Store, request: SelectionCreate, scoring: str, rows: Rows) -> Measured:
@@ -48,10 +51,12 @@ def load_scored(store: Store, request: SelectionCreate, scoring: str, rows: Rows
     # Results show them from there: what is lost of them is noticed now.
     store.columns.read(spec.columns, shards=units)
     name = vector_name(request)
-    wanted = {name, "embedding", *MEASURED}
+    wanted = {name, "embedding", "device", *MEASURED}
     shards = store.blobs.get_all_arrays(spec.shard_blob(shard) for shard in range(units))
     parts = [{key: values for key, values in arrays.items() if key in wanted} for arrays in shards]
-    scores = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    scores = {
+        key: np.concatenate([part[key] for part in parts]) for key in parts[0] if all(key in part for part in parts)
+    }
     vectors, embeddings, signal = scores[name], scores["embedding"], scores["signal"]
     if name == "teacher":
         signal = np.where(vectors.any(axis=1), SIGNALS.index("teacher"), SIGNALS.index("none")).astype(signal.dtype)
@@ -63,6 +68,7 @@ def load_scored(store: Store, request: SelectionCreate, scoring: str, rows: Rows
         vectors=vectors,
         embeddings=embeddings,
         target_probability=scores.get("target_probability"),
+        devices=tuple(DEVICES[number] for number in np.unique(scores["device"])) if "device" in scores else (),
     )
 
 

@@ -95,7 +95,7 @@ def _of_samples(store: Store, spec: ScoreSpec, policy: Policy) -> Measure:
         scored = score_samples(policy, catalogue, dataset.items, samples, rollouts=spec.rollouts, profile=spec.profile)
         return asdict(scored)
 
-    return measure
+    return _measure(measure, spec, policy)
 
 
 def _of_prompts(store: Store, spec: ScoreSpec, policy: Policy) -> Measure:
@@ -105,7 +105,12 @@ def _of_prompts(store: Store, spec: ScoreSpec, policy: Policy) -> Measure:
     def measure(rows: list[int]) -> Arrays:
         return asdict(score_prompts(policy, [dataset.prompt(row) for row in rows], scorer, rollouts=spec.rollouts))
 
-    return measure
+    return _measure(measure, spec, policy)
+
+
+def _measure(of: Callable[[list[int]], Arrays], spec: ScoreSpec, policy: Policy) -> Measure:
+    on_gpu = policy.device.type == "cuda"
+    return Measure(of, policy.samples_at_once(spec.rollouts.group_size), "cuda" if on_gpu else "cpu")
 
 
 MEASURES: dict[Kind, Callable[[Store, ScoreSpec, Policy], Measure]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -45,7 +46,8 @@ class Baselines:
 def run(work: Work, spec: SelectSpec) -> Outcome:
     """Choose, order, and store one row per pool sample."""
     store = work.store
-    request = SelectionCreate.model_validate_json(store.jobs.get(spec.job_id).fields["request"])
+    record = store.jobs.get(spec.job_id)
+    request = SelectionCreate.model_validate_json(record.fields["request"])
     rows = pool_of(store.blobs, spec, signals=spec.signals)
     if spec.signals is not None:
         measured = load_uploaded(store, request, spec.signals, rows)
@@ -69,6 +71,11 @@ def run(work: Work, spec: SelectSpec) -> Outcome:
     )
     if strata is not None and (unknown := strata.count(None)):
         asked.append(f"{unknown} samples have no {request.stratify_by}; they share one stratum")
+    if len(measured.devices) > 1:
+        asked.append(
+            f"the pool was scored on {' and '.join(measured.devices)}: the same sample gets rewards that differ by "
+            "rounding there, and in narrow dtypes by other tokens"
+        )
     warnings = [*chosen.warnings, *baselines.warnings, *asked]
     result = summarise(measured, chosen, baselines.picks).model_copy(
         update={"warnings": warnings, "left_out": left_out, "outlook": outlook_of(request, chosen)}
@@ -83,8 +90,9 @@ def run(work: Work, spec: SelectSpec) -> Outcome:
     work.done = 1
     # Rewards and hits are stored once, with the scores, however many selections are made from them.
     shared = {} if spec.scoring is None else {MEASURED: outputs.scores_columns(spec.scoring)}
+    facts = {**(record.json("provenance") or {}), **({"scored_on": measured.devices} if measured.devices else {})}
     return Outcome(
-        job={"result": result.model_dump_json()} | shared,
+        job={"result": result.model_dump_json(), "provenance": json.dumps(facts)} | shared,
         warnings=warnings,
         writes=store.columns.shards_of(
             result_columns_of(spec.job_id),

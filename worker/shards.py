@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
-from minirec.specs import ScoreSpec
+from minirec.specs import DeviceType, ScoreSpec
 from minirec.store.blobs import Arrays
 from minirec.store.columns import as_shown, pack, shard_field
 from minirec.store.machine import Outcome
 from worker.work import Work
 
-Measure = Callable[[list[int]], Arrays]
-"""What is measured of the samples in some rows of the dataset."""
+DEVICES: tuple[DeviceType, ...] = ("cpu", "cuda")
+"""What the numbers of the array `device` mean."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured of samples."""
+
+    of: Callable[[list[int]], Arrays]
+    """Measures those in some rows of the dataset."""
+    at_once: int = 1
+    """Samples that keep the device busy."""
+    device: DeviceType = "cpu"
+    """What it computes on."""
 
 
 def score_shard(
@@ -53,16 +66,30 @@ def shown_columns(shard: Arrays) -> Arrays:
 
 
 def _score(work: Work, spec: ScoreSpec, rows: list[int], measure: Callable[[], Measure]) -> Arrays:
-    """Measure the rows, part by part; those that an earlier attempt has measured are read."""
-    blobs, parts = work.store.blobs, []
-    for index, start in enumerate(range(0, len(rows), spec.micro_batch)):
-        batch = rows[start : start + spec.micro_batch]
-        blob = spec.part_blob(work.claim.unit, index)
-        if blobs.exists(blob):
-            parts.append(blobs.get_arrays(blob))
-            work.progress(start + len(batch), cached=len(batch))
-        else:
-            parts.append(measure()(batch))
-            blobs.put_arrays(blob, parts[-1])
-            work.progress(start + len(batch))
+    """Measure the rows, part by part; those that an earlier attempt has measured are read.
+
+    A part is what is stored at once. Parts that follow each other are measured together where one is too small for the
+    device.
+    """
+    blobs, unit, size = work.store.blobs, work.claim.unit, spec.micro_batch
+    names = [spec.part_blob(unit, index) for index in range(-(-len(rows) // size))]
+    found = [blobs.exists(name) for name in names]
+    parts: list[Arrays] = []
+    while len(parts) < len(names):
+        first = len(parts)
+        if found[first]:
+            parts.append(blobs.get_arrays(names[first]))
+            work.progress(min(len(rows), size * len(parts)), cached=min(len(rows), size * len(parts)) - size * first)
+            continue
+        most = first + max(1, measure().at_once // size)
+        last = next((index for index in range(first, len(names)) if found[index] or index == most), len(names))
+        batch = rows[first * size : last * size]
+        # Of each sample, since the parts of a shard may come from several workers.
+        device = np.full(len(batch), DEVICES.index(measure().device), np.uint8)
+        measured = {**measure().of(batch), "device": device}
+        for index in range(first, last):
+            own = slice((index - first) * size, (index - first + 1) * size)
+            parts.append({name: values[own] for name, values in measured.items()})
+            blobs.put_arrays(names[index], parts[-1])
+        work.progress(first * size + len(batch))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -22,6 +22,8 @@ from minirec.rewards import Scorer
 class TextTranscripts(Transcripts):
     """Rollouts that end with their turn, the token that ends it included, or at the limit."""
 
+    APPENDS = False
+
     def _next(self, row: int, token: int | None) -> tuple[int, bool]:
         written = self.tokens[row]
         assert token is not None  # Every token is drawn here.
@@ -83,7 +85,7 @@ def answer(
             answers.reward[row] = [scorer(text_of(policy, tokens), prompts[row].row) for tokens in completions]
 
     by_length = sorted(range(count), key=lambda row: len(ids[row]))
-    in_batches(by_length, max(1, policy.rows_that_fit(longest) // repeats), run)
+    in_batches(by_length, max(1, policy.rows_that_fit(longest, repeats=repeats) // repeats), run)
     broken = [prompt.id for prompt, z in zip(prompts, answers.prompt_z, strict=True) if not z.isfinite().all()]
     if broken:
         raise InvalidSampleError(

@@ -47,17 +47,52 @@ class RolloutLayer(DynamicLayer):
         return keys, values
 
 
+class FixedLayer(RolloutLayer):
+    """The same at its full width from the start: tokens go where a tensor says, and a mask hides what is not filled."""
+
+    def __init__(self, keys: Tensor, values: Tensor, *, repeats: int, room: int, at: Tensor) -> None:
+        self._at = at
+        super().__init__(keys, values, repeats=repeats, room=room)
+        for states in (self._keys, self._values):
+            # What is hidden is multiplied by 0, which does not hide NaN.
+            states[:, :, self._length :] = 0
+        self._length += room
+        self._show()
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Put one token of every row at `at`, and return all keys and values."""
+        self._keys.index_copy_(2, self._at, key_states)
+        self._values.index_copy_(2, self._at, value_states)
+        return self._keys, self._values
+
+
 def layer_states(cache: Cache) -> list[tuple[Tensor, Tensor]]:
     """Keys and values of every layer of a cache that holds nothing else."""
     return [(layer.keys, layer.values) for layer in cache.layers]
 
 
-def for_rollouts(cache: Cache, *, rows: int, repeats: int, room: int) -> Cache:
+def for_rollouts(cache: Cache, *, rows: int, repeats: int, room: int, at: Tensor | None = None) -> Cache:
     """Turn the cache of prompts (B rows) into one of their rollouts: each row `repeats` times, with `room` more tokens.
 
     Layers that are not plain keys and values keep their own way of growing.
+
+    Args:
+        cache: What the prompts left; changed in place.
+        rows: B.
+        repeats: Rollouts per prompt.
+        room: Tokens to come.
+        at: (1,) where the next token goes, if the cache is to have its full width from the start.
+
+    Raises:
+        TypeError: A cache of full width was asked for, and a layer is not plain keys and values.
     """
-    if all(type(layer) is DynamicLayer for layer in cache.layers):
+    plain = all(type(layer) is DynamicLayer for layer in cache.layers)
+    if at is not None:
+        if not plain:
+            raise TypeError("a cache of fixed size needs plain keys and values in every layer")
+        for index, (keys, values) in enumerate(layer_states(cache)):
+            cache.layers[index] = FixedLayer(keys, values, repeats=repeats, room=room, at=at)
+    elif plain:
         for index, (keys, values) in enumerate(layer_states(cache)):
             cache.layers[index] = RolloutLayer(keys, values, repeats=repeats, room=room)
     elif repeats > 1:

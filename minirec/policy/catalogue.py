@@ -14,8 +14,11 @@ from minirec.data.prompts import item_text
 from minirec.policy.batching import in_batches, prefill, shared_opening
 from minirec.policy.errors import InvalidSampleError
 from minirec.policy.policy import Policy
-from minirec.policy.prompts import item_prompt
+from minirec.policy.prompts import item_prompts
 from minirec.policy.ranks import SINGLE_PROCESS, Ranks
+
+CPU_BATCH = 32
+"""Prompts that go through the model at once on a CPU."""
 
 
 def first_with_same_prompt(items: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.int64]:
@@ -34,7 +37,7 @@ def embed_items(
     policy: Policy,
     items: Sequence[Mapping[str, Any]],
     *,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     on_batch: Callable[[int], None] | None = None,
     ranks: Ranks = SINGLE_PROCESS,
 ) -> npt.NDArray[np.float32]:
@@ -45,7 +48,7 @@ def embed_items(
     Args:
         policy: The policy.
         items: The catalogue, or a part of it.
-        batch_size: Prompts that go through the model at once.
+        batch_size: Prompts that go through the model at once; None: 32 on a CPU, on a GPU what memory takes.
         on_batch: Gets how many items are done after every batch, and may raise to stop.
         ranks: Of several processes each embeds a part and gets the whole.
 
@@ -53,8 +56,8 @@ def embed_items(
         InvalidSampleError: An item does not fit into the model's context.
     """
     readers: dict[tuple[int, ...], list[int]] = {}
-    for row, item in enumerate(items):
-        readers.setdefault(tuple(item_prompt(policy, item)), []).append(row)
+    for row, prompt in enumerate(item_prompts(policy, items)):
+        readers.setdefault(tuple(prompt), []).append(row)
     prompts = list(readers)
     longest = max(map(len, prompts), default=0)
     if policy.max_positions is not None and longest > policy.max_positions:
@@ -80,6 +83,7 @@ def embed_items(
             on_batch(done)
 
     by_length = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-    in_batches(by_length[ranks.index :: ranks.count], batch_size, embed)
+    size = batch_size or (policy.rows_that_fit(longest) if policy.device.type == "cuda" else CPU_BATCH)
+    in_batches(by_length[ranks.index :: ranks.count], size, embed)
     # What others embedded is zero here, so that the sum is the whole.
     return ranks.total(torch.from_numpy(vectors).to(policy.device)).cpu().numpy() if ranks.count > 1 else vectors

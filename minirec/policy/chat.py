@@ -78,11 +78,20 @@ class Chat:
         if self.tokenizer.chat_template is None:
             tokens: list[int] = self.tokenizer.encode(plain_text(messages))
             return tokens[:-1] if tokens and tokens[-1] in self.end_ids else tokens
+        return list(self.tokenizer.encode(self._text(messages, sample_id), add_special_tokens=False))
+
+    def encode_all(self, chats: Sequence[Sequence[Message]], *, sample_ids: Sequence[str | None]) -> list[list[int]]:
+        """Return what `encode` does of each of N chats, by a tokenizer that works on many at once."""
+        if self.tokenizer.chat_template is None:
+            return [self.encode(chat, sample_id=name) for chat, name in zip(chats, sample_ids, strict=True)]
+        texts = [self._text(chat, name) for chat, name in zip(chats, sample_ids, strict=True)]
+        return [list(ids) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
+
+    def _text(self, messages: Sequence[Message], sample_id: str | None) -> str:
         try:
-            text = self._render(self.accepted(messages, sample_id=sample_id))
+            return self._render(self.accepted(messages, sample_id=sample_id))
         except TemplateError as error:
             raise _refused(messages, sample_id, error) from error
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
 
     def accepted(self, messages: Sequence[Message], *, sample_id: str | None = None) -> list[dict[str, str]]:
         """Return a chat as the template takes it (docs/method.md, section 2).

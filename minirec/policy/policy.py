@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from transformers import Cache, DynamicCache, PreTrainedTokenizerBase
@@ -18,9 +20,11 @@ from minirec.data.prompts import ANSWER
 from minirec.policy.chat import Chat, flat_ids
 from minirec.policy.reference import ResolvedModel
 
-MAX_ROWS_CUDA, MAX_ROWS_CPU = 512, 64
+MAX_ROWS_CUDA, MAX_ROWS_CPU = 1024, 64
 """Beyond these, more rows at once gain nothing."""
 CPU_CACHE_BYTES = 2 * 1024**3
+CUDA_SHARE = 0.6
+"""Of the GPU's free memory for rollouts; the rest is for what the estimate leaves out."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,9 @@ class Policy:
         self.config: Any = model.config.get_text_config()
         self.device: torch.device = model.device
         self.dtype: torch.dtype = model.dtype
+        if self.device.type == "cuda":
+            # cuDNN builds a kernel for every new shape, which takes longer than the batch that has it.
+            torch.backends.cuda.enable_cudnn_sdp(False)
         self.hidden_size: int = self.config.hidden_size
         self.chat = Chat(
             tokenizer,
@@ -61,6 +68,10 @@ class Policy:
         self.attention_only = all(
             type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in self.new_cache(hybrid=True).layers
         )
+        self.fixed_decoding: bool | None = None
+        """Whether rollouts are decoded with a cache of fixed size; None: on CUDA, if a first batch turns out right."""
+        self.graphs = True
+        """Whether a step of that is recorded as a CUDA graph, until a model does what a graph cannot hold."""
         self._accepted = frozenset(inspect.signature(_innermost(model).forward).parameters)
 
     def new_cache(self, *, hybrid: bool | None = None) -> Cache:
@@ -112,6 +123,13 @@ class Policy:
         names = self.tokenizer.convert_ids_to_tokens(list(range(len(self.tokenizer))))
         return frozenset(index for index, name in enumerate(names) if name is not None and ">" in name)
 
+    @cached_property
+    def may_end(self) -> npt.NDArray[np.bool_]:
+        """(V,), tokens after which a rollout may be done."""
+        may = np.zeros(len(self.head_weight), dtype=bool)
+        may[[token for token in (*self.closing_ids, *self.end_ids) if token < len(may)]] = True
+        return may
+
     def says_answer(self, tokens: list[int]) -> bool:
         """Return whether the text of these tokens contains `<answer>`, however it was cut into tokens."""
         return ANSWER in self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
@@ -127,16 +145,27 @@ class Policy:
         window: int | None = getattr(self.config, "sliding_window", None)
         return window
 
-    def rows_that_fit(self, length: int) -> int:
-        """Return how many sequences of a length to decode together: bounded by memory for their keys and values."""
+    def rows_that_fit(self, length: int, *, repeats: int = 1) -> int:
+        """Return how many sequences of a length to decode together: bounded by memory, and by what gains anything.
+
+        `repeats` of them share a prompt, which is read once. On a GPU a power of two, so that it is the same while the
+        free memory is nearly the same. An estimate: who runs out of memory takes fewer (`in_batches`).
+        """
         heads: int = getattr(self.config, "num_key_value_heads", None) or self.config.num_attention_heads
         size: int = getattr(self.config, "head_dim", None) or self.hidden_size // self.config.num_attention_heads
         per_token: int = 2 * self.config.num_hidden_layers * heads * size * self.dtype.itemsize
-        if self.device.type == "cuda":
-            budget, most = torch.cuda.get_device_properties(self.device).total_memory // 4, MAX_ROWS_CUDA
-        else:
-            budget, most = CPU_CACHE_BYTES, MAX_ROWS_CPU
-        return max(1, min(most, budget // (per_token * length)))
+        if self.device.type != "cuda":
+            return max(1, min(MAX_ROWS_CPU, CPU_CACHE_BYTES // (per_token * length)))
+        inner: int = getattr(self.config, "intermediate_size", None) or 4 * self.hidden_size
+        # Every token of a prompt at once in a layer, and of a row its logits: as they are, again, and sorted.
+        activations = (6 * self.hidden_size + 3 * inner) * self.dtype.itemsize
+        per_row = length * (per_token + activations // repeats) + 16 * len(self.head_weight)
+        fit = int(CUDA_SHARE * free_bytes(self.device)) // per_row
+        return 1 << (max(1, min(MAX_ROWS_CUDA, fit)).bit_length() - 1)
+
+    def samples_at_once(self, group: int) -> int:
+        """Return how many samples of `group` rollouts each keep the device busy, if memory takes them."""
+        return max(1, MAX_ROWS_CUDA // group) if self.device.type == "cuda" else 1
 
     @contextmanager
     def _capture(self) -> Iterator[list[Tensor]]:
@@ -150,6 +179,12 @@ class Policy:
             yield captured
         finally:
             hook.remove()
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return the memory of a GPU that nobody uses, what this process keeps for reuse included."""
+    kept: int = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + kept
 
 
 def _innermost(model: Any) -> nn.Module:

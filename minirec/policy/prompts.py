@@ -11,7 +11,7 @@ from minirec.policy.chat import FIXED_DATE, Chat, plain_text
 from minirec.policy.errors import TooLongError
 from minirec.policy.policy import Policy
 
-__all__ = ["FIXED_DATE", "item_prompt", "plain_text", "text_prompt", "user_prompt"]
+__all__ = ["FIXED_DATE", "item_prompt", "item_prompts", "plain_text", "text_prompt", "user_prompt", "user_prompts"]
 
 Reader = Policy | Chat
 """What prompts are made for: a loaded model, or its tokenizer and template alone."""
@@ -49,10 +49,45 @@ def user_prompt(
             )
 
 
+def user_prompts(
+    policy: Reader, items: Sequence[Mapping[str, Any]], samples: Sequence[Sample], *, window: int, room: int
+) -> list[list[int]]:
+    """Return what `user_prompt` does for each sample, sooner. Raises as it does.
+
+    Args:
+        policy: The policy, or its chat format.
+        items: The catalogue.
+        samples: Whose histories to show.
+        window: Items of a history to show at most.
+        room: Tokens that the model may write.
+    """
+    if not samples:
+        return []
+    chat = _chat(policy)
+    turns = [_turn(user_text(items, sample, first=first_shown(sample, window))) for sample in samples]
+    prompts = chat.encode_all(turns, sample_ids=[sample.id for sample in samples])
+    most = chat.max_positions
+    return [
+        tokens
+        if most is None or len(tokens) + room <= most
+        else user_prompt(policy, items, sample, window=window, room=room)
+        for tokens, sample in zip(prompts, samples, strict=True)
+    ]
+
+
 def item_prompt(policy: Reader, item: Mapping[str, Any]) -> list[int]:
     """Return tokens that ask for an item's attributes, the assistant's turn opened at `<answer>`."""
     chat = _chat(policy)
     return chat.encode(_turn(item_text(item))) + chat.answer_ids
+
+
+def item_prompts(policy: Reader, items: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+    """Return what `item_prompt` does for each item, sooner."""
+    chat = _chat(policy)
+    if not items:
+        return []
+    turns = [_turn(item_text(item)) for item in items]
+    return [ids + chat.answer_ids for ids in chat.encode_all(turns, sample_ids=[None] * len(turns))]
 
 
 def text_prompt(policy: Reader, prompt: Prompt, *, room: int) -> list[int]:

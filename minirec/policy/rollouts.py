@@ -6,38 +6,34 @@ A prompt is read once and its cache shared by its rollouts. z comes out of the s
 
 from __future__ import annotations
 
-import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from api_schemas.selections import RolloutSettings
 from minirec.data.prompts import ANSWER
-from minirec.policy.batching import Opening, may_pad_inside, pad_left, prefill
+from minirec.policy.batching import Opening, Prefilled, may_pad_inside, pad_left, prefill
 from minirec.policy.cache import for_rollouts, select_rows
+from minirec.policy.decoding import FEW_ROWS, WIDTH_MULTIPLE, FixedDecoder
 from minirec.policy.policy import Policy
+from minirec.policy.sampling import Sampling, draw, draw_tokens, sampling_noise
+
+__all__ = ["Rollouts", "Sampling", "Transcripts", "draw", "replay", "roll_out", "sampling_noise"]
+
+log = logging.getLogger(__name__)
 
 TAIL = 2 * len(ANSWER)
 """Tokens that are looked at for `<answer>`: it has no more characters than half of this."""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How a token is drawn: from the `top_k` likeliest (0: all) that make up `top_p` of the probability."""
-
-    temperature: float
-    top_k: int
-    top_p: float
-
-    @classmethod
-    def of(cls, settings: RolloutSettings) -> Sampling:
-        """Read how these settings draw a token."""
-        return cls(settings.temperature, settings.top_k, settings.top_p)
+CHECKED = 4
+"""Prompts whose first rollouts are compared with a plain pass, once per policy."""
+AGREEMENT = {True: 1e-2, False: 0.1}
+"""How far apart the two may be, for float32 and for narrower types: rounding alone is a tenth of that."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +50,6 @@ class Rollouts:
     """Tokens that went through the model, padding included."""
     prompt_z: Tensor | None = None
     """(B, d) float32 at the last token of each prompt, where the sampler sees it."""
-
-
-def sampling_noise(sample_id: str, *, seed: int, rollouts: int, length: int) -> npt.NDArray[np.float64]:
-    """Return uniform numbers (rollouts, length) in [0, 1) that depend on the seed and the sample alone."""
-    digest = hashlib.sha256(f"{seed}\0{sample_id}".encode()).digest()
-    generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16])))
-    return generator.random((rollouts, length))
 
 
 @torch.inference_mode()
@@ -87,20 +76,108 @@ def roll_out(
         ending: Other rules for where a rollout ends.
     """
     count, repeats, limit = noise.shape
+    rules = ending or Transcripts
+    longest = max(map(len, prompts)) + limit + len(policy.answer_ids) + WIDTH_MULTIPLE
+    if _decodes_fixed(policy, longest):
+        if policy.fixed_decoding:
+            return _roll_out_fixed(policy, prefill(policy, prompts, opening), noise, sampling, rules)
+        rolled = _first_fixed(policy, prompts, noise, sampling, opening, rules)
+        policy.fixed_decoding = rolled is not None
+        if rolled is not None:
+            return rolled
+    return _roll_out_growing(policy, prefill(policy, prompts, opening), noise, sampling, rules)
+
+
+def _decodes_fixed(policy: Policy, longest: int) -> bool:
+    """Return whether to decode with a cache of fixed size: where a GPU would wait for the host, and the model can."""
+    wanted = policy.device.type == "cuda" if policy.fixed_decoding is None else policy.fixed_decoding
+    return wanted and may_pad_inside(policy, longest)
+
+
+def _first_fixed(
+    policy: Policy,
+    prompts: Sequence[Sequence[int]],
+    noise: npt.NDArray[np.float64],
+    sampling: Sampling,
+    opening: Opening | None,
+    rules: type[Transcripts],
+) -> Rollouts | None:
+    """Decode a policy's first batch with a cache of fixed size; None where this model cannot.
+
+    Some models make something of their own out of the mask, which is another one here. So z has to be what a plain pass
+    over the same tokens gives.
+    """
+    name, few = type(policy.model).__name__, slice(0, CHECKED)
+    try:
+        rolled = _roll_out_fixed(policy, prefill(policy, prompts, opening), noise, sampling, rules)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:
+        log.warning("%s is decoded step by step: it does not take a cache of fixed size", name, exc_info=True)
+        return None
+    # z belongs to the last token of `<answer>`; answers in text have none, but a last token, too.
+    plain, _ = replay(policy, prompts[few], [rollouts[:1] for rollouts in rolled.tokens[few]], opening)
+    apart = torch.linalg.vector_norm(rolled.z[few, :1] - plain, dim=2) / torch.linalg.vector_norm(plain, dim=2)
+    # Where the states are not finite the caller says so.
+    worst = float(apart.nan_to_num(0.0, posinf=0.0).max())
+    if worst > AGREEMENT[policy.dtype == torch.float32]:
+        log.warning("%s is decoded step by step: with a cache of fixed size z is off by %.0e", name, worst)
+        return None
+    return rolled
+
+
+def _roll_out_fixed(
+    policy: Policy, start: Prefilled, noise: npt.NDArray[np.float64], sampling: Sampling, rules: type[Transcripts]
+) -> Rollouts:
+    """Sample on the device, and look at what was said every few tokens; rows leave when half of them are done."""
+    count, repeats, limit = noise.shape
     noise = noise.reshape(count * repeats, limit)
-    start = prefill(policy, prompts, opening)
+    prompt_z = start.last.z.float()
+    transcripts = rules(policy, len(noise), limit)
+    answer = policy.answer_ids if rules.APPENDS else []
+    decoder = FixedDecoder(policy, start, noise, sampling, repeats=repeats, ending=answer)
+    z = torch.empty(len(noise), policy.hidden_size, device=policy.device)
+    rows, active, processed = np.arange(len(noise)), np.ones(len(noise), dtype=bool), start.processed
+    while active.any():
+        drawn = decoder.advance()
+        processed += drawn.size
+        ended = transcripts.take(rows, drawn, active)
+        done = np.flatnonzero(ended >= 0)
+        if len(done):
+            z[torch.from_numpy(rows[done]).to(policy.device)] = decoder.z_at(ended[done], done)
+            active[done] = False
+        left = np.flatnonzero(active)
+        if len(rows) > FEW_ROWS and 0 < len(left) <= len(rows) // 2:
+            decoder.keep(left)
+            rows, active = rows[left], active[left]
+    shape = (count, repeats)
+    return Rollouts(
+        z.view(*shape, -1), transcripts.by_prompt(repeats), transcripts.sampled().reshape(shape), processed, prompt_z
+    )
+
+
+def _roll_out_growing(
+    policy: Policy, start: Prefilled, noise: npt.NDArray[np.float64], sampling: Sampling, rules: type[Transcripts]
+) -> Rollouts:
+    """Sample token by token with the host; rows leave as soon as they are done."""
+    count, repeats, limit = noise.shape
+    noise = noise.reshape(count * repeats, limit)
+    on_device = torch.from_numpy(noise).to(policy.device)
     room = limit + len(policy.answer_ids)
     cache = for_rollouts(start.cache, rows=count, repeats=repeats, room=room)
     mask = torch.nn.functional.pad(start.attention_mask.repeat_interleave(repeats, 0), (0, room), value=1)
     positions = start.lengths.repeat_interleave(repeats)
     logits = start.last.logits.repeat_interleave(repeats, 0)
-    transcripts = (ending or Transcripts)(policy, len(noise), limit)
+    transcripts = rules(policy, len(noise), limit)
     z = torch.empty(len(noise), policy.hidden_size, device=policy.device)
     rows = np.arange(len(noise))
     """Which rollout each row of the cache belongs to."""
     processed, step, width = start.processed, 0, start.attention_mask.shape[1]
     while len(rows):
-        drawn = draw(logits, noise[rows, step], sampling) if step < limit else np.zeros(len(rows), dtype=np.int64)
+        if step < limit:
+            drawn = draw_tokens(logits, on_device[:, step], sampling).cpu().numpy()
+        else:
+            drawn = np.zeros(len(rows), dtype=np.int64)
         fed, finished = transcripts.extend(rows, drawn)
         ids = torch.from_numpy(fed).to(policy.device)[:, None]
         last = policy.step(ids, mask[:, : width + step + 1], (positions + step)[:, None], cache)
@@ -111,7 +188,7 @@ def roll_out(
             source = _fill_gaps(finished)
             rows, index = rows[source], torch.from_numpy(source).to(policy.device)
             select_rows(cache, index)
-            mask, positions, logits = mask[index], positions[index], logits[index]
+            mask, positions, logits, on_device = mask[index], positions[index], logits[index], on_device[index]
     shape = (count, repeats)
     return Rollouts(
         z.view(*shape, -1),
@@ -152,31 +229,11 @@ def replay(
     return last.z.float().view(len(prompts), repeats, -1), processed
 
 
-def draw(logits: Tensor, noise: npt.NDArray[np.float64], sampling: Sampling) -> npt.NDArray[np.int64]:
-    """Draw a token per row of logits (R, V) by inverting the cumulative distribution at noise (R,); at 0 the likeliest.
-
-    Temperature, then top-k, then top-p, as in transformers. The distribution is laid out by token id: laid out by
-    probability, rounding could swap two near-tied tokens, and the same noise would then draw the other one.
-    """
-    top_k = min(sampling.top_k or logits.shape[1], logits.shape[1])
-    values, tokens = torch.topk(logits.float(), top_k)
-    probability = torch.softmax(values.double() / sampling.temperature, dim=1)
-    before = probability.cumsum(1) - probability
-    probability = torch.where(before < sampling.top_p, probability, 0.0)
-    by_id, order = tokens.sort(1)
-    probability = probability.gather(1, order)
-    cumulative = probability.cumsum(1)
-    threshold = torch.from_numpy(noise).to(logits.device)[:, None] * cumulative[:, -1:]
-    # A threshold that rounding has lifted to the whole would lie behind the last token that may be drawn.
-    last = top_k - 1 - (probability > 0).flip(1).int().argmax(1, keepdim=True)
-    choice = torch.minimum(torch.searchsorted(cumulative, threshold, right=True), last)
-    drawn = torch.where(threshold > 0, by_id.gather(1, choice), tokens[:, :1])
-    chosen: npt.NDArray[np.int64] = drawn[:, 0].cpu().numpy()
-    return chosen
-
-
 class Transcripts:
     """The tokens of each rollout so far, and which one comes next."""
+
+    APPENDS: ClassVar[bool] = True
+    """Whether `<answer>` is said in place of the turn's end, and after the limit."""
 
     def __init__(self, policy: Policy, rollouts: int, limit: int) -> None:
         self._policy = policy
@@ -191,6 +248,27 @@ class Transcripts:
         pairs = [self._next(row, token) for row, token in zip(rows.tolist(), drawn.tolist(), strict=True)]
         tokens, finished = zip(*pairs, strict=True)
         return np.array(tokens), np.array(finished)
+
+    def take(
+        self, rows: npt.NDArray[np.int64], drawn: npt.NDArray[np.int64], active: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.int64]:
+        """Take drawn tokens (S, N) of N rollouts; return the step (N,) at which each is done, -1 where it is not.
+
+        What was drawn behind a rollout's end is left out, as is all of those that are not active.
+        """
+        ended = np.full(len(rows), -1)
+        odd: npt.NDArray[np.bool_] = np.any(self._policy.may_end[drawn], axis=0)
+        for place in np.flatnonzero(active).tolist():
+            row, tokens = rows[place], drawn[:, place].tolist()
+            written = self.tokens[row]
+            if not odd[place] and not self._appended[row] and len(written) + len(tokens) < self._limit:
+                written.extend(tokens)
+                continue
+            for step, token in enumerate(tokens):
+                if self._next(row, token)[1]:
+                    ended[place] = step
+                    break
+        return ended
 
     def follow(self, drawn: Sequence[Sequence[int]]) -> None:
         """Take the tokens that were drawn elsewhere for each rollout, by the rules of `extend`; their end ends it."""

@@ -19,7 +19,7 @@ from minirec.policy.errors import InvalidSampleError
 from minirec.policy.gradients import gradient_and_hvp
 from minirec.policy.head import Head, Masked, Softmax, softmax_over_items
 from minirec.policy.policy import Policy
-from minirec.policy.prompts import user_prompt
+from minirec.policy.prompts import user_prompts
 from minirec.policy.rewards import outcomes
 from minirec.policy.rollouts import Rollouts, Sampling, roll_out, sampling_noise
 from minirec.policy.scored import Scored
@@ -105,7 +105,7 @@ def score_samples(
     if not samples:
         return scored
     room = rollouts.max_new_tokens + len(policy.answer_ids)
-    prompts = [user_prompt(policy, items, sample, window=rollouts.window, room=room) for sample in samples]
+    prompts = user_prompts(policy, items, samples, window=rollouts.window, room=room)
     scored.prompt_tokens[:] = [len(prompt) for prompt in prompts]
     longest = max(map(len, prompts)) + room
     opening = shared_opening(policy, prompts, longest=longest)
@@ -131,7 +131,7 @@ def score_samples(
             _keep_vectors(scored, rows, ranked)
 
     by_length = sorted(range(len(samples)), key=lambda index: len(prompts[index]))
-    in_batches(by_length, max(1, policy.rows_that_fit(longest) // (group + paper)), run)
+    in_batches(by_length, max(1, policy.rows_that_fit(longest, repeats=group + paper) // (group + paper)), run)
     if paper:
         _keep_greedy_vectors(scored, greedy, vectors, samples, rollouts.tau)
     return scored

@@ -59,12 +59,13 @@ def score_prompts(
     answers = answer(policy, prompts, noise, Sampling.of(rollouts), scorer)
     hit = answers.reward >= HIT_REWARD
     advantage, signal = advantages(answers.reward, hit)
-    gradient, hvp = np.zeros((len(prompts), size), np.float32), np.zeros((len(prompts), size), np.float32)
+    gradients, products = (torch.zeros(len(prompts), size, device=policy.device) for _ in range(2))
     for row, prompt in enumerate(prompts):
         texts, weights = _texts_to_learn(policy, prompt, answers, row, advantage[row], own=signal[row] == SIGNAL_POLICY)
         if texts:
             sums = gradient_and_hvp_sums(policy, answers.prompts[row], texts, weights)
-            gradient[row], hvp[row] = (vector.cpu().numpy() / len(weights) for vector in sums)
+            gradients[row], products[row] = (vector / len(weights) for vector in sums)
+    gradient, hvp = gradients.cpu().numpy(), products.cpu().numpy()
     signal[~gradient.any(axis=1)] = SIGNAL_NONE
     return ScoredPrompts(
         reward=answers.reward,

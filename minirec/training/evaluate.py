@@ -19,7 +19,7 @@ from minirec.training.experience import collect_rollouts, compute_outcomes, ndcg
 
 CUTOFFS = (5, 10, 20, 50)
 BATCH = 64
-"""Samples between two calls of `on_samples`."""
+"""Samples between two calls of `on_samples`, and more where a GPU takes more at once."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,9 @@ def evaluate(
     own = rows[ranks.share(len(rows))]
     found: list[int] = []
     logs: list[float] = []
-    for start in range(0, len(own), BATCH):
-        samples = [dataset.sample(int(row)) for row in own[start : start + BATCH]]
+    size = max(BATCH, policy.samples_at_once(1))
+    for start in range(0, len(own), size):
+        samples = [dataset.sample(int(row)) for row in own[start : start + size]]
         greedy = np.zeros((len(samples), 1, rollouts.max_new_tokens))
         z = collect_rollouts(policy, items, samples, greedy, rollouts).z
         outcomes = compute_outcomes(z, catalogue, samples, rollouts)

@@ -17,7 +17,7 @@ from minirec.rewards import Scorer
 from minirec.selection.gate import HIT_REWARD
 
 BATCH = 64
-"""Prompts between two calls of `on_prompts`."""
+"""Prompts between two calls of `on_prompts`, and more where a GPU takes more at once."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,9 @@ def evaluate_text(
         raise ValueError("there are no prompts to evaluate on")
     own = rows[ranks.share(len(rows))]
     earned: list[float] = []
-    for start in range(0, len(own), BATCH):
-        prompts = [dataset.prompt(int(row)) for row in own[start : start + BATCH]]
+    size = max(BATCH, policy.samples_at_once(1))
+    for start in range(0, len(own), size):
+        prompts = [dataset.prompt(int(row)) for row in own[start : start + size]]
         greedy = np.zeros((len(prompts), 1, rollouts.max_new_tokens))
         earned += answer(policy, prompts, greedy, Sampling.of(rollouts), scorer).reward[:, 0].tolist()
         if on_prompts is not None:

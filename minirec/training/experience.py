@@ -17,7 +17,7 @@ from minirec.policy.batching import in_batches, shared_opening
 from minirec.policy.errors import InvalidSampleError
 from minirec.policy.head import Head, Masked, softmax_over_items
 from minirec.policy.policy import Policy
-from minirec.policy.prompts import user_prompt
+from minirec.policy.prompts import user_prompts
 from minirec.policy.rewards import Outcomes, outcomes
 from minirec.policy.rollouts import Sampling, roll_out
 
@@ -55,7 +55,7 @@ def collect_rollouts(
     """
     count, repeats, length = noise.shape
     room = length + len(policy.answer_ids)
-    prompts = [user_prompt(policy, items, sample, window=settings.window, room=room) for sample in samples]
+    prompts = user_prompts(policy, items, samples, window=settings.window, room=room)
     longest = max(map(len, prompts), default=0) + room
     opening = shared_opening(policy, prompts, longest=longest)
     sampled = np.zeros((count, repeats), dtype=np.int32)
@@ -71,7 +71,7 @@ def collect_rollouts(
             episodes.tokens[row] = tokens
 
     by_length = sorted(range(count), key=lambda row: len(prompts[row]))
-    in_batches(by_length, max(1, policy.rows_that_fit(longest) // repeats), run)
+    in_batches(by_length, max(1, policy.rows_that_fit(longest, repeats=repeats) // repeats), run)
     broken = [sample.id for sample, z in zip(samples, episodes.z, strict=True) if not z.isfinite().all()]
     if broken:
         raise InvalidSampleError(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from minirec.policy.reference import resolve
 from minirec.settings import Settings
-from minirec.specs import ScoreSpec
+from minirec.specs import DeviceType, ScoreSpec
 from minirec.store.devices import Device
 from tests.worker.bench import Bench
 from tests.worker.test_training_jobs import body
-from worker import devices, policies
+from worker import devices, policies, score
 from worker.runner import Runner
 
 
@@ -90,6 +92,28 @@ def test_a_worker_refuses_a_dtype_that_its_device_lacks(bench: Bench, monkeypatc
     error = bench.store.jobs.get(job).json("error")
     assert error["code"] == "dtype_unsupported"
     assert "cannot compute in float16" in error["message"]
+
+
+def test_what_scored_the_pool_is_in_the_provenance_and_a_mixture_is_a_warning(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the dtype is named, workers on both kinds of device take shards of the same scores."""
+    model = {"source": "local", "id": "tiny", "dtype": "float32"}
+    on_cpus = bench.create(model=model)
+    bench.hear()
+    record = bench.store.jobs.get(on_cpus)
+    assert record.json("provenance")["scored_on"] == ["cpu"]
+    assert not [text for text in record.json("result")["warnings"] if "scored on" in text]
+
+    kinds: Iterator[DeviceType] = iter(["cuda", "cpu", "cpu"])
+    measure = score._measure
+    monkeypatch.setattr(score, "_measure", lambda *given: replace(measure(*given), device=next(kinds)))
+    mixed = bench.create(model=model, rollouts={"group_size": 2, "max_new_tokens": 7})
+    bench.hear()
+    record = bench.store.jobs.get(mixed)
+    assert record.json("provenance")["scored_on"] == ["cpu", "cuda"]
+    assert [text for text in record.json("result")["warnings"] if "scored on cpu and cuda" in text]
+    assert record.json("provenance")["model"]["dtype"] == "float32"
 
 
 def test_every_worker_runs_float32() -> None:

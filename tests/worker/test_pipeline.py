@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from api_schemas.selections import SIGNALS
+from minirec.policy.policy import Policy
 from minirec.policy.scoring import score_samples
+from minirec.store.blobs import BlobStore
 from tests.worker.bench import Bench
 from worker import score
 
@@ -96,6 +98,40 @@ def test_a_shard_goes_on_from_its_last_micro_batch(bench: Bench, monkeypatch: py
     actual = bench.result(job)
     for name in expected:
         np.testing.assert_array_equal(actual[name], expected[name], err_msg=name)
+
+
+def test_a_device_that_takes_more_gets_several_micro_batches_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each still is a checkpoint: of two that were measured together, the one that was lost is measured again."""
+    rollouts = {"group_size": 2, "max_new_tokens": 6}
+    undisturbed = bench.create(rollouts=rollouts)
+    bench.hear()
+    expected = bench.result(undisturbed)
+    scored: list[int] = []
+
+    def counting(policy: Any, catalogue: Any, items: Any, samples: Any, **settings: Any) -> Any:
+        scored.append(len(samples))
+        return score_samples(policy, catalogue, items, samples, **settings)
+
+    monkeypatch.setattr(score, "score_samples", counting)
+    monkeypatch.setattr(Policy, "samples_at_once", lambda policy, group: 20)
+    put, parts = BlobStore.put_arrays, []
+
+    def loses_the_second_part(store: BlobStore, name: str, arrays: Any) -> None:
+        parts.extend([name] * ("/part-" in name))
+        if len(parts) == 2 and name == parts[1]:
+            raise RuntimeError("the network caught fire")
+        put(store, name, arrays)
+
+    monkeypatch.setattr(BlobStore, "put_arrays", loses_the_second_part)
+    # K beyond the catalogue's size changes no reward, but nothing of it is cached.
+    job = bench.create(rollouts=rollouts | {"ndcg_k": 999})
+    bench.hear()
+    assert sorted(scored) == [8, 16, 16, 16]
+    actual = bench.result(job)
+    for name in expected:
+        np.testing.assert_allclose(actual[name], expected[name], atol=1e-6, err_msg=name)
 
 
 def test_a_poisonous_shard_fails_its_selection_and_names_its_samples(
