@@ -113,7 +113,7 @@ def score_samples(
     engine = _engine(rollouts, server)
     if server is not None:
         coming = [*samples, *ahead]
-        texts = prompts + [user_prompt(policy, items, one, window=rollouts.window, room=room) for one in ahead]
+        texts = prompts + user_prompts(policy, items, ahead, window=rollouts.window, room=room)
         server.begin(texts, np.stack([_noise(one, rollouts, greedy_too=paper) for one in coming]), sampling)
     greedy = torch.zeros(len(samples), policy.hidden_size, device=policy.device)
 

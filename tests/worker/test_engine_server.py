@@ -198,6 +198,7 @@ def test_a_worker_asks_no_server_that_is_not_allowed(bench: Bench, server: Serve
     assert not server.bodies
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_fails_the_attempt_by_name(
     bench: Bench, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
