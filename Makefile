@@ -32,7 +32,7 @@ images-test: $(VENV)/.dev ## Build the images and run the compose file on a cont
 
 .PHONY: engines-test
 engines-test: $(VENV)/.dev .venv-engines/.vllm ## Score through a real vLLM server on this CPU, in an environment of its own
-	MINIREC_ENGINES_TEST=.venv-engines/bin/vllm $(BIN)/python -m pytest tests/worker/test_engine_vllm.py -v --timeout 1200 $(PYTEST)
+	MINIREC_ENGINES_TEST=.venv-engines/bin/python $(BIN)/python -m pytest tests/worker/test_engine_vllm.py -v --timeout 1200 $(PYTEST)
 
 .PHONY: lint
 lint: $(VENV)/.dev ## Style, types, import rules, generated code

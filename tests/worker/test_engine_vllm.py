@@ -34,7 +34,7 @@ from tests.worker.bench import Bench
 from worker.runner import Runner
 
 VLLM = os.environ.get("MINIREC_ENGINES_TEST")
-"""The command `vllm`."""
+"""The Python of an environment that has vLLM."""
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not VLLM, reason="needs a vLLM server: run `make engines-test`"),
@@ -96,7 +96,7 @@ class Vllm:
         address = ["--host", "127.0.0.1", "--port", str(self.port), "--served-model-name", "served"]
         self.log = (self.home / "log").open("a")
         self.process = subprocess.Popen(
-            [str(VLLM), "serve", str(self.model), *options, *address],
+            [str(VLLM), "-m", "vllm.entrypoints.openai.api_server", "--model", str(self.model), *options, *address],
             env=os.environ | home | more | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
             stdout=self.log,
             stderr=self.log,
