@@ -85,6 +85,8 @@ class Vllm:
         more = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
         options = [
             "--enforce-eager",
+            # On CPUs vLLM 0.32 stops when it splits the prompt of a request with a seed.
+            "--no-enable-chunked-prefill",
             "--dtype",
             "float32",
             "--max-model-len",
