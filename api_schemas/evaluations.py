@@ -59,7 +59,7 @@ class EvaluationCreate(Request):
 
     @model_validator(mode="after")
     def _samples_with_transformers(self) -> EvaluationCreate:
-        if self.rollouts.engine == "vllm":
+        if self.rollouts.engine != "transformers":
             raise ValueError("evaluations sample with transformers: leave out rollouts.engine")
         return self
 

@@ -55,6 +55,15 @@ class PoolSettings(Request):
     warning and their ids in the result, or `fail` with their ids in the error."""
 
 
+class EngineServer(Request):
+    """An inference server that samples the tokens: OpenAI-compatible, and it returns token ids, as vLLM's does."""
+
+    url: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^https?://[^\s@?#%\\]+$")]
+    """Without `/v1`; at or below one of those that the operator allows (`MINIREC_ENGINE_URLS`)."""
+    model: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    """The name under which the server has the selection's model; null where it has one only."""
+
+
 class RolloutSettings(Request):
     """How the policy is sampled and its outcomes rewarded (paper, sections 1 and 2 of docs/method.md)."""
 
@@ -75,8 +84,9 @@ class RolloutSettings(Request):
     tau: Positive = 0.02
     """Temperature of the softmax over the catalogue."""
     seed: Seed = 0
-    engine: Literal["transformers", "vllm"] = "transformers"
-    """What samples the tokens. `vllm` needs a GPU and vLLM on the workers; other tokens, hence other scores."""
+    engine: Literal["transformers", "vllm"] | EngineServer = "transformers"
+    """What samples the tokens. `vllm` needs a GPU and vLLM on the workers; `{"url": ...}` is an inference server. Other
+    tokens, hence other scores."""
 
     def ndcg_cutoff(self, n_items: int) -> int:
         """Return K for a catalogue of so many items."""
@@ -86,8 +96,9 @@ class RolloutSettings(Request):
 
     @model_validator(mode="after")
     def _suits_its_engine(self) -> RolloutSettings:
-        if self.engine == "vllm" and not 0.01 <= self.temperature <= 2:
-            raise ValueError("engine vllm takes a temperature from 0.01 to 2; transformers takes any")
+        if self.engine != "transformers" and not 0.01 <= self.temperature <= 2:
+            name = "vllm" if self.engine == "vllm" else "server"
+            raise ValueError(f"engine {name} takes a temperature from 0.01 to 2; transformers takes any")
         return self
 
 
@@ -215,8 +226,9 @@ class SelectionCreate(Request):
             raise ValueError("proxy settings are for interactions; train text_grpo first, and give its adapter")
         if self.profile == "paper":
             raise ValueError("profile paper is defined for interactions, not for rewards of text")
-        if self.rollouts.engine == "vllm":
-            raise ValueError("engine vllm is for interactions; answers to prompts are sampled with transformers")
+        if self.rollouts.engine != "transformers":
+            name = "vllm" if self.rollouts.engine == "vllm" else "server"
+            raise ValueError(f"engine {name} is for interactions; answers to prompts are sampled with transformers")
 
 
 class Counts(Response):

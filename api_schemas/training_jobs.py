@@ -111,7 +111,7 @@ class TrainingJobCreate(Request):
             raise ValueError("args.grpo.learning_rate_schedule is rec_grpo's: text_grpo's rate is constant")
         if self.dataset_id is not None and args.rewards is None:
             raise ValueError("args.rewards is missing; only a training job on a selection can take the selection's")
-        if args.rollouts is not None and args.rollouts.engine == "vllm":
+        if args.rollouts is not None and args.rollouts.engine != "transformers":
             raise ValueError("training samples with transformers: leave out args.rollouts.engine")
 
 

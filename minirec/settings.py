@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from minirec import redis_url
+from minirec.engines import checked_engine_url
 
 
 def data_home() -> Path:
@@ -35,6 +36,9 @@ class Settings(BaseSettings):
     """The only folder that `local` model references may point into."""
     allowed_models: Annotated[tuple[str, ...], NoDecode] = ("*",)
     """Patterns of hub ids that may be loaded, comma-separated, e.g. `Qwen/*,google/gemma-2-*`."""
+    engine_urls: Annotated[tuple[str, ...], NoDecode] = ()
+    """Addresses of inference servers that selections may name, or what they begin with, comma-separated, e.g.
+    `http://vllm:8000`; none: no servers."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """What a model's dtype `auto` means; unset, what the workers of the gpu queue report: bfloat16 on CUDA (float32
     where the GPU has none), float32 on CPU."""
@@ -79,13 +83,18 @@ class Settings(BaseSettings):
     def _redis(cls, value: str | None) -> str | None:
         return None if value is None else redis_url.checked(value)
 
+    @field_validator("engine_urls")
+    @classmethod
+    def _plain(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(checked_engine_url, value))
+
     @field_validator("dtype", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         # Compose passes a variable that is not set as an empty one.
         return None if value in ("", "auto") else value
 
-    @field_validator("allowed_models", "api_keys", "allowed_hosts", mode="before")
+    @field_validator("allowed_models", "engine_urls", "api_keys", "allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

@@ -11,9 +11,11 @@ import numpy.typing as npt
 from api_schemas import (
     AdapterReference,
     Dataset,
+    EngineServer,
     EvaluationSettings,
     FieldError,
     ModelReference,
+    RolloutSettings,
     SelectionCreate,
     Signals,
     TextReward,
@@ -22,6 +24,7 @@ from api_schemas.baselines import BASELINES, Measurement
 from api_schemas.selections import StratifyBy
 from api_schemas.training_jobs import Trainer
 from minirec.data.dataset import SampleTable
+from minirec.engines import engine_allowed
 from minirec.rewards import known_rewards
 from minirec.settings import Settings
 from minirec.store import Store
@@ -183,3 +186,15 @@ def check_models_allowed(references: Iterable[object], settings: Settings) -> No
                 "model_not_allowed",
                 f"{reference.id} is not among the models allowed here: {', '.join(settings.allowed_models)}",
             )
+
+
+def check_engine_allowed(rollouts: RolloutSettings, loc: Sequence[str], settings: Settings) -> None:
+    """Refuse an inference server that the operator did not allow; the worker checks again. Raises ProblemError 422."""
+    engine = rollouts.engine
+    if isinstance(engine, EngineServer) and not engine_allowed(engine.url, settings.engine_urls):
+        raise invalid(
+            "engine_not_allowed",
+            (*loc, "engine", "url"),
+            f"{engine.url} is not among the inference servers allowed here "
+            f"({', '.join(settings.engine_urls) or 'none'}); the operator adds it to MINIREC_ENGINE_URLS",
+        )

@@ -9,7 +9,7 @@ from minirec.data.pool import empty_pool, pool_size
 from minirec.settings import Settings
 from minirec.specs import PrepareSelection
 from minirec.store import Store
-from service.checks import check_models_allowed, check_selection, check_strata
+from service.checks import check_engine_allowed, check_models_allowed, check_selection, check_strata
 from service.jobs import shown
 from service.lookup import dataset_or_404, job_or_404
 from service.problems import invalid
@@ -66,6 +66,7 @@ def start(store: Store, settings: Settings, body: SelectionCreate) -> NewJob[Sel
     check_strata(store, dataset, body.stratify_by)
     pool = check_pool(dataset, body)
     check_models_allowed((body.model, body.model and body.model.adapter, body.proxy), settings)
+    check_engine_allowed(body.rollouts, ("body", "rollouts"), settings)
     return NewJob(dataset, body, {"pool_size": str(pool)})
 
 

@@ -14,7 +14,7 @@ import structlog
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from minirec import __version__
-from minirec.policy.errors import InvalidSampleError
+from minirec.policy.errors import EngineUnreachable, InvalidSampleError
 from minirec.policy.reference import ModelRefused
 from minirec.rewards import RewardError, UnknownRewardError
 from minirec.selection import EmptySelectionError, RowError
@@ -183,6 +183,8 @@ def describe(error: Exception) -> tuple[dict[str, Any], bool]:
         return {"code": error.code, "message": str(error)} | about, error.retryable
     if isinstance(error, ModelRefused):
         return {"code": error.code, "message": str(error)}, False
+    if isinstance(error, EngineUnreachable):
+        return {"code": "engine_unreachable", "message": str(error)}, True
     for kind, code in FINAL.items():
         if isinstance(error, kind):
             about = (

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import fields
 
+from api_schemas import EngineServer
 from api_schemas.datasets import Kind
+from minirec.engines import engine_allowed
+from minirec.policy.engine_server import ServerEngine
 from minirec.policy.policy import Policy
 from minirec.policy.scored import Scored
 from minirec.policy.scoring import score_samples
@@ -21,7 +25,7 @@ from worker.datasets import open_dataset, open_prompts, open_samples
 from worker.policies import scoring_policy
 from worker.pools import pool_of
 from worker.shards import Measure, score_shard
-from worker.work import Work
+from worker.work import UnitError, Work
 
 
 def run(work: Work, spec: ScoreSpec) -> Outcome:
@@ -31,11 +35,57 @@ def run(work: Work, spec: ScoreSpec) -> Outcome:
     rows = pool_of(blobs, spec)[start : start + spec.shard_size].tolist()
     ids = open_samples(blobs, spec.content_hash, spec.kind).ids
 
-    def start_measuring() -> Measure:
-        policy = scoring_policy(spec.model, spec.proxy, work.settings, blobs)
-        return MEASURES[spec.kind](work.store, spec, policy)
+    with ExitStack() as stack:
 
-    return score_shard(work, spec, rows, [ids[row] for row in rows], start_measuring)
+        def start_measuring() -> Measure:
+            policy = scoring_policy(spec.model, spec.proxy, work.settings, blobs)
+            if isinstance(spec.rollouts.engine, EngineServer):
+                server = stack.enter_context(_server(policy, spec.rollouts.engine, work))
+                return _by_server(work.store, spec, policy, server, rows)
+            return MEASURES[spec.kind](work.store, spec, policy)
+
+        return score_shard(work, spec, rows, [ids[row] for row in rows], start_measuring)
+
+
+def _server(policy: Policy, engine: EngineServer, work: Work) -> ServerEngine:
+    """Return the engine of an inference server. Raises UnitError where this worker may not ask it."""
+    if not engine_allowed(engine.url, work.settings.engine_urls):
+        raise UnitError(
+            "engine_not_allowed",
+            f"rollouts.engine.url {engine.url} is not among the inference servers that this worker may ask "
+            f"({', '.join(work.settings.engine_urls) or 'none'}): set its MINIREC_ENGINE_URLS as that of the service",
+        )
+    return ServerEngine(policy, engine)
+
+
+def _by_server(store: Store, spec: ScoreSpec, policy: Policy, server: ServerEngine, shard: list[int]) -> Measure:
+    """Measure samples that a server rolls out: it starts with all of the shard that follows the first part asked for.
+
+    Parts behind that which an earlier attempt has measured are few: parts are measured in order.
+    """
+    assert spec.catalogue is not None
+    dataset, catalogue = open_dataset(store.blobs, spec.content_hash), load_catalogue(store, spec.catalogue)
+    started = False
+
+    def measure(rows: list[int]) -> Arrays:
+        nonlocal started
+        samples = [dataset.sample(row) for row in rows]
+        ahead = [] if started else [dataset.sample(row) for row in shard[shard.index(rows[-1]) + 1 :]]
+        started = True
+        scored = score_samples(
+            policy,
+            catalogue,
+            dataset.items,
+            samples,
+            rollouts=spec.rollouts,
+            profile=spec.profile,
+            texts=texts_of(spec),
+            server=server,
+            ahead=ahead,
+        )
+        return arrays_of(scored, spec)
+
+    return _measure(measure, spec, policy)
 
 
 def _of_samples(store: Store, spec: ScoreSpec, policy: Policy) -> Measure:

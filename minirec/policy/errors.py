@@ -17,6 +17,12 @@ class ModelRefused(ValueError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+        self.status: int | None = None
+        """The HTTP status with which an inference server refused."""
+
+
+class EngineUnreachable(Exception):
+    """An inference server was away, busy or broken for as long as there was patience; it may come back."""
 
 
 class InvalidSampleError(ValueError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,13 +14,14 @@ from torch import Tensor
 from api_schemas.selections import RolloutSettings
 from minirec.data.dataset import Sample
 from minirec.policy.batching import in_batches, shared_opening
+from minirec.policy.engine_server import ServerEngine
 from minirec.policy.errors import InvalidSampleError
 from minirec.policy.gradients import gradient_and_hvp
 from minirec.policy.head import Head, Masked, Softmax, softmax_over_items
 from minirec.policy.policy import Policy
 from minirec.policy.prompts import user_prompts
 from minirec.policy.rewards import outcomes
-from minirec.policy.rollouts import Sampling, roll_out, sampling_noise
+from minirec.policy.rollouts import Rollouts, Sampling, roll_out, sampling_noise
 from minirec.policy.scored import Scored
 from minirec.policy.vllm_engine import roll_out_vllm
 from minirec.selection.advantage import SIGNAL_POLICY, SIGNAL_TEACHER, advantages
@@ -75,6 +76,8 @@ def score_samples(
     rollouts: RolloutSettings,
     profile: Literal["minirec", "paper"] = "minirec",
     texts: int = 0,
+    server: ServerEngine | None = None,
+    ahead: Sequence[Sample] = (),
 ) -> ScoredSamples:
     """Roll out samples under a policy and measure them, in one pass (docs/method.md, sections 2, 4, 5 and 8).
 
@@ -90,9 +93,12 @@ def score_samples(
         profile: `paper` adds a greedy rollout per sample and takes gradient, Hessian-vector product and embedding from
             it: A = 1, ratio loss, softmax over the targets of its batch of 8 in the order given.
         texts: How many rollouts' texts of each sample to return.
+        server: Samples where `rollouts.engine` is a server.
+        ahead: Samples that are scored next: the server starts with them now.
 
     Raises:
-        ValueError: A history does not fit into the model's context, or the model's hidden states are not finite.
+        ValueError: `rollouts.engine` is a server, and there is none. A history does not fit into the model's context,
+            or the model's hidden states are not finite.
     """
     vectors = torch.as_tensor(catalogue, device=policy.device)
     if vectors.shape != (len(items), policy.hidden_size):
@@ -107,7 +113,11 @@ def score_samples(
     longest = max(map(len, prompts)) + room
     opening = shared_opening(policy, prompts, longest=longest)
     sampling = Sampling.of(rollouts)
-    engine = roll_out_vllm if rollouts.engine == "vllm" else roll_out
+    engine = _engine(rollouts, server)
+    if server is not None:
+        coming = [*samples, *ahead]
+        asked = prompts + user_prompts(policy, items, ahead, window=rollouts.window, room=room)
+        server.begin(asked, np.stack([_noise(one, rollouts, greedy_too=paper) for one in coming]), sampling)
     greedy = torch.zeros(len(samples), policy.hidden_size, device=policy.device)
 
     def run(batch: Sequence[int]) -> None:
@@ -130,6 +140,14 @@ def score_samples(
     if paper:
         _keep_greedy_vectors(scored, greedy, vectors, samples, rollouts.tau)
     return scored
+
+
+def _engine(rollouts: RolloutSettings, server: ServerEngine | None) -> Callable[..., Rollouts]:
+    if isinstance(rollouts.engine, str):
+        return roll_out_vllm if rollouts.engine == "vllm" else roll_out
+    if server is None:
+        raise ValueError("rollouts.engine is a server: pass a ServerEngine for it")
+    return server.roll_out
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,13 @@ def test_what_only_interactions_have_is_refused(service: Service, prompts: str, 
     assert select(service, prompts, rewards=WORDS, **changes)[0] == "invalid_request"
 
 
+def test_an_engine_that_is_not_allowed_is_refused(service: Service, interactions: str) -> None:
+    code, detail = select(service, interactions, rollouts={"engine": {"url": "http://169.254.169.254/"}})
+    assert code == "engine_not_allowed"
+    assert detail.startswith("body.rollouts.engine.url:")
+    assert "MINIREC_ENGINE_URLS" in detail
+
+
 def test_a_baseline_that_needs_a_catalogue_is_refused(service: Service, prompts: str) -> None:
     assert select(service, prompts, rewards=WORDS, baselines=["el2n"])[0] == "baseline_unavailable"
     assert select(service, prompts, rewards=WORDS, weights={"vector": "teacher"})[0] == "vector_unavailable"

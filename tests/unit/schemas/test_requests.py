@@ -38,6 +38,7 @@ def test_an_echo_that_is_wrong_is_still_refused() -> None:
     [
         ({"model": None}, "model is missing"),
         ({"signals": "uploaded"}, "leave out model"),
+        ({"rollouts": {"engine": {"url": "http://e"}, "temperature": 2.5}}, "engine server takes a temperature"),
         ({"rollouts": {"engine": "vllm", "temperature": 2.5}}, "engine vllm takes a temperature"),
         ({"size": 0}, "size"),
         ({"size": 1.0}, "size"),

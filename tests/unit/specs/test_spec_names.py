@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel
 
-from api_schemas import EarlyStopping, GrpoSettings, KeptTexts, ProxySettings, RolloutSettings, TextReward
+from api_schemas import EarlyStopping, EngineServer, GrpoSettings, KeptTexts, ProxySettings, RolloutSettings, TextReward
 from api_schemas.common import Operational
 from api_schemas.selections import PoolSettings
 from api_schemas.training import ProxyGrpoSettings
@@ -172,6 +172,10 @@ def test_the_engine_that_samples_for_scores_is_nothing_to_those_who_train() -> N
     for spec in (PROXY, TRAIN, EVALUATE):
         assert changed(spec, rollouts=vllm) == spec
     assert changed(SCORE, rollouts=vllm).name != SCORE.name
+    servers = [RolloutSettings(engine=EngineServer(url=f"http://{host}")) for host in ("a", "b")]
+    named = RolloutSettings(engine=EngineServer(url="http://a", model="m"))
+    assert len({changed(SCORE, rollouts=one).name for one in (vllm, named, *servers)}) == 4
+    assert changed(PROXY, rollouts=named) == PROXY
 
 
 def test_names_are_the_same_in_every_release() -> None:
