@@ -65,7 +65,15 @@ def fetch_inputs() -> Inputs:
 
 
 def make_inputs(samples: Path, items: Path, scratch: Path, made: Path, say: Callable[[str], None]) -> None:
-    """Pre-train a model on the earliest samples, and write the others, which the demo uploads, into `made`."""
+    """Pre-train a model on the earliest samples, and write the others, which the demo uploads.
+
+    Args:
+        samples: All samples, as an upload takes them.
+        items: The films.
+        scratch: Folder for what is not kept.
+        made: Folder of the model and of the samples to upload; it is made here.
+        say: Hears one line before the slow step.
+    """
     from minirec.data.dataset import Dataset
     from minirec.data.ingest import ingest
     from minirec.training.pretrain import pretrain

@@ -88,7 +88,18 @@ def pretrain(
     say: Callable[[str], None],
     seed: int = 0,
 ) -> Path:
-    """Train a model on the items' texts and the past samples, and save it with its tokenizer in `out`."""
+    """Train a model on the items' texts and the past samples, and save it with its tokenizer in `out`.
+
+    Args:
+        out: Folder of the model, returned.
+        items: The catalogue.
+        past: What users chose; the model knows nothing else.
+        window: History items in a prompt.
+        steps: Updates of 32 samples each.
+        hidden: Size of the hidden states.
+        say: Hears a line now and then.
+        seed: Of the weights and of the samples' order.
+    """
     tokenizer = make_tokenizer(items, past[:TOKENIZER_SAMPLES], window)
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(configuration(tokenizer, hidden))
