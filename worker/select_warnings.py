@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 from api_schemas import SelectionCreate
 from api_schemas.datasets import Kind
+from api_schemas.selections import PUBLISHED_NDCG_K
 
 RECOMMENDATION_HEAD = ("window", "ndcg_k", "softmax_weight", "tau")
 """Rollout settings that prompts have no use for."""
@@ -50,6 +51,8 @@ def settings_without_effect(
 ) -> list[tuple[str, str]]:
     """Return the settings that were changed and changed nothing, each with the reason."""
     rollouts = changed(request.rollouts)
+    if request.profile == "paper" and request.rollouts.ndcg_k == PUBLISHED_NDCG_K:
+        rollouts.remove("ndcg_k")  # The profile's own.
     found: list[tuple[str, str]] = []
     if request.signals is not None:
         # The window is that of the prompts in exports.

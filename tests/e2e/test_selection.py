@@ -58,7 +58,7 @@ def test_the_same_request_gives_the_same_picks_and_scores_once(stack: Stack, dat
 
 def test_killing_the_worker_in_mid_shard_changes_nothing(stack: Stack, dataset_id: str) -> None:
     # Another seed, so that nothing of it is cached; long reasoning, so that there is a middle to be killed in.
-    settings = SETTINGS | {"rollouts": {"group_size": 4, "max_new_tokens": 256, "seed": 7}}
+    settings = SETTINGS | {"rollouts": {"group_size": 4, "max_new_tokens": 256, "seed": 7, "ndcg_k": 998}}
     with stack.client() as client:
         job = client.selections.create(dataset=dataset_id, **settings)
         _wait_until_scoring(client, job.id)

@@ -80,7 +80,7 @@ def test_everything_that_is_written_is_named_by_a_stage(split_bench: Bench) -> N
     split_bench.hear()
     assert {split_bench.store.jobs.get(job).status for job in jobs} == {"succeeded"}
     assert unnamed(split_bench) == []
-    assert len(outputs(split_bench)) == 17, outputs(split_bench)
+    assert len(outputs(split_bench)) == 20, outputs(split_bench)
 
 
 def test_what_unfinished_work_leaves_is_named_too(split_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

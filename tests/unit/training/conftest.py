@@ -72,4 +72,4 @@ def policy64(policy: Policy) -> Policy:
 
 @pytest.fixture
 def rollouts() -> RolloutSettings:
-    return RolloutSettings(group_size=4, max_new_tokens=4, temperature=1.0, top_k=20)
+    return RolloutSettings(group_size=4, max_new_tokens=4, temperature=1.0, top_k=20, ndcg_k=1000)
