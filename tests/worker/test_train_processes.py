@@ -14,7 +14,7 @@ from minirec.settings import Settings
 from minirec.store import connect
 from minirec.store.machine import Doorbell
 from tests.worker.bench import Bench
-from tests.worker.test_training_jobs import adapter, artifact, body, events, forget, result
+from tests.worker.test_training_jobs import ROLLOUTS, adapter, artifact, body, events, forget, result
 from worker.runner import Runner
 
 pytestmark = pytest.mark.slow
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 FORK = multiprocessing.get_context("fork")
 
 # Of seven samples the last batch has one, so that one of the two processes has none.
-LONG = body(args={"updates": 8}, evaluation={"every": 2, "test_samples": 0})
+LONG = body(args={"updates": 8, "rollouts": ROLLOUTS | {"ndcg_k": 1000}}, evaluation={"every": 2, "test_samples": 0})
 
 
 @pytest.fixture
