@@ -63,7 +63,7 @@ COPY --from=build-api /opt/minirec /opt/minirec
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/health/live', timeout=4)"]
-CMD ["uvicorn", "service.app:create_app", "--factory", "--host", "0.0.0.0", "--port", "8000", "--timeout-graceful-shutdown", "5"]
+CMD ["uvicorn", "service.app:create_app", "--factory", "--host", "0.0.0.0", "--port", "8000", "--timeout-graceful-shutdown", "5", "--http", "service.protocol:ImpatientProtocol"]
 
 # The worker's event loop touches the heartbeat file every few seconds, also while its child computes.
 FROM base AS worker

@@ -18,12 +18,15 @@ WORKER_CPU = ("celery", "-A", "worker.app", "worker", "-Q", "cpu", "-c", "1", "-
 WORKER = ("celery", "-A", "worker.app", "worker", "-Q", "gpu,train", "-c", "1", "-n", "gpu@%h")
 API_STOP = ("--timeout-graceful-shutdown", "5")
 """A held long poll does not keep the service from stopping for longer."""
+API_HTTP = ("--http", "service.protocol:ImpatientProtocol")
+"""Requests that stay half sent are closed."""
 JANITOR = ("python", "-m", "service.janitor")
 
 
 def api(host: str, port: int) -> tuple[str, ...]:
     """Return the service's command."""
-    return ("uvicorn", "service.app:create_app", "--factory", "--host", host, "--port", str(port), *API_STOP)
+    listen = ("--host", host, "--port", str(port))
+    return ("uvicorn", "service.app:create_app", "--factory", *listen, *API_STOP, *API_HTTP)
 
 
 def commands(host: str, port: int) -> dict[str, tuple[str, ...]]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from minirec.cli.embedded_redis import EmbeddedRedis, find_server
+from minirec.cli.processes import API_HTTP
 from minirec.settings import Settings
 
 PATIENCE = 30.0
@@ -78,6 +79,7 @@ def running_service(
     """The service under uvicorn, as in production; yields its address."""
     port = free_port()
     command = ["-m", "uvicorn", "service.app:create_app", "--factory", "--host", host, "--port", str(port)]
+    command += API_HTTP
     with process(command, settings, log, temporary=temporary) as server:
 
         def listens() -> bool:
