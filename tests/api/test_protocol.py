@@ -70,7 +70,7 @@ def closed(connection: socket.socket) -> bool:
     ],
 )
 def test_half_sent_requests_are_closed(port: int, sent: bytes) -> None:
-    assert all([closed(connection) for connection in [opened(port, sent) for _ in range(50)]])
+    assert all(closed(connection) for connection in [opened(port, sent) for _ in range(50)])
 
 
 def answered(connection: socket.socket) -> bool:
