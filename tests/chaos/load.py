@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from minirec.client import APIConnectionError, MiniRec
+from minirec.client import APIConnectionError, InternalServerError, MiniRec
 from tests.builders import with_splits, write_files
 from tests.chaos.stack import ChaosStack
 
@@ -147,10 +147,13 @@ class Load:
         seen: list[Any] = []
         while True:
             try:
-                seen.extend(jobs.events(job, after=seen[-1].id if seen else None))
+                for event in jobs.events(job, after=seen[-1].id if seen else None):
+                    seen.append(event)
                 return seen
-            except APIConnectionError:
-                continue
+            except (APIConnectionError, InternalServerError) as error:
+                # A client gives up after so many failures in a row; strikes come faster than that.
+                if isinstance(error, InternalServerError) and error.status_code != 503:
+                    raise
 
     def _stored(self, client: MiniRec, path: str) -> list[dict[str, Any]]:
         import httpx2
@@ -178,8 +181,6 @@ def again(ask: Callable[[], Any], *, times: int = 60) -> Any:
     import time
 
     import httpx2
-
-    from minirec.client import InternalServerError
 
     for left in reversed(range(times)):
         try:
