@@ -42,6 +42,7 @@ from api_schemas.training_jobs import (
     TrainingJobCreate,
     TrainingResult,
 )
+from api_schemas.workers import Worker
 
 __all__ = [
     "AdapterReference",
@@ -117,5 +118,6 @@ __all__ = [
     "TrainingResult",
     "Version",
     "WeightSettings",
+    "Worker",
     "kind_of",
 ]

@@ -18,11 +18,12 @@ from redis.lock import Lock
 from minirec.logs import configure_logging
 from minirec.settings import Settings, settings
 from minirec.store import Store, connect
+from minirec.store.counters import LEASES_EXPIRED
 from minirec.store.doorbell import QUEUES, CeleryRing, celery_app
 from minirec.store.garbage import collect_garbage
 from minirec.store.retention import adopt_jobs, expire_jobs
 from minirec.store.upgrade import rename_kinds
-from service.metrics import LEASES_EXPIRED, Waiting, counters_key
+from service.metrics import Waiting
 from service.uploads import remove_stale
 
 log = structlog.get_logger(__name__)
@@ -105,7 +106,7 @@ class Janitor:
             log.info("jobs_of_an_earlier_release_renamed", jobs=renamed)
         expired = self._store.machine.sweep(max_setbacks=self._settings.max_setbacks, ring_after=self._ring_after())
         if expired:
-            self._store.redis.hincrby(counters_key(self._store), LEASES_EXPIRED, expired)
+            self._store.counters.add({(LEASES_EXPIRED,): expired})
             log.warning("leases_expired", shards=expired)
         return True
 

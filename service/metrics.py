@@ -15,17 +15,13 @@ from redis.exceptions import RedisError
 
 from api_schemas import JOB_KINDS
 from minirec.store import Store
+from minirec.store.counters import LEASES_EXPIRED, SAMPLES, UNIT_SECONDS, UNITS
+from minirec.store.doorbell import QUEUES
 
 log = structlog.get_logger(__name__)
 
 Waiting = Callable[[], dict[str, int]]
-LEASES_EXPIRED = "leases_expired"
 METHODS = frozenset({"GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"})
-
-
-def counters_key(store: Store) -> str:
-    """Return the Redis hash where processes without a port of their own count: the janitor, for one."""
-    return f"{store.prefix}counters"
 
 
 class HttpMetrics:
@@ -46,7 +42,7 @@ class HttpMetrics:
 
 
 class StoreMetrics(Collector):
-    """Jobs, memory, leases and queues as the store has them, read whenever Prometheus asks."""
+    """Jobs, memory, workers and queues as the store has them, read whenever Prometheus asks."""
 
     def __init__(self, store: Store, waiting: Waiting) -> None:
         self._store = store
@@ -55,7 +51,7 @@ class StoreMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         reachable = GaugeMetricFamily("minirec_store_up", "Whether Redis answered.")
         try:
-            metrics = [self._jobs(), self._memory(), self._leases()]
+            metrics = [self._jobs(), self._memory(), *self._workers(), *self._counted()]
         except RedisError as error:
             log.warning("metrics_without_store", error=str(error))
             metrics = []
@@ -82,11 +78,39 @@ class StoreMetrics(Collector):
         gauge.add_metric((), info["used_memory"] / limit if limit else 0.0)
         return gauge
 
-    def _leases(self) -> Metric:
-        counter = CounterMetricFamily("minirec_leases_expired", "Shards taken back from silent workers.")
-        stored = cast("bytes | None", self._store.redis.hget(counters_key(self._store), LEASES_EXPIRED))
-        counter.add_metric((), int(stored or 0))
-        return counter
+    def _workers(self) -> list[Metric]:
+        alive = GaugeMetricFamily("minirec_workers", "Workers that reported within a minute.", labels=("queue",))
+        busy = GaugeMetricFamily("minirec_workers_busy", "Those of them that do a shard.", labels=("queue",))
+        used = GaugeMetricFamily("minirec_gpu_memory_used_bytes", "Memory in use there.", labels=("worker",))
+        memory = GaugeMetricFamily("minirec_gpu_memory_bytes", "Memory of a worker's GPU.", labels=("worker",))
+        workers = self._store.workers.alive()
+        for queue in QUEUES:
+            serving = [worker for worker in workers if queue in worker.queues]
+            alive.add_metric((queue,), len(serving))
+            busy.add_metric((queue,), sum(worker.doing is not None for worker in serving))
+        for worker in workers:
+            if worker.gpu_memory_used_bytes is not None and worker.gpu_memory_bytes is not None:
+                used.add_metric((worker.name,), worker.gpu_memory_used_bytes)
+                memory.add_metric((worker.name,), worker.gpu_memory_bytes)
+        return [alive, busy, used, memory]
+
+    def _counted(self) -> list[Metric]:
+        """Return what processes without a port of their own count: workers and the janitor."""
+        leases = CounterMetricFamily("minirec_leases_expired", "Shards taken back from silent workers.")
+        units = CounterMetricFamily(
+            "minirec_units", "Shards that workers have left, by what came of them.", labels=("handler", "outcome")
+        )
+        seconds = CounterMetricFamily("minirec_unit_seconds", "Time spent on shards, in seconds.", labels=("handler",))
+        samples = CounterMetricFamily(
+            "minirec_samples", "Samples, items or updates of committed shards.", labels=("handler",)
+        )
+        families = {UNITS: units, UNIT_SECONDS: seconds, SAMPLES: samples}
+        counted = self._store.counters.read()
+        leases.add_metric((), counted.pop((LEASES_EXPIRED,), 0))
+        for (name, *labels), value in sorted(counted.items()):
+            if name in families:
+                families[name].add_metric(labels, value)
+        return [leases, *families.values()]
 
     def _queues(self) -> Metric:
         gauge = GaugeMetricFamily("minirec_queue_shards", "Messages that no worker has taken yet.", labels=("queue",))

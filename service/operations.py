@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis.exceptions import OutOfMemoryError
 from starlette.responses import JSONResponse, Response
 
-from api_schemas import Health, Version
+from api_schemas import Health, Page, Version, Worker
 from minirec import __version__
 from minirec.store import Store
 from service.auth import require_operator
@@ -70,6 +70,12 @@ async def _check(name: str, probe: Callable[[], object]) -> str:
             return f"failed ({type(error).__name__}); the log says more"
         return "ok"
     return f"no answer within {CHECK_SECONDS:.0f} seconds"
+
+
+@router.get("/v1/workers", dependencies=[Depends(require_operator)], responses=problems(401, 403, 503))
+def list_workers(request: Request) -> Page[Worker]:
+    """List the workers that reported within the last minute, by name. Only keys of the operator get them."""
+    return Page(data=request.app.state.store.workers.alive(), has_more=False)
 
 
 @router.get(

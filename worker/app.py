@@ -21,6 +21,8 @@ from minirec.scratch import remove_abandoned, use_own_scratch
 from minirec.settings import settings
 from minirec.store.doorbell import TASK, celery_app
 from minirec.store.machine import Doorbell
+from minirec.store.workers import WorkerRecords
+from worker.presence import PRESENCE, process_name
 from worker.watchdog import LEASES, PULSE, watch
 
 # Before anything makes a temporary file: what a killed worker leaves is below one folder, and the next one removes it.
@@ -69,6 +71,7 @@ def _parent(**_: Any) -> None:
 
 @signals.worker_process_shutdown.connect
 def _child_ends(**_: Any) -> None:
+    PRESENCE.leave()
     shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
 
 
@@ -83,8 +86,17 @@ def _child(**_: Any) -> None:
     use_own_scratch()
     if settings().torch_threads:
         os.environ["OMP_NUM_THREADS"] = str(settings().torch_threads)
+    _report_presence()
     if "gpu" in app.amqp.queues.consume_from:
         _report_device()
+
+
+def _report_presence() -> None:
+    from minirec.store import PREFIX
+    from minirec.store.connection import connection
+
+    redis = connection(settings().redis_url, patience=10.0, breaker=False)
+    PRESENCE.start(WorkerRecords(redis, PREFIX), name=process_name(), queues=list(app.amqp.queues.consume_from))
 
 
 def _report_device() -> None:

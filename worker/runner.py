@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import socket
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
@@ -37,9 +37,11 @@ from minirec.specs import (
     UnitSpec,
 )
 from minirec.store import Store, connect
+from minirec.store.counters import SAMPLES, UNIT_SECONDS, UNITS
 from minirec.store.errors import LostError, StoreError, is_storage_fault, is_storage_full
 from minirec.store.machine import Claim, Doorbell, Outcome
 from minirec.store.recovery import reopen_lost
+from worker.presence import PRESENCE, process_name
 from worker.work import Interrupted, UnitError, Work
 
 log = structlog.get_logger(__name__)
@@ -82,7 +84,7 @@ class Runner:
         self._store = store
         self._settings = config
         self._stopping = stopping
-        self._name = f"{socket.gethostname()}/{os.getpid()}"
+        self._name = process_name()
 
     @staticmethod
     @lru_cache(maxsize=1)
@@ -100,13 +102,29 @@ class Runner:
         claim = self._store.machine.claim_next(bell, worker=self._name, lease=self._settings.lease_seconds)
         if claim is None:
             return "skipped"
-        with structlog.contextvars.bound_contextvars(
-            group=claim.group, unit=claim.unit, fence=claim.fence, attempt=claim.attempt, handler=claim.handler
-        ):
-            return self._do(claim, None if bell.queue == "train" else self._settings.unit_time_limit)
-
-    def _do(self, claim: Claim, time_limit: float | None) -> str:
+        time_limit = None if bell.queue == "train" else self._settings.unit_time_limit
         work = Work(claim, self._store, self._settings, self._stopping, time_limit=time_limit)
+        bound = structlog.contextvars.bound_contextvars(
+            group=claim.group, unit=claim.unit, fence=claim.fence, attempt=claim.attempt, handler=claim.handler
+        )
+        with bound, PRESENCE.doing(claim.handler):
+            begun = time.monotonic()
+            outcome = self._do(work)
+            self._count(work, outcome, seconds=time.monotonic() - begun)
+        return outcome
+
+    def _count(self, work: Work, outcome: str, *, seconds: float) -> None:
+        handler = work.claim.handler if work.claim.handler in HANDLERS else "unknown"
+        amounts: dict[tuple[str, ...], float] = {(UNITS, handler, outcome): 1, (UNIT_SECONDS, handler): seconds}
+        if outcome == "committed" and work.done:
+            amounts[SAMPLES, handler] = work.done
+        try:
+            self._store.counters.add(amounts)
+        except RedisError as error:
+            log.info("unit_not_counted", error=str(error))
+
+    def _do(self, work: Work) -> str:
+        claim = work.claim
         try:
             with work:
                 outcome = _handle(work)

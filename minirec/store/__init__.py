@@ -11,6 +11,7 @@ from minirec.settings import Settings
 from minirec.store.blobs import BlobStore
 from minirec.store.columns import ColumnStore
 from minirec.store.connection import connection as connection_to
+from minirec.store.counters import Counters
 from minirec.store.devices import DeviceRecord
 from minirec.store.doorbell import CeleryRing, celery_app
 from minirec.store.events import EventLog
@@ -19,6 +20,7 @@ from minirec.store.jobs import JobReader
 from minirec.store.keys import KeyRecords
 from minirec.store.machine import Machine, Ring
 from minirec.store.records import DatasetRecords, IdempotencyRecords, SignalRecords
+from minirec.store.workers import WorkerRecords
 
 PREFIX = "minirec:"
 WORKER_PATIENCE = 30.0
@@ -42,6 +44,8 @@ class Store:
     idempotency: IdempotencyRecords
     blobs: BlobStore
     keys: KeyRecords
+    workers: WorkerRecords
+    counters: Counters
     tenant: str | None = None
     """Whose datasets, signals and jobs are found here (`minirec.store.tenants`); null: everybody's."""
     adopted: threading.Event = field(default_factory=threading.Event, compare=False)
@@ -68,6 +72,8 @@ def connect(settings: Settings, *, ring: Ring | None = None, patience: float = W
         idempotency=IdempotencyRecords(connection, prefix=PREFIX),
         blobs=BlobStore(settings.blob_url, cache_bytes=settings.blob_cache_bytes),
         keys=KeyRecords(connection, PREFIX),
+        workers=WorkerRecords(connection, PREFIX),
+        counters=Counters(connection, PREFIX),
     )
     if store.blobs.cache is not None:
         CacheKeeper(store).start()

@@ -30,6 +30,7 @@ def workers(request: Request, store: StoreOf) -> Response:
         device=store.devices.last(),
         queues=_queues(request),
         memory=_memory(request),
+        workers=store.workers.alive(),
         rows=rows,
     )
 

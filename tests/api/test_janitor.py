@@ -15,10 +15,10 @@ from redis.exceptions import RedisError
 
 from minirec.settings import Settings
 from minirec.store import Store, connect
+from minirec.store.counters import LEASES_EXPIRED
 from minirec.store.doorbell import CeleryRing, celery_app
 from minirec.store.machine import Doorbell, Stage
 from service.janitor import Janitor
-from service.metrics import LEASES_EXPIRED, counters_key
 from tests.api.processes import RestartableRedis, process, wait_until
 
 JANITOR = ["-m", "service.janitor"]
@@ -77,7 +77,7 @@ def test_a_lost_workers_unit_is_free_again_and_rung(store: Store, settings: Sett
     with process(JANITOR, settings, log):
         wait_until(lambda: waiting(settings)["cpu"] == 1, "a doorbell")
         assert is_free_again(store, group)
-    assert store.redis.hget(counters_key(store), LEASES_EXPIRED) == b"1"
+    assert store.counters.read() == {(LEASES_EXPIRED,): 1}
     assert [event.type for event in store.events.read("sel_1")][-1] == "retry"
 
 

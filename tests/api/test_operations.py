@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from api_schemas import Worker
 from minirec import __version__
-from service.metrics import LEASES_EXPIRED, counters_key
+from minirec.store.counters import LEASES_EXPIRED, UNIT_SECONDS, UNITS
+from minirec.store.workers import SILENT_SECONDS
 from tests.api.conftest import Service
 from tests.api.processes import running_service
 from tests.api.stand_in import StandIn
@@ -66,15 +69,31 @@ def test_metrics_count_jobs_doorbells_requests_and_lost_leases(service: Service)
     dataset_id = service.upload()["id"]
     service.select(dataset_id)
     StandIn(service.store, service.select(dataset_id)["id"]).prepare()
-    service.store.redis.hincrby(counters_key(service.store), LEASES_EXPIRED, 3)
+    service.store.counters.add({(LEASES_EXPIRED,): 3, (UNITS, "score", "committed"): 2, (UNIT_SECONDS, "score"): 0.5})
     service.store.redis.lpush("gpu", "a message")
     found = metrics(service)
     assert found["minirec_store_up",] == 1
     assert (found["minirec_jobs", "selection", "queued"], found["minirec_jobs", "selection", "running"]) == (1, 1)
     assert found["minirec_jobs", "evaluation", "queued"] == 0
     assert found["minirec_leases_expired_total",] == 3
+    assert found["minirec_units_total", "score", "committed"] == 2
+    assert found["minirec_unit_seconds_total", "score"] == 0.5
     assert (found["minirec_queue_shards", "gpu"], found["minirec_queue_shards", "cpu"]) == (1, 0)
     assert found["minirec_http_request_seconds_count", "POST", "/v1/selections", "202"] == 2
+
+
+def test_workers_are_listed_until_they_are_silent(service: Service) -> None:
+    for name in ("a/1", "b/2"):
+        service.store.workers.report(Worker(name=name, queues=["cpu"], version="1", started_at=5, doing="select"))
+    listed = service.http.get("/v1/workers").json()["data"]
+    assert [(worker["name"], worker["doing"]) for worker in listed] == [("a/1", "select"), ("b/2", "select")]
+    assert abs(listed[0]["seen_at"] - time.time()) < 60
+    found = metrics(service)
+    assert (found["minirec_workers", "cpu"], found["minirec_workers", "gpu"]) == (2, 0)
+    service.store.redis.zincrby(f"{service.store.prefix}workers", -SILENT_SECONDS, "a/1")
+    service.store.workers.leave("nobody")
+    assert [worker["name"] for worker in service.http.get("/v1/workers").json()["data"]] == ["b/2"]
+    assert service.store.redis.hkeys(f"{service.store.prefix}workers:about") == [b"b/2"]
 
 
 def test_metrics_are_not_labelled_by_what_clients_send(service: Service) -> None:

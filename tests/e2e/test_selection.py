@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from typing import Any
 
+import httpx2
 import pytest
 
 from api_schemas import Selection
@@ -44,6 +46,17 @@ def test_a_selection_comes_back_as_an_ordered_subset(stack: Stack, dataset_id: s
         assert len(scores) == 48
         assert {score.id for score in scores if score.training_position is not None} == set(subset.ids)
         assert [event.type for event in client.selections.events(job.id)][-1] == "status"
+
+
+def test_workers_say_that_they_live_and_what_they_have_done(stack: Stack, dataset_id: str) -> None:
+    with httpx2.Client(base_url=stack.url, headers={"Authorization": f"Bearer {stack.key}"}) as http:
+        workers = http.get("/v1/workers").json()["data"]
+        assert {tuple(worker["queues"]) for worker in workers} == {("cpu",), ("gpu", "train")}
+        assert f"{socket.gethostname()}/{stack.gpu_child()}" in {worker["name"] for worker in workers}
+        metrics = http.get("/metrics").text
+    assert 'minirec_units_total{handler="score",outcome="committed"}' in metrics
+    samples = next(line for line in metrics.splitlines() if line.startswith('minirec_samples_total{handler="score"}'))
+    assert float(samples.split()[-1]) >= 48
 
 
 def test_the_same_request_gives_the_same_picks_and_scores_once(stack: Stack, dataset_id: str) -> None:
