@@ -34,6 +34,10 @@ chaos: $(VENV)/.dev ## Kill and pause every process while jobs run, and report w
 images-test: $(VENV)/.dev ## Build the images and run the compose file on a container engine (DOCKER_HOST, BASE=, TORCH_INDEX=, DOCKER_BUILD_FLAGS=)
 	MINIREC_IMAGES_TEST=1 BASE="$(BASE)" TORCH_INDEX="$(TORCH_INDEX)" $(BIN)/python -m pytest tests/images -x --timeout 1800 $(PYTEST)
 
+.PHONY: fleet-test
+fleet-test: $(VENV)/.fleet ## Run a fleet over network namespaces, with latency, loss and a machine that is cut off (root, on Linux)
+	MINIREC_FLEET_TEST=1 HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/fleet -v -s -x --timeout 1800 $(PYTEST)
+
 .PHONY: engines-test
 engines-test: $(VENV)/.dev .venv-engines/.vllm ## Score through a real vLLM server on this CPU, in an environment of its own
 	MINIREC_ENGINES_TEST=.venv-engines/bin/python $(BIN)/python -m pytest tests/worker/test_engine_vllm.py -v --timeout 1200 $(PYTEST)
@@ -74,6 +78,11 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.torch
 	@echo 'Installing MiniRec and its development tools into $(VENV) ...'
 	@$(PIP) --no-build-isolation --editable '.[dev]'
 	@$(BIN)/python scripts/browser.py
+	@touch $@
+
+# An S3 server and its client.
+$(VENV)/.fleet: $(VENV)/.dev
+	@$(PIP) 'moto[server]' s3fs
 	@touch $@
 
 # vLLM wants an older transformers than the worker.

@@ -57,8 +57,7 @@ def score_shard(
             # Before the shard: where that is, its texts are.
             blobs.put_bytes(spec.texts_blob(unit), encode_texts(shard))
         blobs.put_arrays(blob, without_texts(shard))
-        for index in range(-(-len(rows) // spec.micro_batch)):
-            blobs.delete(spec.part_blob(unit, index))
+        blobs.delete(*_parts(spec, unit, rows))
     columns = pack(shown_columns(shard))
     return Outcome(writes=[(work.store.columns.key(spec.columns), shard_field(unit), columns)])
 
@@ -69,6 +68,10 @@ def shown_columns(shard: Arrays) -> Arrays:
     return {"rewards": as_shown(shard["reward"]), "hit": hits.astype(np.uint8)}
 
 
+def _parts(spec: ScoreSpec, unit: int, rows: list[int]) -> list[str]:
+    return [spec.part_blob(unit, index) for index in range(-(-len(rows) // spec.micro_batch))]
+
+
 def _score(work: Work, spec: ScoreSpec, rows: list[int], measure: Callable[[], Measure]) -> Arrays:
     """Measure the rows, part by part; those that an earlier attempt has measured are read.
 
@@ -76,8 +79,11 @@ def _score(work: Work, spec: ScoreSpec, rows: list[int], measure: Callable[[], M
     device.
     """
     blobs, unit, size = work.store.blobs, work.claim.unit, spec.micro_batch
-    names = [spec.part_blob(unit, index) for index in range(-(-len(rows) // size))]
-    found = [blobs.exists(name) for name in names]
+    names = _parts(spec, unit, rows)
+    # One listing, where the store is far away; the parts of a shard are in one folder.
+    folder = names[0].rsplit("/", 1)[0]
+    there = {f"{folder}/{file}" for file in blobs.files(folder)}
+    found = [name in there for name in names]
     parts: list[Arrays] = []
     while len(parts) < len(names):
         first = len(parts)

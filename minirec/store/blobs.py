@@ -7,7 +7,9 @@ import io
 import os
 import shutil
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,6 +28,8 @@ from minirec.store.errors import BlobCorruptError, BlobMissingError, BlobsLostEr
 CACHE_BYTES = 20 * 1024**3
 BATCH = 1000
 """Blobs that are deleted in one go."""
+READERS = 16
+"""Blobs of a remote store that are read at the same time."""
 
 
 class BlobStore:
@@ -98,16 +102,38 @@ class BlobStore:
     def get_all_arrays(self, names: Iterable[str]) -> Iterator[Arrays]:
         """Read many blobs. Raises BlobsLostError in the end, with the name of each that is missing or corrupt."""
         lost: list[BlobMissingError | BlobCorruptError] = []
-        for name in names:
-            try:
-                arrays = self.get_arrays(name)
-            except (BlobMissingError, BlobCorruptError) as error:
-                lost.append(error)
-                continue
-            if not lost:
+        for arrays in self._read_ahead(names):
+            if not isinstance(arrays, dict):
+                lost.append(arrays)
+            elif not lost:
                 yield arrays
         if lost:
             raise BlobsLostError(lost)
+
+    def _read_ahead(self, names: Iterable[str]) -> Iterator[Arrays | BlobMissingError | BlobCorruptError]:
+        """Read blobs in their order, some at the same time: a remote store takes its time for each."""
+
+        def read(name: str) -> Arrays | BlobMissingError | BlobCorruptError:
+            try:
+                return self.get_arrays(name)
+            except (BlobMissingError, BlobCorruptError) as error:
+                return error
+
+        if self._is_local:
+            yield from map(read, names)
+            return
+        under_way: deque[Future[Arrays | BlobMissingError | BlobCorruptError]] = deque()
+        with ThreadPoolExecutor(READERS, thread_name_prefix="blobs") as pool:
+            try:
+                for name in names:
+                    under_way.append(pool.submit(read, name))
+                    if len(under_way) == READERS:
+                        yield under_way.popleft().result()
+                while under_way:
+                    yield under_way.popleft().result()
+            finally:
+                for one in under_way:
+                    one.cancel()
 
     def get_bytes(self, name: str) -> bytes:
         """Read what `put_bytes` stored. Raises BlobMissingError or BlobCorruptError."""
@@ -155,9 +181,10 @@ class BlobStore:
         return self._entries(name, "directory")
 
     def _entries(self, name: str, kind: str) -> list[str]:
-        if not self._fs.exists(self._path(name)):
+        try:
+            entries = self._fs.ls(self._path(name), detail=True, refresh=True)
+        except FileNotFoundError:
             return []
-        entries = self._fs.ls(self._path(name), detail=True, refresh=True)
         names = (entry["name"].rstrip("/").rsplit("/", 1)[1] for entry in entries if entry["type"] == kind)
         return sorted(entry for entry in names if not entry.endswith((".partial", checksums.SUFFIX)))
 
@@ -170,13 +197,25 @@ class BlobStore:
         found = self._fs.find(root, detail=True)
         return {path.removeprefix(root).lstrip("/"): int(facts["size"] or 0) for path, facts in found.items()}
 
-    def delete(self, name: str) -> None:
-        """Remove a blob; one that is not there is fine."""
-        for path in (self._path(name), self._path(name + checksums.SUFFIX)):
-            with suppress(FileNotFoundError):
-                self._fs.rm(path)
+    def delete(self, *names: str) -> None:
+        """Remove blobs; those that are not there are fine."""
+        paths = [self._path(name + suffix) for name in names for suffix in ("", checksums.SUFFIX)]
+        if self._is_local:
+            for path in paths:
+                Path(path).unlink(missing_ok=True)
+        else:
+            self._delete_remote(paths)
         if self.cache is not None:
-            self.cache.forget(name)
+            for name in names:
+                self.cache.forget(name)
+
+    def _delete_remote(self, paths: list[str]) -> None:
+        try:
+            self._fs.rm(paths)  # In one request, where the store knows such.
+        except FileNotFoundError:  # Some stores stop at the first that is not there.
+            for path in paths:
+                with suppress(FileNotFoundError):
+                    self._fs.rm(path)
 
     def delete_tree(self, name: str, *, on_batch: Callable[[], None] = lambda: None) -> None:
         """Remove every blob below a name, some at a time; `on_batch` is called before each time, and may raise."""
@@ -209,9 +248,10 @@ class BlobStore:
             self._fs.pipe_file(self._target(name), content)
 
     def _target(self, name: str) -> str:
-        """A blob's path, in a folder that is there."""
+        """A blob's path, in a folder that is there; object stores have none, and would ask for the bucket."""
         target = self._path(name)
-        self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+        if self._is_local:
+            self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
         return target
 
     def _publish(self, name: str, content: BinaryIO) -> None:

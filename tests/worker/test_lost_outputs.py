@@ -228,5 +228,5 @@ def test_after_everything_is_deleted_nothing_is_left(split_bench: Bench) -> None
         bench.store.datasets.delete(record.id)
     collect_garbage(bench.store)
     assert bench.store.blobs.all_names() == {}
-    # What workers compute with is a fact about the deployment, and of constant size.
-    assert {key.decode() for key in bench.store.redis.scan_iter("*")} <= {"minirec:device"}
+    # What workers compute with, and what they count, are facts about the deployment, and of constant size.
+    assert {key.decode() for key in bench.store.redis.scan_iter("*")} <= {"minirec:device", "minirec:counters"}
