@@ -9,8 +9,9 @@ from functools import cache
 import numpy as np
 
 from minirec.specs import DeviceType, ScoreSpec
-from minirec.store.blobs import Arrays
+from minirec.store.blobs import Arrays, BlobStore
 from minirec.store.columns import as_shown, pack, shard_field
+from minirec.store.errors import BlobMissingError
 from minirec.store.machine import Outcome
 from minirec.store.texts import encode_texts, rows_of, without_texts
 from worker.work import Work
@@ -45,19 +46,20 @@ def score_shard(
     """
     blobs, unit = work.store.blobs, work.claim.unit
     blob = spec.shard_blob(unit)
-    if blobs.exists(blob):
+    # What is not there is found out by reading: where the store is far away, every question takes its time.
+    if (shard := _there(blobs, blob)) is not None:
         # The shard was scored and only its commit was lost.
         work.progress(len(rows), cached=len(rows))
-        shard = blobs.get_arrays(blob)
     else:
         if work.claim.attempt > 1:
             work.record_samples(ids)
-        shard = _score(work, spec, rows, cache(start_measuring))
+        shard, stored = _score(work, spec, rows, cache(start_measuring))
         if spec.texts is not None:
             # Before the shard: where that is, its texts are.
             blobs.put_bytes(spec.texts_blob(unit), encode_texts(shard))
         blobs.put_arrays(blob, without_texts(shard))
-        blobs.delete(*_parts(spec, unit, rows))
+        if stored:
+            blobs.delete(*stored)
     columns = pack(shown_columns(shard))
     return Outcome(writes=[(work.store.columns.key(spec.columns), shard_field(unit), columns)])
 
@@ -68,31 +70,34 @@ def shown_columns(shard: Arrays) -> Arrays:
     return {"rewards": as_shown(shard["reward"]), "hit": hits.astype(np.uint8)}
 
 
-def _parts(spec: ScoreSpec, unit: int, rows: list[int]) -> list[str]:
-    return [spec.part_blob(unit, index) for index in range(-(-len(rows) // spec.micro_batch))]
+def _there(blobs: BlobStore, name: str) -> Arrays | None:
+    """Return a blob's arrays, None where it is not there. Raises BlobCorruptError."""
+    try:
+        return blobs.get_arrays(name)
+    except BlobMissingError:
+        return None
 
 
-def _score(work: Work, spec: ScoreSpec, rows: list[int], measure: Callable[[], Measure]) -> Arrays:
+def _score(work: Work, spec: ScoreSpec, rows: list[int], measure: Callable[[], Measure]) -> tuple[Arrays, list[str]]:
     """Measure the rows, part by part; those that an earlier attempt has measured are read.
 
     A part is what is stored at once. Parts that follow each other are measured together where one is too small for the
-    device.
+    device. The last ones are not stored: the shard itself is, right after them.
+
+    Returns:
+        What was measured of all rows, and the names of the parts that are stored.
     """
     blobs, unit, size = work.store.blobs, work.claim.unit, spec.micro_batch
-    names = _parts(spec, unit, rows)
-    # One listing, where the store is far away; the parts of a shard are in one folder.
-    folder = names[0].rsplit("/", 1)[0]
-    there = {f"{folder}/{file}" for file in blobs.files(folder)}
-    found = [name in there for name in names]
+    names = [spec.part_blob(unit, index) for index in range(-(-len(rows) // size))]
     parts: list[Arrays] = []
+    while len(parts) < len(names) and (part := _there(blobs, names[len(parts)])) is not None:
+        parts.append(part)
+        done = min(len(rows), size * len(parts))
+        work.progress(done, cached=done - size * (len(parts) - 1))
+    stored = names[: len(parts)]
     while len(parts) < len(names):
         first = len(parts)
-        if found[first]:
-            parts.append(blobs.get_arrays(names[first]))
-            work.progress(min(len(rows), size * len(parts)), cached=min(len(rows), size * len(parts)) - size * first)
-            continue
-        most = first + max(1, measure().at_once // size)
-        last = next((index for index in range(first, len(names)) if found[index] or index == most), len(names))
+        last = min(len(names), first + max(1, measure().at_once // size))
         batch = rows[first * size : last * size]
         # Of each sample, since the parts of a shard may come from several workers.
         device = np.full(len(batch), DEVICES.index(measure().device), np.uint8)
@@ -100,6 +105,8 @@ def _score(work: Work, spec: ScoreSpec, rows: list[int], measure: Callable[[], M
         for index in range(first, last):
             own = slice((index - first) * size, (index - first + 1) * size)
             parts.append(rows_of(measured, own))
-            blobs.put_arrays(names[index], parts[-1])
+            if last < len(names):
+                blobs.put_arrays(names[index], parts[-1])
+                stored.append(names[index])
         work.progress(first * size + len(batch))
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, stored

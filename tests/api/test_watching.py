@@ -49,7 +49,9 @@ def selectors(expression: Any) -> list[Any]:
     return [found for part in parts for one in (part if isinstance(part, list) else [part]) for found in selectors(one)]
 
 
+SCALED = list(yaml.safe_load_all((ROOT / "deploy/kubernetes/autoscaling.yaml").read_text()))
 EXPRESSIONS = [rule["expr"] for rule in ALERTS] + [target["expr"] for panel in PANELS for target in panel["targets"]]
+EXPRESSIONS += [trigger["metadata"]["query"] for one in SCALED for trigger in one["spec"]["triggers"]]
 
 
 def test_expressions_read_metrics_that_exist(metrics: dict[str, set[str]]) -> None:
