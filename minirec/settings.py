@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Host names of the service, comma-separated, beside localhost; none: any, where there are keys."""
     max_upload_bytes: int = 4 * 1024**3
+    max_client_requests: Annotated[int, Field(ge=1)] = 1000
+    """How many requests of one key each process answers at the same time, streams and waiting ones included."""
     lease_seconds: float = 60.0
     """How long a worker may be silent before its shard is given to another."""
     janitor_seconds: float = 5.0

@@ -30,6 +30,7 @@ from service import (
     training_artifacts,
 )
 from service.auth import require_admin, require_scope
+from service.concurrency import InHand, count_requests
 from service.dependencies import only_known_parameters
 from service.hosts import HostCheck
 from service.job_kinds import KINDS
@@ -71,6 +72,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.state.settings = settings
     app.state.store = store or connect(settings, ring=ring, patience=REQUEST_PATIENCE)
     app.state.stores = {}
+    app.state.in_hand = InHand()
     app.state.blob_check = Throttled(app.state.store.blobs.check, seconds=operations.BLOB_CHECK_SECONDS)
     app.state.waiting = ring.waiting
     app.state.registry = CollectorRegistry()
@@ -80,8 +82,8 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     for router in routers:
         app.include_router(
             router,
-            dependencies=[Depends(require_scope), Depends(only_known_parameters)],
-            responses=problems.problems(403),
+            dependencies=[Depends(require_scope), Depends(only_known_parameters), Depends(count_requests)],
+            responses=problems.problems(403, 429),
         )
     app.include_router(keys.router, dependencies=[Depends(require_admin), Depends(only_known_parameters)])
     app.include_router(operations.router)

@@ -23,7 +23,13 @@ from minirec.store.errors import FULL, LostError, is_storage_fault
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER = {"store_unavailable": 2, "storage_full": 30, "dataset_busy": 2, "idempotency_in_progress": 1}
+RETRY_AFTER = {
+    "store_unavailable": 2,
+    "storage_full": 30,
+    "dataset_busy": 2,
+    "idempotency_in_progress": 1,
+    "too_many_requests": 1,
+}
 """Seconds after which the same request may succeed, for codes of problems that pass by themselves."""
 
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
