@@ -226,9 +226,11 @@ class SelectionCreate(Request):
             raise ValueError("proxy settings are for interactions; train text_grpo first, and give its adapter")
         if self.profile == "paper":
             raise ValueError("profile paper is defined for interactions, not for rewards of text")
-        if self.rollouts.engine != "transformers":
-            name = "vllm" if self.rollouts.engine == "vllm" else "server"
-            raise ValueError(f"engine {name} is for interactions; answers to prompts are sampled with transformers")
+        if self.rollouts.engine == "vllm":
+            raise ValueError(
+                "engine vllm is for interactions; answers to prompts are sampled with transformers or by a server "
+                '({"url": ...})'
+            )
 
 
 class Counts(Response):

@@ -9,8 +9,10 @@ from dataclasses import fields
 from api_schemas import EngineServer
 from api_schemas.datasets import Kind
 from minirec.engines import engine_allowed
+from minirec.policy.answers import TextTranscripts
 from minirec.policy.engine_server import ServerEngine
 from minirec.policy.policy import Policy
+from minirec.policy.rollouts import Transcripts
 from minirec.policy.scored import Scored
 from minirec.policy.scoring import score_samples
 from minirec.policy.text_scoring import score_prompts
@@ -40,14 +42,14 @@ def run(work: Work, spec: ScoreSpec) -> Outcome:
         def start_measuring() -> Measure:
             policy = scoring_policy(spec.model, spec.proxy, work.settings, blobs)
             if isinstance(spec.rollouts.engine, EngineServer):
-                server = stack.enter_context(_server(policy, spec.rollouts.engine, work))
+                server = stack.enter_context(_server(policy, spec, spec.rollouts.engine, work))
                 return _by_server(work.store, spec, policy, server, rows)
-            return MEASURES[spec.kind](work.store, spec, policy)
+            return _by_policy(work.store, spec, policy)
 
         return score_shard(work, spec, rows, [ids[row] for row in rows], start_measuring)
 
 
-def _server(policy: Policy, engine: EngineServer, work: Work) -> ServerEngine:
+def _server(policy: Policy, spec: ScoreSpec, engine: EngineServer, work: Work) -> ServerEngine:
     """Return the engine of an inference server. Raises UnitError where this worker may not ask it."""
     if not engine_allowed(engine.url, work.settings.engine_urls):
         raise UnitError(
@@ -55,69 +57,73 @@ def _server(policy: Policy, engine: EngineServer, work: Work) -> ServerEngine:
             f"rollouts.engine.url {engine.url} is not among the inference servers that this worker may ask "
             f"({', '.join(work.settings.engine_urls) or 'none'}): set its MINIREC_ENGINE_URLS as that of the service",
         )
-    return ServerEngine(policy, engine)
+    return ServerEngine(policy, engine, ending=Transcripts if spec.kind == "interactions" else TextTranscripts)
 
 
 def _by_server(store: Store, spec: ScoreSpec, policy: Policy, server: ServerEngine, shard: list[int]) -> Measure:
-    """Measure samples that a server rolls out: it starts with all of the shard that follows the first part asked for.
+    """Measure what a server rolls out: it starts with all of the shard that follows the first part asked for.
 
     Parts behind that which an earlier attempt has measured are few: parts are measured in order.
     """
-    assert spec.catalogue is not None
-    dataset, catalogue = open_dataset(store.blobs, spec.content_hash), load_catalogue(store, spec.catalogue)
+    score = SCORERS[spec.kind](store, spec, policy)
     started = False
 
     def measure(rows: list[int]) -> Arrays:
         nonlocal started
-        samples = [dataset.sample(row) for row in rows]
-        ahead = [] if started else [dataset.sample(row) for row in shard[shard.index(rows[-1]) + 1 :]]
+        ahead = [] if started else shard[shard.index(rows[-1]) + 1 :]
         started = True
-        scored = score_samples(
-            policy,
-            catalogue,
-            dataset.items,
-            samples,
-            rollouts=spec.rollouts,
-            profile=spec.profile,
-            texts=texts_of(spec),
-            server=server,
-            ahead=ahead,
-        )
-        return arrays_of(scored, spec)
+        return arrays_of(score(rows, ahead, server), spec)
 
     return _measure(measure, spec, policy)
 
 
-def _of_samples(store: Store, spec: ScoreSpec, policy: Policy) -> Measure:
+def _by_policy(store: Store, spec: ScoreSpec, policy: Policy) -> Measure:
+    """Measure what the policy rolls out itself."""
+    score = SCORERS[spec.kind](store, spec, policy)
+    return _measure(lambda rows: arrays_of(score(rows, [], None), spec), spec, policy)
+
+
+Score = Callable[[list[int], list[int], ServerEngine | None], Scored]
+"""Scores some rows; the rows that follow; the server that samples."""
+
+
+def _of_samples(store: Store, spec: ScoreSpec, policy: Policy) -> Score:
     """Roll out samples, and rank their targets in the catalogue."""
     assert spec.catalogue is not None
     dataset, catalogue = open_dataset(store.blobs, spec.content_hash), load_catalogue(store, spec.catalogue)
 
-    def measure(rows: list[int]) -> Arrays:
-        samples = [dataset.sample(row) for row in rows]
-        scored = score_samples(
+    def score(rows: list[int], ahead: list[int], server: ServerEngine | None) -> Scored:
+        return score_samples(
             policy,
             catalogue,
             dataset.items,
-            samples,
+            [dataset.sample(row) for row in rows],
             rollouts=spec.rollouts,
             profile=spec.profile,
             texts=texts_of(spec),
+            server=server,
+            ahead=[dataset.sample(row) for row in ahead],
         )
-        return arrays_of(scored, spec)
 
-    return _measure(measure, spec, policy)
+    return score
 
 
-def _of_prompts(store: Store, spec: ScoreSpec, policy: Policy) -> Measure:
+def _of_prompts(store: Store, spec: ScoreSpec, policy: Policy) -> Score:
     """Answer prompts, and add up what the answers earn."""
     dataset, scorer = open_prompts(store.blobs, spec.content_hash), Scorer(spec.rewards or ())
 
-    def measure(rows: list[int]) -> Arrays:
-        prompts = [dataset.prompt(row) for row in rows]
-        return arrays_of(score_prompts(policy, prompts, scorer, rollouts=spec.rollouts, texts=texts_of(spec)), spec)
+    def score(rows: list[int], ahead: list[int], server: ServerEngine | None) -> Scored:
+        return score_prompts(
+            policy,
+            [dataset.prompt(row) for row in rows],
+            scorer,
+            rollouts=spec.rollouts,
+            texts=texts_of(spec),
+            server=server,
+            ahead=[dataset.prompt(row) for row in ahead],
+        )
 
-    return _measure(measure, spec, policy)
+    return score
 
 
 def _measure(of: Callable[[list[int]], Arrays], spec: ScoreSpec, policy: Policy) -> Measure:
@@ -138,7 +144,7 @@ def arrays_of(scored: Scored, spec: ScoreSpec) -> Arrays:
     return arrays
 
 
-MEASURES: dict[Kind, Callable[[Store, ScoreSpec, Policy], Measure]] = {
+SCORERS: dict[Kind, Callable[[Store, ScoreSpec, Policy], Score]] = {
     "interactions": _of_samples,
     "prompts": _of_prompts,
 }

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from minirec.data.dataset import Prompt
-from minirec.policy.batching import in_batches, shared_opening
+from minirec.policy.batching import in_batches, prefill, shared_opening
+from minirec.policy.engine_server import ServerEngine
 from minirec.policy.errors import InvalidSampleError
 from minirec.policy.policy import Policy
 from minirec.policy.prompts import text_prompt
@@ -47,7 +48,13 @@ class Answers:
 
 @torch.inference_mode()
 def answer(
-    policy: Policy, prompts: Sequence[Prompt], noise: npt.NDArray[np.float64], sampling: Sampling, scorer: Scorer
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    noise: npt.NDArray[np.float64],
+    sampling: Sampling,
+    scorer: Scorer,
+    *,
+    server: ServerEngine | None = None,
 ) -> Answers:
     """Answer B prompts, as many at once as memory takes.
 
@@ -57,11 +64,14 @@ def answer(
         noise: (B, R, T) for R answers of at most T tokens; 0 is a greedy answer.
         sampling: How a token is drawn.
         scorer: What an answer earns.
+        server: Samples in place of the policy; its rollouts end as `TextTranscripts` do.
 
     Raises:
         InvalidSampleError: A prompt does not fit into the model's context, or leads to hidden states that are not
             finite; it names the sample.
         RewardError: A reward failed; it names the sample.
+        ModelRefused: As for `ServerEngine.begin`.
+        EngineUnreachable: As for `ServerEngine.begin`.
     """
     count, repeats, limit = noise.shape
     ids = [text_prompt(policy, prompt, room=limit) for prompt in prompts]
@@ -77,10 +87,15 @@ def answer(
     def run(batch: Sequence[int]) -> None:
         rows = list(batch)
         given = [ids[row] for row in rows]
-        rolled = roll_out(policy, given, noise[rows], sampling, opening, ending=TextTranscripts)
-        assert rolled.prompt_z is not None  # Only other samplers do not see it.
-        answers.prompt_z[rows] = rolled.prompt_z
-        for row, completions in zip(rows, rolled.tokens, strict=True):
+        if server is None:
+            rolled = roll_out(policy, given, noise[rows], sampling, opening, ending=TextTranscripts)
+            assert rolled.prompt_z is not None  # Only other samplers do not see it.
+            prompt_z, answered = rolled.prompt_z, rolled.tokens
+        else:
+            answered = server.sample(given, noise[rows], sampling).by_prompt(repeats)
+            prompt_z = prefill(policy, given, opening).last.z.float()
+        answers.prompt_z[rows] = prompt_z
+        for row, completions in zip(rows, answered, strict=True):
             answers.tokens[row] = completions
             answers.reward[row] = [scorer(text_of(policy, tokens), prompts[row].row) for tokens in completions]
 

@@ -26,8 +26,15 @@ TOLERANCE = {torch.float32: 0.02, torch.bfloat16: 0.5, torch.float16: 0.2}
 class ServerEngine:
     """Samples rollouts of one policy by a server. Use it as a context: leaving it gives up what is under way."""
 
-    def __init__(self, policy: Policy, server: EngineServer, *, patience: float = PATIENCE) -> None:
-        self._policy, self._server = policy, server
+    def __init__(
+        self,
+        policy: Policy,
+        server: EngineServer,
+        *,
+        patience: float = PATIENCE,
+        ending: type[Transcripts] = Transcripts,
+    ) -> None:
+        self._policy, self._server, self._ending = policy, server, ending
         self._client = EngineClient(server.url, patience=patience)
         self._model: str | None = None
         self._ahead: dict[tuple[tuple[int, ...], float], Future[list[int]]] = {}
@@ -81,14 +88,22 @@ class ServerEngine:
             ModelRefused: As for `begin`.
             EngineUnreachable: As for `begin`.
         """
-        count, repeats, limit = noise.shape
-        self.begin(prompts, noise, sampling)
-        drawn = [self._take(prompt, row, sampling) for prompt, rows in zip(prompts, noise, strict=True) for row in rows]
-        transcripts = Transcripts(policy, count * repeats, limit)
-        transcripts.follow(drawn)
+        count, repeats, _ = noise.shape
+        transcripts = self.sample(prompts, noise, sampling)
         tokens = transcripts.by_prompt(repeats)
         z, processed = replay(policy, prompts, tokens, opening)
         return Rollouts(z, tokens, transcripts.sampled().reshape(count, repeats), processed)
+
+    def sample(
+        self, prompts: Sequence[Sequence[int]], noise: npt.NDArray[np.float64], sampling: Sampling
+    ) -> Transcripts:
+        """Sample rollouts of B prompts and return their tokens, B * R rollouts. Arguments and errors as of `begin`."""
+        count, repeats, limit = noise.shape
+        self.begin(prompts, noise, sampling)
+        drawn = [self._take(prompt, row, sampling) for prompt, rows in zip(prompts, noise, strict=True) for row in rows]
+        transcripts = self._ending(self._policy, count * repeats, limit)
+        transcripts.follow(drawn)
+        return transcripts
 
     def _take(self, prompt: Sequence[int], row: npt.NDArray[np.float64], sampling: Sampling) -> list[int]:
         answer: Any = self._ahead.pop((tuple(prompt), float(row[0])), None)
@@ -115,12 +130,10 @@ class ServerEngine:
             "min_p": 0.0,
             "repetition_penalty": 1.0,
             "seed": int(row[0] * 2**53),
-            "stop": [ANSWER],
-            "include_stop_str_in_output": True,
             "stop_token_ids": sorted(self._policy.end_ids),
             "skip_special_tokens": False,
             "return_token_ids": True,
-        }
+        } | ({"stop": [ANSWER], "include_stop_str_in_output": True} if self._ending.APPENDS else {})
 
     def _tokens(self, choice: dict[str, Any], limit: int) -> list[int]:
         tokens, reason = choice.get("token_ids"), choice.get("finish_reason")
@@ -131,6 +144,8 @@ class ServerEngine:
                 f"{self._server.url} ended a rollout after {len(tokens)} of {limit} tokens ({reason}). Start it with a "
                 "larger --max-model-len, or lower rollouts.max_new_tokens"
             )
+        if reason == "stop" and not self._ending.APPENDS and not self._policy.end_ids.intersection(tokens[-1:]):
+            raise refused(f"{self._server.url} leaves out the token that ends a turn; vLLM 0.32 returns it")
         return tokens
 
     def _find_model(self) -> str:

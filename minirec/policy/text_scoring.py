@@ -15,7 +15,9 @@ from minirec.data.dataset import Prompt
 from minirec.policy.answers import Answers, answer, text_of
 from minirec.policy.batching import in_batches
 from minirec.policy.cache import for_rollouts
+from minirec.policy.engine_server import ServerEngine
 from minirec.policy.policy import Policy
+from minirec.policy.prompts import text_prompt
 from minirec.policy.rollouts import Sampling, sampling_noise
 from minirec.policy.scored import Scored
 from minirec.policy.scoring import SIGNAL_NONE
@@ -41,7 +43,14 @@ class ScoredPrompts(Scored):
 
 @torch.inference_mode()
 def score_prompts(
-    policy: Policy, prompts: Sequence[Prompt], scorer: Scorer, *, rollouts: RolloutSettings, texts: int = 0
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    scorer: Scorer,
+    *,
+    rollouts: RolloutSettings,
+    texts: int = 0,
+    server: ServerEngine | None = None,
+    ahead: Sequence[Prompt] = (),
 ) -> ScoredPrompts:
     """Answer prompts under a policy and measure the answers (docs/method.md, sections 2 and 4).
 
@@ -55,15 +64,16 @@ def score_prompts(
         scorer: What an answer earns.
         rollouts: Group size, limits, sampling and seed.
         texts: How many answers of each prompt to return as text.
+        server: Samples where `rollouts.engine` is a server; made with `ending=TextTranscripts`.
+        ahead: Prompts that are scored next: the server starts with them now.
     """
-    size, group = policy.hidden_size, rollouts.group_size
-    noise = np.stack(
-        [
-            sampling_noise(prompt.id, seed=rollouts.seed, rollouts=group, length=rollouts.max_new_tokens)
-            for prompt in prompts
-        ]
-    )
-    answers = answer(policy, prompts, noise, Sampling.of(rollouts), scorer)
+    size, sampling = policy.hidden_size, Sampling.of(rollouts)
+    noise = _noise(prompts, rollouts)
+    if server is not None and ahead:
+        room = rollouts.max_new_tokens
+        coming = [*prompts, *ahead]
+        server.begin([text_prompt(policy, one, room=room) for one in coming], _noise(coming, rollouts), sampling)
+    answers = answer(policy, prompts, noise, sampling, scorer, server=server)
     hit = answers.reward >= HIT_REWARD
     advantage, signal = advantages(answers.reward, hit)
     gradients, products = (torch.zeros(len(prompts), size, device=policy.device) for _ in range(2))
@@ -89,6 +99,11 @@ def score_prompts(
         prompt_tokens=np.array([len(ids) for ids in answers.prompts], np.int32),
         texts=[[text_of(policy, tokens) for tokens in completions[:texts]] for completions in answers.tokens],
     )
+
+
+def _noise(prompts: Sequence[Prompt], rollouts: RolloutSettings) -> npt.NDArray[np.float64]:
+    group, length = rollouts.group_size, rollouts.max_new_tokens
+    return np.stack([sampling_noise(one.id, seed=rollouts.seed, rollouts=group, length=length) for one in prompts])
 
 
 def _texts_to_learn(

@@ -16,7 +16,9 @@ from transformers import AutoModelForCausalLM
 
 from api_schemas import EngineServer, RolloutSettings
 from api_schemas.models import ModelReference
+from minirec.data.dataset import Prompt
 from minirec.engines import engine_allowed
+from minirec.policy.answers import Answers, TextTranscripts, answer
 from minirec.policy.engine_client import CONCURRENCY
 from minirec.policy.engine_server import ServerEngine
 from minirec.policy.errors import EngineUnreachable, ModelRefused
@@ -25,7 +27,9 @@ from minirec.policy.policy import Policy
 from minirec.policy.reference import resolve
 from minirec.policy.rollouts import Sampling, roll_out
 from minirec.policy.tiny import build_tiny_model
+from minirec.rewards import Scorer
 from minirec.settings import Settings
+from service.stored_views import Beside
 from tests.worker.bench import Bench
 from worker.runner import Runner
 
@@ -175,6 +179,50 @@ def served(bench: Bench, server: Server, allowed: str) -> Bench:
 
 
 LIKELIEST = {"group_size": 2, "max_new_tokens": 6, "top_k": 1}
+
+
+ASKED = [
+    Prompt.of({"id": f"p{n}", "prompt": text}) for n, text in enumerate(("Noir No. 1", "Which drama is the best?"))
+]
+
+
+def answers(policy: Policy, server: ServerEngine | None, limit: int = 24) -> Answers:
+    return answer(policy, ASKED, np.zeros((2, 1, limit)), SAMPLING, Scorer(()), server=server)
+
+
+def test_greedy_answers_are_those_of_transformers(policy: Policy, server: Server) -> None:
+    with ServerEngine(policy, EngineServer(url=server.url), ending=TextTranscripts) as engine:
+        theirs = answers(policy, engine)
+    ours = answers(policy, None)
+    assert theirs.tokens == ours.tokens
+    torch.testing.assert_close(theirs.prompt_z, ours.prompt_z, atol=1e-4, rtol=1e-4)
+    assert not any("stop" in body for body in server.bodies), "an answer in text ends with its turn, not at <answer>"
+
+
+def test_a_server_that_leaves_out_the_end_of_a_turn_is_refused(policy: Policy, server: Server) -> None:
+    with ServerEngine(policy, EngineServer(url=server.url), ending=TextTranscripts) as engine:
+        engine.sample(PROMPTS, np.zeros((2, 1, 8)), SAMPLING)
+        server.answers = [(200, {}, '{"choices": [{"token_ids": [5, 6], "finish_reason": "stop"}]}')]
+        with pytest.raises(ModelRefused, match="leaves out the token that ends a turn"):
+            engine.sample([[5, 9, 21]], np.zeros((1, 1, 8)), SAMPLING)
+
+
+@pytest.mark.slow
+def test_a_selection_of_prompts_by_a_server_gets_the_texts_of_transformers(prompt_bench: Bench, server: Server) -> None:
+    served(prompt_bench, server, server.url)
+    engines: list[dict[str, Any]] = [{}, {"engine": {"url": server.url}}]
+    jobs = [prompt_bench.create(rewards=[{"name": "token_f1"}], rollouts=LIKELIEST | more) for more in engines]
+    prompt_bench.hear()
+    ours, theirs = (prompt_bench.result(job) for job in jobs)
+    np.testing.assert_allclose(theirs["rewards"], ours["rewards"], atol=1e-6)
+    np.testing.assert_allclose(theirs["representativeness"], ours["representativeness"], atol=1e-4)
+    texts = [
+        [beside.texts(position) for position in range(30)]
+        for beside in (Beside(prompt_bench.store, prompt_bench.store.jobs.get(job)) for job in jobs)
+    ]
+    assert texts[0] == texts[1]
+    assert any(one.text for kept in texts[0] for one in kept)
+    assert server.most > 8
 
 
 @pytest.mark.slow

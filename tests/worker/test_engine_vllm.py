@@ -20,6 +20,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from api_schemas import EngineServer, RolloutSettings
 from api_schemas.models import ModelReference
+from minirec.data.dataset import Prompt
+from minirec.policy.answers import TextTranscripts, answer
 from minirec.policy.engine_server import ServerEngine
 from minirec.policy.errors import ModelRefused
 from minirec.policy.load import load_policy
@@ -27,6 +29,7 @@ from minirec.policy.policy import Policy
 from minirec.policy.reference import resolve
 from minirec.policy.rollouts import Sampling, roll_out
 from minirec.policy.tiny import train_tokenizer
+from minirec.rewards import Scorer
 from minirec.settings import Settings
 from tests.api.processes import free_port
 from tests.builders import ADJECTIVES, GENRES
@@ -155,6 +158,15 @@ def test_greedy_tokens_are_those_of_transformers(vllm: Vllm, models_dir: Path) -
 
 def test_an_adapter_is_loaded_by_the_server(vllm: Vllm, models_dir: Path) -> None:
     agree(policy(models_dir, adapter={"source": "local", "id": "lora"}), vllm.url)
+
+
+def test_greedy_answers_in_text_are_those_of_transformers(vllm: Vllm, models_dir: Path) -> None:
+    ours, scorer, sampling = policy(models_dir), Scorer(()), Sampling.of(RolloutSettings())
+    prompts = [Prompt.of({"id": str(n), "prompt": " ".join(GENRES[:n])}) for n in range(1, 6)]
+    expected = answer(ours, prompts, np.zeros((5, 1, 48)), sampling, scorer)
+    with ServerEngine(ours, EngineServer(url=vllm.url), ending=TextTranscripts) as engine:
+        found = answer(ours, prompts, np.zeros((5, 1, 48)), sampling, scorer, server=engine)
+    assert found.tokens == expected.tokens
 
 
 def test_another_model_is_refused(vllm: Vllm, models_dir: Path) -> None:
