@@ -42,6 +42,7 @@ from api_schemas.training_jobs import (
     TrainingJobCreate,
     TrainingResult,
 )
+from api_schemas.webhooks import CreatedWebhook, JobEnded, Webhook, WebhookCreate
 from api_schemas.workers import Worker
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "Baseline",
     "Counts",
     "CreatedApiKey",
+    "CreatedWebhook",
     "CurriculumSettings",
     "DEFAULT_TENANT",
     "Dataset",
@@ -75,6 +77,7 @@ __all__ = [
     "ItemRow",
     "JOB_KINDS",
     "Job",
+    "JobEnded",
     "JobError",
     "JobKind",
     "KeptTexts",
@@ -117,6 +120,8 @@ __all__ = [
     "TrainingJobCreate",
     "TrainingResult",
     "Version",
+    "Webhook",
+    "WebhookCreate",
     "WeightSettings",
     "Worker",
     "kind_of",

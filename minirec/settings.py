@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     max_upload_bytes: int = 4 * 1024**3
     max_client_requests: Annotated[int, Field(ge=1)] = 1000
     """How many requests of one key each process answers at the same time, streams and waiting ones included."""
+    webhook_private_addresses: bool = False
+    """Whether webhooks may name http addresses and those of private networks, this machine among them."""
     lease_seconds: float = 60.0
     """How long a worker may be silent before its shard is given to another."""
     janitor_seconds: float = 5.0

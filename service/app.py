@@ -28,6 +28,7 @@ from service import (
     signals,
     subset,
     training_artifacts,
+    webhooks,
 )
 from service.auth import require_admin, require_scope
 from service.concurrency import InHand, count_requests
@@ -55,6 +56,7 @@ TAGS = [
     {"name": "datasets", "description": "Samples and the catalogue that they refer to."},
     *({"name": f"{served.kind.title}s", "description": served.summary} for served in KINDS),
     {"name": "results", "description": "What a finished selection measured and chose."},
+    {"name": "webhooks", "description": "Addresses that are told when jobs end."},
     {"name": "keys", "description": "Who may use the service, for which tenant, and how far."},
     {"name": "operations", "description": "For those who run the service."},
 ]
@@ -77,7 +79,8 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.state.waiting = ring.waiting
     app.state.registry = CollectorRegistry()
     app.state.registry.register(StoreMetrics(app.state.store, ring.waiting))
-    modules = (datasets, signals, scores, explanations, plots, report, subset, baselines, exports, training_artifacts)
+    results = (scores, explanations, plots, report, subset, baselines, exports, training_artifacts)
+    modules = (datasets, signals, *results, webhooks)
     routers = [*(module.router for module in modules), *(job_router(served) for served in KINDS)]
     for router in routers:
         app.include_router(

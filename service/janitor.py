@@ -23,6 +23,7 @@ from minirec.store.doorbell import QUEUES, CeleryRing, celery_app
 from minirec.store.garbage import collect_garbage
 from minirec.store.retention import adopt_jobs, expire_jobs
 from minirec.store.upgrade import rename_kinds
+from service.deliveries import Deliverer
 from service.metrics import Waiting
 from service.uploads import remove_stale
 
@@ -80,9 +81,12 @@ class Janitor:
         log.info("janitor_started", every=self._settings.janitor_seconds)
         cleaner = threading.Thread(target=Cleaner(self._store, self._settings).run, args=(stop,), daemon=True)
         cleaner.start()
+        leads = threading.Event()
+        deliverer = threading.Thread(target=Deliverer(self._store, self._settings).run, args=(stop, leads), daemon=True)
+        deliverer.start()
         while not stop.is_set():
             try:
-                self.sweep()
+                (leads.set if self.sweep() else leads.clear)()
                 if removed := remove_stale():
                     log.warning("stale_uploads_removed", uploads=removed)
             except (RedisError, OperationalError, OSError) as error:

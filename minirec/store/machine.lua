@@ -24,6 +24,7 @@
 --   <p>kinds               set     <kind> and <kind>@<tenant> of these
 --   <p>queue:<q>           zset    tenants with units to do in a queue -> when one of theirs was last claimed
 --   <p>queue:<q>:<tenant>  zset    groups with units to do -> when they were first rung
+--   <p>jobs:ended          zset    <job>:<status>:<when> of jobs that ended while there were webhooks, to be told of
 --   <p>groups:open, <p>groups:closing, <p>groups:unnamed, <p>jobs:active   sets for the janitor
 
 local p = KEYS[1]
@@ -63,6 +64,9 @@ local function move(job, to)
   elseif to == 'succeeded' or to == 'failed' or to == 'cancelled' then
     redis.call('HSET', key, 'finished_at', stamp())
     redis.call('SREM', p .. 'jobs:active', job)
+    if redis.call('EXISTS', p .. 'webhooks') == 1 then
+      redis.call('ZADD', p .. 'jobs:ended', stamp(), job .. ':' .. to .. ':' .. stamp())
+    end
   elseif to == 'queued' then
     redis.call('HDEL', key, 'finished_at', 'started_at', 'error')
     redis.call('SADD', p .. 'jobs:active', job)

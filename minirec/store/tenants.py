@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def store_of(store: Store, tenant: str) -> Store:
     """Return the store as a tenant sees it.
 
-    Datasets, signals and jobs of others are not found, and are in no list. What makes no difference between tenants
-    (the state machine, events, blobs) is reached by ids and names that were looked up here.
+    Datasets, signals, jobs and webhooks of others are not found, and are in no list. What makes no difference between
+    tenants (the state machine, events, blobs) is reached by ids and names that were looked up here.
     """
     return replace(
         store,
@@ -24,6 +24,7 @@ def store_of(store: Store, tenant: str) -> Store:
         datasets=store.datasets.of_tenant(tenant),
         signals=store.signals.of_tenant(tenant),
         jobs=store.jobs.of_tenant(tenant),
+        webhooks=store.webhooks.of_tenant(tenant),
     )
 
 

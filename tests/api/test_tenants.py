@@ -53,6 +53,8 @@ def fill(service: Service) -> dict[str, str]:
         "evaluation_id": service.evaluate(dataset_id)["id"],
     }
     assert set(ids) == {"dataset_id"} | {f"{kind.name}_id" for kind in JOB_KINDS}
+    hook = service.http.post("/v1/webhooks", json={"url": "https://example.com/marker-of-one"})
+    ids["webhook_id"] = hook.json()["id"]
     StandIn(service.store, ids["selection_id"]).finish()
     TrainingStandIn(service.store, ids["training_job_id"]).finish()
     EvaluationStandIn(service.store, ids["evaluation_id"]).finish()
