@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -404,9 +402,3 @@ def test_the_async_client_does_the_same(tmp_path: Path) -> None:
     done, events, jobs, rows = asyncio.run(use())
     assert (done.status, events, jobs, rows) == ("succeeded", ["1"], ["sel_1"], ["a"])
     assert (tmp_path / "s.jsonl").read_bytes() == b"file"
-
-
-def test_the_sdk_is_light() -> None:
-    heavy = ("torch", "numpy", "celery", "redis", "pyarrow", "fastapi", "transformers", "pydantic_settings")
-    code = f"import sys, minirec.client; print([name for name in {heavy} if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
