@@ -85,6 +85,15 @@ class Response(BaseModel):
     model_config = ConfigDict(extra="allow", defer_build=True)
 
 
+def build_validators() -> None:
+    """Build all validators now, as a service does before it listens, and not when they are first used."""
+    models: list[type[BaseModel]] = [Request, Response]
+    for model in models:
+        models += model.__subclasses__()
+        model.model_config["defer_build"] = False
+        model.model_rebuild()
+
+
 class Page(Response, Generic[T]):
     """One page of a list, newest first unless the route says otherwise."""
 
