@@ -14,6 +14,7 @@ from minirec.cli.data_folder import DataFolder, RunningStack
 from minirec.cli.output import note, notes
 from minirec.cli.processes import only_reached_from_here
 from minirec.cli.stack import LOOPBACK, embedded_stack
+from minirec.client.local import running_stacks
 
 DataDir = Annotated[
     Path | None,
@@ -38,7 +39,7 @@ def up(
     """Run service, workers and a private Redis here until Ctrl-C.
 
     Everything is kept in one folder (~/.local/share/minirec); the next `minirec up` continues with what is there. Other
-    shells find the service by themselves, or by MINIREC_DATA_DIR where another folder is used:
+    shells find the service by themselves, whatever its folder; where several run, MINIREC_DATA_DIR says which:
 
         minirec up --models-dir ~/models
         minirec select --samples s.jsonl --items i.jsonl --model ~/models/my-model --size 10%
@@ -74,8 +75,8 @@ def stop_on_signals() -> None:
 
 def print_ready(stack: RunningStack, folder: DataFolder) -> None:
     """Print where the service is and what to do next."""
-    usual = DataFolder.usual().resolve() == folder.path.resolve()
-    find = "" if usual else f"    export MINIREC_DATA_DIR={escape(shlex.quote(stack.data_dir))}\n"
+    found = [each.data_dir for each in running_stacks()] == [stack.data_dir]
+    find = "" if found else f"    export MINIREC_DATA_DIR={escape(shlex.quote(stack.data_dir))}\n"
     note(
         f"\n[bold green]MiniRec is ready[/] at [bold]{stack.url}[/]   (API documentation: {stack.url}/docs)\n\n"
         f"  Open it in a browser to see datasets, jobs and what was picked.\n\n"

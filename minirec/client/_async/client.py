@@ -25,7 +25,7 @@ class AsyncMiniRec:
     """A MiniRec service.
 
     `api_key` and `base_url` come from `MINIREC_API_KEY` and `MINIREC_BASE_URL` unless given. Without an address it is
-    the stack that `minirec up` runs here (in `MINIREC_DATA_DIR`), which is reached by its own key. `timeout` is in
+    the stack that `minirec up` runs here (of several the one in `MINIREC_DATA_DIR`), reached by its own key. `timeout` is in
     seconds, per attempt; after connection errors, timeouts, 408, 429, 5xx and answers with `Retry-After` a call is sent
     again up to `max_retries` times. Work of an earlier attempt or of another client on the same dataset is waited for.
     A given `http_client` is closed with this client. Without one, proxies come from the environment, but for addresses
