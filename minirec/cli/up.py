@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
+import sys
+import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +38,9 @@ def up(
         Path | None,
         typer.Option(exists=True, file_okay=False, help="Folder of local models; one in the data folder unless given."),
     ] = None,
+    attached: Annotated[
+        bool, typer.Option("--attached", hidden=True, help="End when standard input is closed.")
+    ] = False,
 ) -> None:
     """Run service, workers and a private Redis here until Ctrl-C.
 
@@ -50,6 +56,8 @@ def up(
     """
     folder = DataFolder(data_dir) if data_dir is not None else DataFolder.default()
     stop_on_signals()
+    if attached:
+        threading.Thread(target=end_with, args=(sys.stdin.fileno(),), daemon=True).start()
     with embedded_stack(folder, port=port, models_dir=models_dir, host=host) as (stack, supervisor):
         print_ready(stack, folder)
         if not only_reached_from_here(host):
@@ -71,6 +79,13 @@ def stop_on_signals() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
+
+
+def end_with(descriptor: int) -> None:
+    """Stop this process, as Ctrl-C does, when a pipe is closed: who holds its other end has gone, or is done."""
+    while os.read(descriptor, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def print_ready(stack: RunningStack, folder: DataFolder) -> None:

@@ -21,6 +21,7 @@ from minirec.client.errors import (
     PayloadTooLargeError,
     PermissionDeniedError,
     RateLimitError,
+    StackError,
     UnprocessableError,
     WaitTimeoutError,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "PayloadTooLargeError",
     "PermissionDeniedError",
     "RateLimitError",
+    "StackError",
     "UnprocessableError",
     "WaitTimeoutError",
 ]
