@@ -71,9 +71,8 @@ def training_args(args: TrainingArgs | Mapping[str, Any]) -> object:
     return {**args, "rewards": named(args["rewards"])}
 
 
-def scores(selection_id: str, after: str | None, order: Order) -> Call:
-    params = {"limit": SCORES_PAGE, "after": after, "order": order}
-    return Call("GET", f"/v1/selections/{selection_id}/scores", params=params)
+def scores(selection_id: str, order: Order) -> Call:
+    return Call("GET", f"/v1/selections/{selection_id}/scores", params={"order": order})
 
 
 def explain(selection_id: str, sample_id: str) -> Call:

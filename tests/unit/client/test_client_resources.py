@@ -241,7 +241,7 @@ def test_lists_fetch_page_after_page() -> None:
 
 def test_lists_fetch_no_page_before_it_is_needed() -> None:
     service = Script(answer({"data": [DATASET], "has_more": True, "next_after": "c"}))
-    assert next(service.client().datasets.list()).id == "ds_1"
+    assert next(iter(service.client().datasets.list())).id == "ds_1"
     assert len(service.requests) == 1
 
 
