@@ -23,7 +23,7 @@ from tests.unit.client.scripted_service import (
 pytestmark = pytest.mark.usefixtures("both_clients")
 
 BODIES = {"selection": selection_json, "training_job": training_job_json, "evaluation": evaluation_json}
-CREATE = {
+CREATE: dict[str, dict[str, Any]] = {
     "selection": {"dataset": "ds_1", "model": "org/model", "size": 8},
     "training_job": {"selection": "sel_1"},
     "evaluation": {"dataset": "ds_1", "model": "org/model"},
@@ -178,11 +178,14 @@ def test_a_limit_is_the_most_rows_in_all() -> None:
         service.client().datasets.list(limit=-1)
 
 
-def test_ctrl_c_says_that_the_job_goes_on_and_how_to_come_back(capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_says_that_the_job_goes_on_and_how_to_come_back() -> None:
     if Script.runner is not None:
         pytest.skip("an event loop turns Ctrl-C into a cancellation")
-    service = Script(answer(selection_json("running", stage="scoring")), KeyboardInterrupt())  # type: ignore[arg-type]
-    service.handle = interrupting(service.handle)  # type: ignore[method-assign]
+
+    def interrupted(request: httpx2.Request) -> httpx2.Response:
+        raise KeyboardInterrupt
+
+    service = Script(answer(selection_json("running", stage="scoring")), interrupted)
     with pytest.raises(KeyboardInterrupt) as caught:
         service.client().selections.wait("sel_1")
     assert str(caught.value) == (
@@ -190,15 +193,6 @@ def test_ctrl_c_says_that_the_job_goes_on_and_how_to_come_back(capsys: pytest.Ca
         "`minirec status sel_1 --follow`; stop it with client.selections.cancel('sel_1')."
     )
     assert caught.value.__suppress_context__
-
-
-def interrupting(handle: Callable[[httpx2.Request], httpx2.Response]) -> Callable[[httpx2.Request], httpx2.Response]:
-    def respond(request: httpx2.Request) -> httpx2.Response:
-        if request.url.params.get("wait"):
-            raise KeyboardInterrupt
-        return handle(request)
-
-    return respond
 
 
 def test_a_cancelled_wait_carries_the_same_words() -> None:
