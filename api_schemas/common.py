@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from html import escape
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import (
@@ -35,6 +37,10 @@ Positive = Annotated[float, Field(ge=1e-30, le=LARGEST_FLOAT)]
 NonNegative = Annotated[float, Field(ge=0, le=LARGEST_FLOAT)]
 AnyNumber = Annotated[float, Field(ge=-LARGEST_FLOAT, le=LARGEST_FLOAT)]
 """A number whose square a float64 holds, and which a float32 holds, too."""
+
+
+SHOWN_CHARACTERS = 300
+"""Of one field, in a notebook."""
 
 
 class Operational:
@@ -84,6 +90,16 @@ class Response(BaseModel):
 
     model_config = ConfigDict(extra="allow", defer_build=True)
 
+    def _repr_html_(self) -> str:
+        """Return what notebooks show: the fields that have a value, one per row."""
+        fields = self.model_dump(mode="json", exclude_none=True)
+        rows = [(name, value) for name, value in fields.items() if value not in ({}, [])]
+        return (
+            f"<table><caption>{escape(type(self).__name__)}</caption>"
+            + "".join(f"<tr><th>{escape(name)}</th><td>{escape(_shown(value))}</td></tr>" for name, value in rows)
+            + "</table>"
+        )
+
 
 def build_validators() -> None:
     """Build all validators now, as a service does before it listens, and not when they are first used."""
@@ -92,6 +108,11 @@ def build_validators() -> None:
         models += model.__subclasses__()
         model.model_config["defer_build"] = False
         model.model_rebuild()
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} ..."
 
 
 class Page(Response, Generic[T]):

@@ -64,7 +64,7 @@ def get_score_table(
     selection_id: SelectionId,
     filters: Annotated[Filters, Depends()],
     limit: Annotated[
-        int | None, Query(ge=1, le=LARGEST, description="Only the first so many rows; all of them if null")
+        int | None, Query(ge=0, le=LARGEST, description="Only the first so many rows; all of them if null")
     ] = None,
     order: Annotated[Order, Query(description="As of `GET .../scores`")] = "pool",
     ascending: Annotated[bool, Query(description="Turns the order around")] = False,

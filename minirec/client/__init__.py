@@ -25,6 +25,7 @@ from minirec.client.errors import (
     UnprocessableError,
     WaitTimeoutError,
 )
+from minirec.client.raw import RawResponse
 from minirec.client.warnings import DatasetWarning
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "PayloadTooLargeError",
     "PermissionDeniedError",
     "RateLimitError",
+    "RawResponse",
     "StackError",
     "UnprocessableError",
     "WaitTimeoutError",

@@ -19,6 +19,7 @@ from api_schemas import (
     TrainingArgs,
     WeightSettings,
 )
+from api_schemas.selections import GateVerdict
 from minirec.client.core import Call
 
 Model = ModelReference | Mapping[str, Any] | str
@@ -29,7 +30,7 @@ Curriculum = CurriculumSettings | Mapping[str, Any]
 Texts = KeptTexts | Mapping[str, Any]
 Proxy = ProxySettings | AdapterReference | Mapping[str, Any]
 TextRewards = Sequence[TextReward | Mapping[str, Any] | str]
-Order = Literal["pool", "rank"]
+Order = Literal["pool", "rank", "score", "reward", "spread", "learnability", "representativeness"]
 SubsetFormat = Literal["ids", "jsonl", "parquet"]
 
 SCORES_PAGE = 1000
@@ -71,8 +72,9 @@ def training_args(args: TrainingArgs | Mapping[str, Any]) -> object:
     return {**args, "rewards": named(args["rewards"])}
 
 
-def scores(selection_id: str, order: Order) -> Call:
-    return Call("GET", f"/v1/selections/{selection_id}/scores", params={"order": order})
+def scores(selection_id: str, order: Order, ascending: bool, picked: bool | None, gate: GateVerdict | None) -> Call:
+    params = {"order": order, "ascending": ascending or None, "picked": picked, "gate": gate}
+    return Call("GET", f"/v1/selections/{selection_id}/scores", params=params)
 
 
 def explain(selection_id: str, sample_id: str) -> Call:

@@ -20,7 +20,7 @@ from minirec.client._async.training_jobs import AsyncTrainingJobs
 from minirec.client._async.transport import AsyncTransport
 from minirec.client.core import DEFAULT_RETRIES, DEFAULT_TIMEOUT, Call, Config
 from minirec.client.embedded import EmbeddedStack
-from minirec.client.endpoint import open_http
+from minirec.client.endpoint import open_http, without_credentials
 from minirec.client.threads import in_thread
 
 
@@ -98,6 +98,9 @@ class AsyncMiniRec:
         self.training_jobs = AsyncTrainingJobs(transport)
         self.evaluations = AsyncEvaluations(transport)
         self.keys = AsyncKeys(transport)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {without_credentials(self.base_url)}>"
 
     @property
     def base_url(self) -> str:

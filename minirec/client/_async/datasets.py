@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from api_schemas import Dataset, DatasetDeleted, Page, Signals, TimestampUnit
 from minirec.client._async.pages import AsyncPages
-from minirec.client._async.transport import AsyncTransport
+from minirec.client._async.resource import AsyncResource
 from minirec.client.core import Call
 from minirec.client.parts import Array, Ids, Rows
 from minirec.client.refs import DatasetRef, dataset_of, id_of
@@ -15,11 +15,8 @@ from minirec.client.uploads import OnProgress, dataset_upload, signals_upload
 from minirec.client.warnings import warn_of
 
 
-class AsyncDatasets:
+class AsyncDatasets(AsyncResource):
     """Upload, look up and delete datasets."""
-
-    def __init__(self, transport: AsyncTransport) -> None:
-        self._transport = transport
 
     async def upload(
         self,

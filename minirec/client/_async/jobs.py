@@ -12,6 +12,7 @@ from api_schemas import TERMINAL, Event, Job, JobKind, Page, Status
 from api_schemas.job_kinds import JobT
 from minirec.client import job_calls as calls
 from minirec.client._async.pages import AsyncPages
+from minirec.client._async.resource import AsyncResource
 from minirec.client._async.transport import AsyncTransport
 from minirec.client.core import STREAM_RETRIES, Call, Retries, parse_text
 from minirec.client.errors import APIResponseError
@@ -67,11 +68,11 @@ class AsyncLiveJob(Job):
         return self
 
 
-class AsyncJobs(Generic[JobT]):
+class AsyncJobs(AsyncResource, Generic[JobT]):
     """All jobs of one kind."""
 
     def __init__(self, transport: AsyncTransport, kind: JobKind[Any, Any], live: type[JobT]) -> None:
-        self._transport = transport
+        super().__init__(transport)
         self._kind = kind
         self._path = kind.path
         self._model = live

@@ -21,7 +21,7 @@ from minirec.client._sync.training_jobs import TrainingJobs
 from minirec.client._sync.transport import Transport
 from minirec.client.core import DEFAULT_RETRIES, DEFAULT_TIMEOUT, Call, Config
 from minirec.client.embedded import EmbeddedStack
-from minirec.client.endpoint import open_http
+from minirec.client.endpoint import open_http, without_credentials
 
 
 class MiniRec:
@@ -98,6 +98,9 @@ class MiniRec:
         self.training_jobs = TrainingJobs(transport)
         self.evaluations = Evaluations(transport)
         self.keys = Keys(transport)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {without_credentials(self.base_url)}>"
 
     @property
     def base_url(self) -> str:

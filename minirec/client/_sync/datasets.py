@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from api_schemas import Dataset, DatasetDeleted, Page, Signals, TimestampUnit
 from minirec.client._sync.pages import Pages
-from minirec.client._sync.transport import Transport
+from minirec.client._sync.resource import Resource
 from minirec.client.core import Call
 from minirec.client.parts import Array, Ids, Rows
 from minirec.client.refs import DatasetRef, dataset_of, id_of
@@ -15,11 +15,8 @@ from minirec.client.uploads import OnProgress, dataset_upload, signals_upload
 from minirec.client.warnings import warn_of
 
 
-class Datasets:
+class Datasets(Resource):
     """Upload, look up and delete datasets."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def upload(
         self,

@@ -13,6 +13,7 @@ from api_schemas import TERMINAL, Event, Job, JobKind, Page, Status
 from api_schemas.job_kinds import JobT
 from minirec.client import job_calls as calls
 from minirec.client._sync.pages import Pages
+from minirec.client._sync.resource import Resource
 from minirec.client._sync.transport import Transport
 from minirec.client.core import STREAM_RETRIES, Call, Retries, parse_text
 from minirec.client.errors import APIResponseError
@@ -68,11 +69,11 @@ class LiveJob(Job):
         return self
 
 
-class Jobs(Generic[JobT]):
+class Jobs(Resource, Generic[JobT]):
     """All jobs of one kind."""
 
     def __init__(self, transport: Transport, kind: JobKind[Any, Any], live: type[JobT]) -> None:
-        self._transport = transport
+        super().__init__(transport)
         self._kind = kind
         self._path = kind.path
         self._model = live

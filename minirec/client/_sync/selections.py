@@ -19,7 +19,7 @@ from api_schemas import (
     SubsetIds,
     SubsetRow,
 )
-from api_schemas.selections import StratifyBy
+from api_schemas.selections import GateVerdict, StratifyBy
 from minirec.client import exports
 from minirec.client import selection_calls as calls
 from minirec.client._sync.files import replacing, spool
@@ -35,9 +35,25 @@ class LiveSelection(Selection, LiveJob):
 
     _jobs: Selections = PrivateAttr()
 
-    def scores(self, *, order: calls.Order = "pool", limit: int | None = None) -> Scores:
-        """Return the scores of every sample; see `Selections.scores`."""
-        return self._jobs.scores(self.id, order=order, limit=limit)
+    def scores(
+        self,
+        *,
+        order: calls.Order = "pool",
+        ascending: bool = False,
+        picked: bool | None = None,
+        gate: GateVerdict | None = None,
+        limit: int | None = None,
+    ) -> Scores:
+        """Return the scores of every sample, as rows or as a table.
+
+        Args:
+            order: As in `Selections.scores`.
+            ascending: Turn the order around.
+            picked: Only picked samples, or only the others.
+            gate: Only samples with this verdict.
+            limit: Most rows.
+        """
+        return self._jobs.scores(self.id, order=order, ascending=ascending, picked=picked, gate=gate, limit=limit)
 
     def explain(self, sample: SampleRef) -> SampleExplanation:
         """Return one sample, explained; see `Selections.explain`."""
@@ -139,12 +155,28 @@ class Selections(Jobs[LiveSelection]):
         )
         return self._job(call)
 
-    def scores(self, selection_id: JobRef, *, order: calls.Order = "pool", limit: int | None = None) -> Scores:
-        """Return the scores of every sample: in the pool's order, or (`rank`) the picked ones first, as picked.
+    def scores(
+        self,
+        selection_id: JobRef,
+        *,
+        order: calls.Order = "pool",
+        ascending: bool = False,
+        picked: bool | None = None,
+        gate: GateVerdict | None = None,
+        limit: int | None = None,
+    ) -> Scores:
+        """Return the scores of every sample: iterate over them, or take them as a table by `to_pandas()` and the like.
 
-        Iterate over them, at most `limit`, or take all at once as a table.
+        Args:
+            selection_id: A finished selection, or its id.
+            order: `pool` as in the dataset, `rank` the picked ones first, as picked; else highest first by that number.
+            ascending: Turn the order around.
+            picked: Only picked samples, or only the others.
+            gate: Only samples with this verdict.
+            limit: Most rows.
         """
-        return Scores(self._transport, calls.scores(self._id(selection_id), order), limit=limit)
+        call = calls.scores(self._id(selection_id), order, ascending, picked, gate)
+        return Scores(self._transport, call, limit=limit)
 
     def baseline(self, selection_id: JobRef, baseline: Baseline) -> ArmIds:
         """Return the picks of a baseline from the same scores; one that the selection named in `baselines`."""
