@@ -334,7 +334,7 @@ class LazyGreedy:
             if keys.max() >= largest * (1 - TIE) - self._rounding:
                 keys[winner] = largest
                 is_equal = (distances[winner] == 0) & (nearest >= nearest[winner] - ROUNDING)
-                is_equal &= scores == scores[winner]
+                is_equal &= is_free & (scores == scores[winner])
                 winner = int(np.argmax((keys >= largest * (1 - TIE)) | is_equal))
             self.distances[n_before + len(chosen)] = nearest[winner]
             chosen.append(winner)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from minirec.selection import learnability, select_diverse
@@ -174,6 +174,7 @@ def test_equals_the_definition(
     open_share=st.sampled_from([1.0, 0.5, 0.1, 0.0]),
     seed=st.integers(0, 2**32 - 1),
 )
+@example(duplicated, constant, 21, 24, 0.18, 0.0, 1711588378).via("the first of equal rows was of a full stratum")
 def test_equals_the_definition_within_strata_and_with_ties_in_another_order(
     shape: Any, score: Any, n: int, n_strata: int, share: float, open_share: float, seed: int
 ) -> None:
