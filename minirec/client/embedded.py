@@ -35,17 +35,26 @@ class EmbeddedStack:
         """Start a stack in a data folder, or join the one that runs there. Raises StackError."""
         path = data_dir() if folder is None else Path(folder)
         deadline = time.monotonic() + START_SECONDS
-        while is_locked(path / LOCK):  # by one that runs, that starts, or that is about to end
+        while True:
+            if not is_locked(path / LOCK):
+                try:
+                    return cls._started(path, models_dir, deadline)
+                except StackError:
+                    if not is_locked(path / LOCK):
+                        raise  # else somebody else was faster
             stack = stack_in(path)
             if stack is not None:
                 return cls(stack)
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline:  # neither came up nor ended
                 raise StackError(f"another process holds {path / LOCK}, and no stack came up there")
             time.sleep(PAUSE)
+
+    @classmethod
+    def _started(cls, folder: Path, models_dir: str | os.PathLike[str] | None, deadline: float) -> EmbeddedStack:
         with tempfile.TemporaryFile() as output:
-            process = run_up(path, models_dir, output)
+            process = run_up(folder, models_dir, output)
             try:
-                return cls(when_ready(path, process, output, deadline), process)
+                return cls(when_ready(folder, process, output, deadline), process)
             except BaseException:
                 end(process)
                 raise

@@ -19,7 +19,6 @@ from api_schemas import (
     TrainingArgs,
     WeightSettings,
 )
-from api_schemas.selections import GateVerdict
 from minirec.client.core import Call
 
 Model = ModelReference | Mapping[str, Any] | str
@@ -72,8 +71,7 @@ def training_args(args: TrainingArgs | Mapping[str, Any]) -> object:
     return {**args, "rewards": named(args["rewards"])}
 
 
-def scores(selection_id: str, order: Order, ascending: bool, picked: bool | None, gate: GateVerdict | None) -> Call:
-    params = {"order": order, "ascending": ascending or None, "picked": picked, "gate": gate}
+def scores(selection_id: str, **params: object) -> Call:
     return Call("GET", f"/v1/selections/{selection_id}/scores", params=params)
 
 

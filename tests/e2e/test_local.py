@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -60,10 +61,13 @@ def test_a_folder_in_use_is_joined_and_left_running(tmp_path: Path) -> None:
         async with await AsyncMiniRec.local(data_dir=tmp_path) as joined:
             return (await joined.version()).version
 
-    with MiniRec.local(data_dir=tmp_path) as client:
-        assert asyncio.run(join()) == client.version().version
-        assert client.version().version, "it still runs"
-        assert MiniRec().base_url == client.base_url, "others find it by the registry"
+    with ThreadPoolExecutor(2) as pool:  # of two that start at once, one is joined
+        clients = list(pool.map(lambda _: MiniRec.local(data_dir=tmp_path), range(2)))
+    with clients[0], clients[1]:
+        assert clients[0].base_url == clients[1].base_url
+        assert asyncio.run(join()) == clients[0].version().version
+        assert clients[1].version().version, "it still runs"
+        assert MiniRec().base_url == clients[0].base_url, "others find it by the registry"
 
 
 def test_a_stack_that_does_not_come_up_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ def options(request: pytest.FixtureRequest, stack: Stack, tmp_path_factory: pyte
     if request.param == "served":
         yield False, {"base_url": stack.url, "api_key": stack.key}
         return
-    local = {"data_dir": tmp_path_factory.mktemp("local"), "models_dir": stack.data_dir / "models"}
+    local: dict[str, Any] = {"data_dir": tmp_path_factory.mktemp("local"), "models_dir": stack.data_dir / "models"}
     with MiniRec.local(**local):
         yield True, local
 

@@ -24,6 +24,9 @@ class AsyncResource:
         """Return the same methods, which return a `RawResponse`: status, headers and `parsed`."""
         return AsyncRaw(self)
 
+    def __deepcopy__(self, memo: object) -> Self:
+        return self  # a copy of a job shares its connections
+
     def _on(self, transport: AsyncTransport) -> Self:
         other = copy(self)
         other._transport = transport

@@ -64,9 +64,14 @@ class LiveJob(Job):
         return self._jobs.events(self.id, after=after)
 
     def _take(self, newer: Job) -> Self:
+        jobs = self._jobs
         # As unpickling does: fields, and those that this version does not know.
         self.__setstate__(newer.model_copy().__getstate__())
+        self._jobs = jobs
         return self
+
+    def __getstate__(self) -> dict[Any, Any]:
+        return super().__getstate__() | {"__pydantic_private__": None}  # connections do not go into a pickle
 
 
 class Jobs(Resource, Generic[JobT]):

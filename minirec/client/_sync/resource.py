@@ -25,6 +25,9 @@ class Resource:
         """Return the same methods, which return a `RawResponse`: status, headers and `parsed`."""
         return Raw(self)
 
+    def __deepcopy__(self, memo: object) -> Self:
+        return self  # a copy of a job shares its connections
+
     def _on(self, transport: Transport) -> Self:
         other = copy(self)
         other._transport = transport

@@ -175,8 +175,8 @@ class Selections(Jobs[LiveSelection]):
             gate: Only samples with this verdict.
             limit: Most rows.
         """
-        call = calls.scores(self._id(selection_id), order, ascending, picked, gate)
-        return Scores(self._transport, call, limit=limit)
+        params = {"order": order, "ascending": ascending or None, "picked": picked, "gate": gate}
+        return Scores(self._transport, calls.scores(self._id(selection_id), **params), limit=limit)
 
     def baseline(self, selection_id: JobRef, baseline: Baseline) -> ArmIds:
         """Return the picks of a baseline from the same scores; one that the selection named in `baselines`."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -111,6 +113,14 @@ def test_a_job_that_failed_while_it_was_waited_for_says_so_itself() -> None:
         selection.wait()
     assert selection.status == "failed"
     assert selection.error is not None
+
+
+def test_jobs_are_copied_and_pickled_without_their_connections() -> None:
+    service = Script(answer(selection_json(metadata={"run": "7"})))
+    job = service.client().selections.retrieve("sel_1")
+    job = getattr(job, "_inner", job)
+    assert copy.deepcopy(job)._jobs is job._jobs
+    assert pickle.loads(pickle.dumps(job)).model_dump() == job.model_dump()
 
 
 def test_what_is_seen_on_the_way_stays_as_it_was() -> None:
