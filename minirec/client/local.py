@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -76,16 +75,25 @@ def leave(folder: Path) -> None:
         entry_of(folder).unlink()
 
 
-def entered() -> Iterator[Path]:
-    """Yield the data folders of the registry, and take those out where no stack runs any more."""
+def entered() -> list[Path]:
+    """Return the data folders of the registry, and take those out where no stack runs any more."""
+    found = []
     for entry in sorted(registry().glob("*.json")):
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            folder = Path(json.loads(entry.read_text())["data_dir"])
-            if is_locked(folder / LOCK):
-                yield folder
-                continue
-        with suppress(OSError):
-            entry.unlink()
+        folder = read_entry(entry)
+        if folder is not None and is_locked(folder / LOCK):
+            found.append(folder)
+        else:
+            with suppress(OSError):
+                entry.unlink()
+    return found
+
+
+def read_entry(file: Path) -> Path | None:
+    """Return the data folder that a file of the registry names, null for what is no such file."""
+    try:
+        return Path(json.loads(file.read_text())["data_dir"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def running_stacks() -> list[RunningStack]:

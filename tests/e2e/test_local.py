@@ -56,7 +56,7 @@ def test_a_stack_ends_when_its_script_is_killed(tmp_path: Path) -> None:
     assert gone(pids)
 
 
-def test_a_folder_in_use_is_joined_and_left_running(tmp_path: Path) -> None:
+def test_a_folder_in_use_is_joined_and_left_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def join() -> str:
         async with await AsyncMiniRec.local(data_dir=tmp_path) as joined:
             return (await joined.version()).version
@@ -67,6 +67,7 @@ def test_a_folder_in_use_is_joined_and_left_running(tmp_path: Path) -> None:
         assert clients[0].base_url == clients[1].base_url
         assert asyncio.run(join()) == clients[0].version().version
         assert clients[1].version().version, "it still runs"
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
         assert MiniRec().base_url == clients[0].base_url, "others find it by the registry"
 
 

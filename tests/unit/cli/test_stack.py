@@ -124,7 +124,8 @@ def test_a_port_for_root_is_not_called_taken() -> None:
 def test_the_data_folder_is_named_for_other_shells_where_they_would_not_find_the_stack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    for name in ("HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.delenv("MINIREC_DATA_DIR", raising=False)
 
     def printed_for(folder: DataFolder) -> str:
