@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from datetime import UTC, datetime
 from html import escape
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -93,12 +94,9 @@ class Response(BaseModel):
     def _repr_html_(self) -> str:
         """Return what notebooks show: the fields that have a value, one per row."""
         fields = self.model_dump(mode="json", exclude_none=True)
-        rows = [(name, value) for name, value in fields.items() if value not in ({}, [])]
-        return (
-            f"<table><caption>{escape(type(self).__name__)}</caption>"
-            + "".join(f"<tr><th>{escape(name)}</th><td>{escape(_shown(value))}</td></tr>" for name, value in rows)
-            + "</table>"
-        )
+        shown = {name: _shown(name, value) for name, value in fields.items() if value not in ({}, [])}
+        rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in shown.items())
+        return f"<table><caption>{escape(type(self).__name__)}</caption>{rows}</table>"
 
 
 def build_validators() -> None:
@@ -110,7 +108,9 @@ def build_validators() -> None:
         model.model_rebuild()
 
 
-def _shown(value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
+    if name.endswith(("_at", "_finish")) and isinstance(value, int | float):
+        return f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M:%S} UTC"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} ..."
 

@@ -100,6 +100,7 @@ def test_notebooks_show_what_is_known_and_nothing_that_people_wrote_is_markup() 
     service = Script(answer(selection_json("running", stage="scoring", metadata={"run": "<b>7</b>"})))
     shown = service.client().selections.retrieve("sel_1")._repr_html_()
     assert "<th>status</th><td>running</td>" in shown
+    assert "<th>created_at</th><td>1970-01-01 00:00:01 UTC</td>" in shown
     assert "&lt;b&gt;7&lt;/b&gt;" in shown
     assert "<b>" not in shown
     assert "<th>error</th>" not in shown, "there is none"
