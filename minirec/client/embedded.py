@@ -73,12 +73,14 @@ def run_up(folder: Path, models_dir: str | os.PathLike[str] | None, output: IO[b
     command += ["--data-dir", str(folder.absolute())]
     if models_dir is not None:
         command += ["--models-dir", str(Path(models_dir).absolute())]
+    packages = str(Path(__file__).resolve().parents[2])  # where a notebook's sys.path found this package
+    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), packages]))
     return subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
         stdout=output,
         stderr=output,
-        env=os.environ | {"COLUMNS": "1000"},
+        env=os.environ | {"PYTHONPATH": path, "COLUMNS": "1000"},
         start_new_session=True,
     )
 
