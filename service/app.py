@@ -24,6 +24,7 @@ from service import (
     operations,
     plots,
     problems,
+    score_table,
     scores,
     signals,
     subset,
@@ -79,8 +80,8 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.state.waiting = ring.waiting
     app.state.registry = CollectorRegistry()
     app.state.registry.register(StoreMetrics(app.state.store, ring.waiting))
-    results = (scores, explanations, plots, report, subset, baselines, exports, training_artifacts)
-    modules = (datasets, signals, *results, webhooks)
+    selected = (scores, score_table, explanations, plots, report, subset, baselines, exports)
+    modules = (datasets, signals, *selected, training_artifacts, webhooks)
     routers = [*(module.router for module in modules), *(job_router(served) for served in KINDS)]
     for router in routers:
         app.include_router(

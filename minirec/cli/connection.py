@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from minirec.cli.data_folder import DataFolder, RunningStack
 from minirec.client import MiniRec
+from minirec.client.local import RunningStack, chosen_stack
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,11 @@ class Connection:
         return local_client(stack, self.api_key) if stack else MiniRec(base_url=self.base_url, api_key=self.api_key)
 
     def stack(self) -> RunningStack | None:
-        """Return the embedded stack, null where another service is named or none runs."""
-        stack = DataFolder.default().running()
-        elsewhere = self.base_url and (stack is None or self.base_url.strip().rstrip("/") != stack.url)
-        return None if elsewhere else stack
+        """Return the embedded stack, null where another service is named or none runs.
+
+        Raises ConfigurationError where several run.
+        """
+        return chosen_stack(self.base_url)
 
 
 def local_client(stack: RunningStack, api_key: str | None = None) -> MiniRec:

@@ -8,12 +8,13 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from minirec.cli.errors import CommandError
-from minirec.client.local import LOCK, NOTE, data_dir, read_key, usual_data_dir
+from minirec.client.local import LOCK, NOTE, data_dir, enter, leave, read_key, read_note, stack_in
+from minirec.client.local import RunningStack as RunningStack
 
 GUARD_PATIENCE = 60.0
 """How long the processes of a supervisor that was killed may take to end."""
@@ -26,24 +27,6 @@ class FolderInUseError(CommandError):
 
 
 @dataclass(frozen=True)
-class RunningStack:
-    """What a running stack says about itself in `up.json`."""
-
-    url: str
-    data_dir: str
-    models_dir: str
-    pid: int
-    pids: dict[str, int]
-    key_file: str
-    """File with the stack's own API key, which only the user who runs it can read."""
-
-    @property
-    def api_key(self) -> str | None:
-        """Return the stack's own key, null where this user may not read it."""
-        return read_key(Path(self.key_file))
-
-
-@dataclass(frozen=True)
 class DataFolder:
     """Paths in a data folder, its lock, and the note that a running stack leaves there."""
 
@@ -53,11 +36,6 @@ class DataFolder:
     def default(cls) -> DataFolder:
         """Return `$MINIREC_DATA_DIR`, else the user's data folder."""
         return cls(data_dir())
-
-    @staticmethod
-    def usual() -> Path:
-        """Return the folder that is looked at where nothing is set."""
-        return usual_data_dir()
 
     @property
     def redis(self) -> Path:
@@ -137,14 +115,7 @@ class DataFolder:
 
     def running(self) -> RunningStack | None:
         """Return the stack that runs in this folder now, null where none does or is ready."""
-        try:
-            descriptor = os.open(self.path / LOCK, os.O_RDWR)
-        except OSError:
-            return None
-        try:
-            return None if take_lock(descriptor) else self._read_note()
-        finally:
-            os.close(descriptor)
+        return stack_in(self.path)
 
     def write_note(self, stack: RunningStack) -> None:
         """Write down for other shells where the stack is."""
@@ -152,11 +123,20 @@ class DataFolder:
         scratch.write_text(json.dumps(asdict(stack), indent=2) + "\n")
         scratch.replace(self.note)
 
-    def _read_note(self) -> RunningStack | None:
+    @contextmanager
+    def announced(self, stack: RunningStack) -> Iterator[None]:
+        """Let other shells find the stack as long as the context is, whatever this folder is."""
+        self.write_note(stack)
+        with suppress(OSError):  # without the registry it is found by MINIREC_DATA_DIR
+            enter(self.path)
         try:
-            return RunningStack(**json.loads(self.note.read_text()))
-        except (OSError, ValueError, TypeError):
-            return None
+            yield
+        finally:
+            leave(self.path)
+            self.note.unlink(missing_ok=True)
+
+    def _read_note(self) -> RunningStack | None:
+        return read_note(self.note)
 
     def _supervised(self) -> bool:
         """Return whether the process that wrote the note lives."""

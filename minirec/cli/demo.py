@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -161,7 +162,7 @@ def compare_training(client: MiniRec, selection: Selection, updates: int, folder
     say("One run each: the next seed may say otherwise. docs/results.md has many, on four sets.")
 
 
-def training_table(done: dict[str, TrainingJob], folder: Path, updates: int) -> Table:
+def training_table(done: Mapping[str, TrainingJob], folder: Path, updates: int) -> Table:
     """Build a table of the start and of what two jobs made of it."""
     found = {name: job.result for name, job in done.items()}
     start = next(result.test_before for result in found.values() if result is not None)

@@ -17,7 +17,7 @@ from minirec.cli.data_folder import DataFolder
 from minirec.cli.errors import CommandError
 from minirec.cli.output import note
 from minirec.client import AuthenticationError, JobCancelledError, JobFailedError, MiniRecError
-from minirec.client.local import read_key
+from minirec.client.local import read_key, running_stacks
 
 ERRNO = re.compile(r"^\[Errno \d+\] ")
 
@@ -76,8 +76,9 @@ def write_log(text: str) -> Path:
 
 
 def keys_in(arguments: Sequence[str]) -> list[str]:
-    """Return the API keys that a command was given, by option or environment, or found in the data folder."""
+    """Return the API keys that a command was given, by option or environment, or found with a stack."""
     found = [os.environ.get("MINIREC_API_KEY", ""), read_key(DataFolder.default().key_file) or ""]
+    found += [stack.api_key or "" for stack in running_stacks()]
     for place, argument in enumerate(arguments):
         if argument == "--api-key":
             found += arguments[place + 1 : place + 2]

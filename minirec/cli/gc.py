@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from rich.filesize import decimal
 from minirec.cli.data_folder import DataFolder
 from minirec.cli.errors import CommandError
 from minirec.cli.output import note, printable
+from minirec.client.local import chosen_stack
 
 SHOWN = 1000
 
@@ -37,8 +39,9 @@ def gc(
     except ImportError as error:
         raise CommandError(f"gc needs what the service needs: pip install 'minirec[service]' ({error})") from error
     config = settings()
-    folder = DataFolder.default()
-    if "MINIREC_REDIS_URL" not in os.environ and folder.running() and folder.redis_url_file.exists():
+    stack = None if "MINIREC_REDIS_URL" in os.environ else chosen_stack(None)
+    folder = DataFolder(Path(stack.data_dir)) if stack else DataFolder.default()
+    if stack and folder.redis_url_file.exists():
         url, blobs = folder.redis_url_file.read_text().strip(), folder.blobs.resolve().as_uri()
         config = config.model_copy(update={"redis_url": url, "blob_url": blobs})
     store = connect(config, ring=lambda doorbells: None)

@@ -51,6 +51,7 @@ def embedded_stack(
     check_settings(os.environ)
     with ExitStack() as held:
         lock = held.enter_context(folder.locked())
+        folder.note.unlink(missing_ok=True)  # of a stack that was killed
         server, chosen = find_server(), choose_port(port, host)
         supervisor = Supervisor(note, lock)
         held.callback(supervisor.stop, STOP_ORDER)
@@ -68,11 +69,11 @@ def embedded_stack(
             pid=os.getpid(),
             pids={name: child.pid for name, child in supervisor.children.items()},
             key_file=str(folder.key_file.resolve()),
+            started_at=time.time(),
         )
         folder.write_redis_url(redis.url)
         held.callback(folder.redis_url_file.unlink, missing_ok=True)
-        folder.write_note(stack)
-        held.callback(folder.note.unlink, missing_ok=True)
+        held.enter_context(folder.announced(stack))
         yield stack, supervisor
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
+import sys
+import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +17,7 @@ from minirec.cli.data_folder import DataFolder, RunningStack
 from minirec.cli.output import note, notes
 from minirec.cli.processes import only_reached_from_here
 from minirec.cli.stack import LOOPBACK, embedded_stack
+from minirec.client.local import running_stacks
 
 DataDir = Annotated[
     Path | None,
@@ -34,11 +38,14 @@ def up(
         Path | None,
         typer.Option(exists=True, file_okay=False, help="Folder of local models; one in the data folder unless given."),
     ] = None,
+    attached: Annotated[
+        bool, typer.Option("--attached", hidden=True, help="End when standard input is closed.")
+    ] = False,
 ) -> None:
     """Run service, workers and a private Redis here until Ctrl-C.
 
     Everything is kept in one folder (~/.local/share/minirec); the next `minirec up` continues with what is there. Other
-    shells find the service by themselves, or by MINIREC_DATA_DIR where another folder is used:
+    shells find the service by themselves, whatever its folder; where several run, MINIREC_DATA_DIR says which:
 
         minirec up --models-dir ~/models
         minirec select --samples s.jsonl --items i.jsonl --model ~/models/my-model --size 10%
@@ -49,6 +56,8 @@ def up(
     """
     folder = DataFolder(data_dir) if data_dir is not None else DataFolder.default()
     stop_on_signals()
+    if attached:
+        threading.Thread(target=end_with, args=(sys.stdin.fileno(),), daemon=True).start()
     with embedded_stack(folder, port=port, models_dir=models_dir, host=host) as (stack, supervisor):
         print_ready(stack, folder)
         if not only_reached_from_here(host):
@@ -72,10 +81,17 @@ def stop_on_signals() -> None:
             signal.signal(number, signal.default_int_handler)
 
 
+def end_with(descriptor: int) -> None:
+    """Stop this process, as Ctrl-C does, when a pipe is closed: who holds its other end has gone, or is done."""
+    while os.read(descriptor, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 def print_ready(stack: RunningStack, folder: DataFolder) -> None:
     """Print where the service is and what to do next."""
-    usual = DataFolder.usual().resolve() == folder.path.resolve()
-    find = "" if usual else f"    export MINIREC_DATA_DIR={escape(shlex.quote(stack.data_dir))}\n"
+    found = [each.data_dir for each in running_stacks()] == [stack.data_dir]
+    find = "" if found else f"    export MINIREC_DATA_DIR={escape(shlex.quote(stack.data_dir))}\n"
     note(
         f"\n[bold green]MiniRec is ready[/] at [bold]{stack.url}[/]   (API documentation: {stack.url}/docs)\n\n"
         f"  Open it in a browser to see datasets, jobs and what was picked.\n\n"

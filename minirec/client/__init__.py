@@ -21,9 +21,11 @@ from minirec.client.errors import (
     PayloadTooLargeError,
     PermissionDeniedError,
     RateLimitError,
+    StackError,
     UnprocessableError,
     WaitTimeoutError,
 )
+from minirec.client.raw import RawResponse
 from minirec.client.warnings import DatasetWarning
 
 __all__ = [
@@ -48,6 +50,8 @@ __all__ = [
     "PayloadTooLargeError",
     "PermissionDeniedError",
     "RateLimitError",
+    "RawResponse",
+    "StackError",
     "UnprocessableError",
     "WaitTimeoutError",
 ]

@@ -19,9 +19,9 @@ from pydantic import BaseModel, ValidationError
 from api_schemas.messages import explained
 from minirec import __version__
 from minirec.client.bodies import AsyncBody, Body
-from minirec.client.endpoint import DEFAULT_BASE_URL, checked_base_url, checked_key, connection_error
+from minirec.client.endpoint import checked_base_url, checked_key, connection_error
 from minirec.client.errors import APIResponseError, ConfigurationError, status_error
-from minirec.client.local import local_stack
+from minirec.client.local import chosen_stack, none_runs
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -101,9 +101,13 @@ class Config:
         """
         address = base_url or os.environ.get("MINIREC_BASE_URL")
         key = checked_key(api_key or os.environ.get("MINIREC_API_KEY"))
-        stack = None if address and key else local_stack()
-        url = checked_base_url(address or (stack.url if stack else DEFAULT_BASE_URL))
-        if key is None and stack is not None and url == stack.url:
+        url = checked_base_url(address) if address else None
+        stack = None if url and key else chosen_stack(url)
+        if url is None:
+            if stack is None:
+                raise ConfigurationError(none_runs())
+            url = checked_base_url(stack.url)
+        if key is None and stack is not None:
             key = checked_key(stack.api_key)
         return cls(
             base_url=url,

@@ -15,7 +15,8 @@ from minirec.client.errors import APIConnectionError, APITimeoutError, Configura
 
 H = TypeVar("H", httpx2.Client, httpx2.AsyncClient)
 
-DEFAULT_BASE_URL = "http://127.0.0.1:8000"
+EXAMPLE_URL = "http://127.0.0.1:8000"
+"""Shown where an address is not one."""
 NOT_TLS = re.compile("WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|record layer failure|HTTP_REQUEST|UNKNOWN_PROTOCOL")
 """What OpenSSL calls an answer that is not TLS."""
 CREDENTIALS = re.compile(r"(?:(?<=://)|^)[^/@\s]*@")
@@ -34,9 +35,9 @@ def checked_base_url(text: str) -> str:
     try:
         parsed = httpx2.URL(url)
     except httpx2.InvalidURL as error:
-        raise bad_url(text, str(error), DEFAULT_BASE_URL) from None
+        raise bad_url(text, str(error), EXAMPLE_URL) from None
     if not parsed.host or "%20" in parsed.host or (parsed.port or 1) > 65_535:
-        raise bad_url(text, "its host or port is not valid", DEFAULT_BASE_URL)
+        raise bad_url(text, "its host or port is not valid", EXAMPLE_URL)
     if parsed.query or parsed.fragment:
         raise bad_url(text, "it has a query or a fragment", re.split(r"[?#]", url)[0])
     if re.search(r"/v1(/|$)", parsed.path):

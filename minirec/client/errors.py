@@ -2,6 +2,7 @@
 
 MiniRecError
   ConfigurationError              base URL, key or proxy cannot be used; nothing was sent; a ValueError, too
+  StackError                      `MiniRec.local()` could not start a stack
   APIError                        the service was asked; carries `request_id` where there was an answer
     APIConnectionError            no answer: refused, broken off, wrong address
       APITimeoutError             no answer in time
@@ -35,6 +36,10 @@ class MiniRecError(Exception):
 
 class ConfigurationError(MiniRecError, ValueError):
     """The base URL, the key or a proxy cannot be used; nothing was sent."""
+
+
+class StackError(MiniRecError):
+    """A stack for this script or notebook does not come up; the message is its own."""
 
 
 class APIError(MiniRecError):

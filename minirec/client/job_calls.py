@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from api_schemas import TERMINAL, Event, Job, Status
-from minirec.client.core import PAGE, Call
+from minirec.client.core import Call
 from minirec.client.errors import JobCancelledError, JobFailedError, WaitTimeoutError
 
 LONG_POLL = 30.0
@@ -27,7 +27,7 @@ def poll(path: str, job_id: str, seconds: float) -> Call:
 
 
 def page(path: str, after: str | None, status: Status | None, dataset: str | None) -> Call:
-    return Call("GET", path, params={"limit": PAGE, "after": after, "status": status, "dataset_id": dataset})
+    return Call("GET", path, params={"after": after, "status": status, "dataset_id": dataset})
 
 
 def act(path: str, job_id: str, verb: Literal["cancel", "retry"]) -> Call:

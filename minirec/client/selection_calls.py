@@ -29,7 +29,7 @@ Curriculum = CurriculumSettings | Mapping[str, Any]
 Texts = KeptTexts | Mapping[str, Any]
 Proxy = ProxySettings | AdapterReference | Mapping[str, Any]
 TextRewards = Sequence[TextReward | Mapping[str, Any] | str]
-Order = Literal["pool", "rank"]
+Order = Literal["pool", "rank", "score", "reward", "spread", "learnability", "representativeness"]
 SubsetFormat = Literal["ids", "jsonl", "parquet"]
 
 SCORES_PAGE = 1000
@@ -71,8 +71,7 @@ def training_args(args: TrainingArgs | Mapping[str, Any]) -> object:
     return {**args, "rewards": named(args["rewards"])}
 
 
-def scores(selection_id: str, after: str | None, order: Order) -> Call:
-    params = {"limit": SCORES_PAGE, "after": after, "order": order}
+def scores(selection_id: str, **params: object) -> Call:
     return Call("GET", f"/v1/selections/{selection_id}/scores", params=params)
 
 

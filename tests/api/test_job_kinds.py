@@ -38,7 +38,7 @@ def test_the_service_offers_every_kind_once() -> None:
 def test_workers_and_clients_know_every_kind() -> None:
     for served in KINDS:
         assert HANDLERS[served.prepare.HANDLER][1] is served.prepare
-        assert hasattr(MiniRec(), f"{served.kind.name}s")
+        assert hasattr(MiniRec(base_url="http://service.test"), f"{served.kind.name}s")
 
 
 @every_kind

@@ -120,6 +120,45 @@ def test_without_vectors_there_is_no_representativeness(service: Service) -> Non
     assert pq.read_table(io.BytesIO(response.content))["representativeness"].null_count == 6
 
 
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"order": "rank"},
+        {"order": "learnability", "ascending": "true", "picked": "false"},
+        {"gate": "too_hard", "reward_max": "0.5"},
+        {"gate": "open", "reward_min": "2"},
+    ],
+)
+def test_the_scores_as_one_table_say_the_same(
+    service: Service, finished: tuple[str, Columns], params: dict[str, str]
+) -> None:
+    selection_id, _ = finished
+    url = f"/v1/selections/{selection_id}/scores.parquet"
+    response = service.http.get(url, params=params)
+    assert response.headers["content-type"] == "application/vnd.apache.parquet"
+    assert response.headers["content-disposition"] == f'attachment; filename="{selection_id}-scores.parquet"'
+    table = pq.read_table(io.BytesIO(response.content))
+    assert set(table.column_names) == set(SampleScore.model_fields)
+    rows = [SampleScore.model_validate(row) for row in table.to_pylist()]
+    scores = all_scores(service, selection_id, **params)
+    assert [row.id for row in rows] == [score.id for score in scores]
+    for row, score in zip(rows, scores, strict=True):
+        close = {"reward_mean", "reward_std", "gate_value"}
+        assert row.model_dump(exclude=close) == score.model_dump(exclude=close)
+        for name in close:
+            assert getattr(row, name) == pytest.approx(getattr(score, name), abs=1e-15)
+    first = pq.read_table(io.BytesIO(service.http.get(url, params=params | {"limit": "5"}).content))
+    assert first == table.slice(0, 5)
+
+
+def test_a_table_without_vectors_has_no_representativeness(service: Service) -> None:
+    selection_id = service.select(service.upload()["id"])["id"]
+    StandIn(service.store, selection_id).finish(vectors=False)
+    response = service.http.get(f"/v1/selections/{selection_id}/scores.parquet")
+    assert pq.read_table(io.BytesIO(response.content))["representativeness"].null_count == 48
+
+
 def test_the_subset_is_in_training_order(service: Service, finished: tuple[str, Columns]) -> None:
     selection_id, _ = finished
     subset = SubsetIds.model_validate(service.http.get(f"/v1/selections/{selection_id}/subset").json())

@@ -63,7 +63,7 @@ def subset_positions(folder: Path) -> list[int]:
 
 def newest_selection(stack: Stack) -> str:
     with stack.client() as client:
-        return next(client.selections.list()).id
+        return next(iter(client.selections.list())).id
 
 
 def test_the_command_example_selects(stack: Stack, tmp_path: Path) -> None:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 
 from api_schemas import Dataset, DatasetDeleted, Page, Signals, TimestampUnit
-from minirec.client._async.transport import AsyncTransport
-from minirec.client.core import PAGE, Call
+from minirec.client._async.pages import AsyncPages
+from minirec.client._async.resource import AsyncResource
+from minirec.client.core import Call
 from minirec.client.parts import Array, Ids, Rows
+from minirec.client.refs import DatasetRef, dataset_of, id_of
 from minirec.client.threads import in_thread
 from minirec.client.uploads import OnProgress, dataset_upload, signals_upload
 from minirec.client.warnings import warn_of
 
 
-class AsyncDatasets:
+class AsyncDatasets(AsyncResource):
     """Upload, look up and delete datasets."""
-
-    def __init__(self, transport: AsyncTransport) -> None:
-        self._transport = transport
 
     async def upload(
         self,
@@ -57,7 +56,7 @@ class AsyncDatasets:
 
     async def upload_signals(
         self,
-        dataset_id: str,
+        dataset_id: DatasetRef,
         *,
         rewards: Rows,
         vectors: Array | None = None,
@@ -68,7 +67,7 @@ class AsyncDatasets:
         """Upload rewards that were measured elsewhere: a selection with `signals="uploaded"` then needs no model.
 
         Args:
-            dataset_id: Id of the dataset.
+            dataset_id: The dataset, or its id.
             rewards: A path (JSONL, JSONL.gz, Parquet), a table, or rows `{"sample_id", "reward": [...]}`,
                 with `hit` or `ndcg` per rollout if known.
             vectors: npy or safetensors file, or an array, with a row per id of `ids`, or else per row of `rewards`.
@@ -80,27 +79,24 @@ class AsyncDatasets:
             UnprocessableError: Its `errors` name file and line.
         """
         parts = {"rewards": rewards, "vectors": vectors, "embeddings": embeddings, "ids": ids}
-        upload = await in_thread(signals_upload, dataset_id, parts, on_progress)
+        upload = await in_thread(signals_upload, id_of(dataset_id, "dataset"), parts, on_progress)
         try:
             return await self._transport.get(upload.call, Signals)
         finally:
             await in_thread(upload.close)
 
-    async def retrieve(self, dataset_id: str) -> Dataset:
+    async def retrieve(self, dataset_id: DatasetRef) -> Dataset:
         """Return one dataset."""
-        return await self._transport.get(Call("GET", f"/v1/datasets/{dataset_id}"), Dataset)
+        return await self._transport.get(Call("GET", f"/v1/datasets/{id_of(dataset_id, 'dataset')}"), Dataset)
 
-    async def list(self, *, after: str | None = None) -> AsyncIterator[Dataset]:
-        """Yield all datasets, newest first; pages are fetched as the iteration reaches them."""
-        while True:
-            call = Call("GET", "/v1/datasets", params={"limit": PAGE, "after": after})
-            page = await self._transport.get(call, Page[Dataset])
-            for row in page.data:
-                yield row
-            after = page.next_after
-            if not page.has_more:
-                return
+    def list(self, *, after: DatasetRef | None = None, limit: int | None = None) -> AsyncPages[Dataset]:
+        """Return all datasets, newest first: iterate over them, or over `pages()`.
 
-    async def delete(self, dataset_id: str) -> DatasetDeleted:
+        `after` begins behind a dataset, `limit` is the most that come.
+        """
+        call = Call("GET", "/v1/datasets", params={"after": dataset_of(after)})
+        return AsyncPages(self._transport, call, Page[Dataset], limit=limit)
+
+    async def delete(self, dataset_id: DatasetRef) -> DatasetDeleted:
         """Delete a dataset; raises `ConflictError` while a selection runs on it."""
-        return await self._transport.get(Call("DELETE", f"/v1/datasets/{dataset_id}"), DatasetDeleted)
+        return await self._transport.get(Call("DELETE", f"/v1/datasets/{id_of(dataset_id, 'dataset')}"), DatasetDeleted)

@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from pydantic import PrivateAttr
-
-from api_schemas import EVALUATION, Evaluation, Page
+from api_schemas import EVALUATION, Evaluation
 from api_schemas.evaluations import EvaluatedSplit
-from minirec.client._async.jobs import AsyncJobs
+from minirec.client._async.jobs import AsyncJobs, AsyncLiveJob
 from minirec.client._async.transport import AsyncTransport
 from minirec.client.core import Call
+from minirec.client.refs import DatasetRef, dataset_of
 from minirec.client.selection_calls import Model, Rollouts, TextRewards, given, named
 
 
-class StartedEvaluation(Evaluation):
-    """An evaluation that was just started, and that can be waited for."""
-
-    _jobs: AsyncJobs[Evaluation] = PrivateAttr()
-
-    async def wait(
-        self, *, timeout: float | None = None, on_update: Callable[[Evaluation], None] | None = None
-    ) -> Evaluation:
-        """Return the finished evaluation; see `AsyncEvaluations.wait`."""
-        return await self._jobs.wait(self.id, timeout=timeout, on_update=on_update)
+class AsyncLiveEvaluation(Evaluation, AsyncLiveJob):
+    """An evaluation, and what can be done with it."""
 
 
-class AsyncEvaluations(AsyncJobs[Evaluation]):
+class AsyncEvaluations(AsyncJobs[AsyncLiveEvaluation]):
     """Start evaluations, follow them, read their results."""
 
     def __init__(self, transport: AsyncTransport) -> None:
-        super().__init__(transport, EVALUATION, Page[Evaluation])
+        super().__init__(transport, EVALUATION, AsyncLiveEvaluation)
 
     async def create(
         self,
         *,
-        dataset: str,
+        dataset: DatasetRef,
         model: Model,
         split: EvaluatedSplit | None = None,
         max_samples: int | None = None,
@@ -43,11 +34,11 @@ class AsyncEvaluations(AsyncJobs[Evaluation]):
         rollouts: Rollouts | None = None,
         seed: int | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> StartedEvaluation:
+    ) -> AsyncLiveEvaluation:
         """Start to evaluate a model on a split of a dataset, the `test` split unless given.
 
         Args:
-            dataset: Id of the dataset.
+            dataset: The dataset, or its id.
             model: Hub id, or a `ModelReference`, which may have an adapter.
             split: Whose samples; `all` for every sample of the dataset.
             max_samples: Evaluate a random part of this many samples only.
@@ -60,7 +51,7 @@ class AsyncEvaluations(AsyncJobs[Evaluation]):
             UnprocessableError: Its `errors` name the settings at fault.
         """
         body = given(
-            dataset_id=dataset,
+            dataset_id=dataset_of(dataset),
             model=model,
             split=split,
             max_samples=max_samples,
@@ -69,6 +60,4 @@ class AsyncEvaluations(AsyncJobs[Evaluation]):
             seed=seed,
             metadata=metadata,
         )
-        job = await self._transport.get(Call("POST", EVALUATION.path, json=body), StartedEvaluation)
-        job._jobs = self
-        return job
+        return await self._job(Call("POST", EVALUATION.path, json=body))

@@ -3,93 +3,172 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Generic
+from typing import Any, Generic, Self
 
 import httpx2
+from pydantic import PrivateAttr
 
-from api_schemas import TERMINAL, Event, JobKind, Page, Status
+from api_schemas import TERMINAL, Event, Job, JobKind, Page, Status
 from api_schemas.job_kinds import JobT
 from minirec.client import job_calls as calls
+from minirec.client._async.pages import AsyncPages
+from minirec.client._async.resource import AsyncResource
 from minirec.client._async.transport import AsyncTransport
-from minirec.client.core import STREAM_RETRIES, Retries, parse_text
+from minirec.client.core import STREAM_RETRIES, Call, Retries, parse_text
 from minirec.client.errors import APIResponseError
+from minirec.client.progress import watched
+from minirec.client.refs import DatasetRef, JobRef, dataset_of, id_of
 
 
-class AsyncJobs(Generic[JobT]):
+class AsyncLiveJob(Job):
+    """What every job can do that the client hands out; `wait`, `refresh`, `cancel` and `retry` bring it up to date."""
+
+    _jobs: AsyncJobs[Any] = PrivateAttr()
+
+    async def wait(
+        self,
+        *,
+        timeout: float | None = None,
+        progress: bool = False,
+        on_update: Callable[[Self], None] | None = None,
+    ) -> Self:
+        """Return this job when it has its result; see `wait` of `client.selections` and the like."""
+
+        def take(newer: Self) -> None:
+            self._take(newer)
+            if on_update is not None:
+                on_update(newer)
+
+        self._take(await self._jobs.wait(self.id, timeout=timeout, progress=progress, on_update=take))
+        return self
+
+    async def refresh(self) -> Self:
+        """Bring this job up to date, and return it."""
+        return self._take(await self._jobs.retrieve(self.id))
+
+    async def cancel(self) -> Self:
+        """Ask this job to stop; what it has finished is kept. Raises `ConflictError` when it is already over."""
+        return self._take(await self._jobs.cancel(self.id))
+
+    async def retry(self) -> Self:
+        """Resume this job from what is finished. Raises `ConflictError` unless it failed or was cancelled."""
+        return self._take(await self._jobs.retry(self.id))
+
+    async def delete(self) -> None:
+        """Delete this job with its results; what other jobs share stays."""
+        await self._jobs.delete(self.id)
+
+    def events(self, *, after: str | None = None) -> AsyncIterator[Event]:
+        """Yield the events of this job, live, until it is over."""
+        return self._jobs.events(self.id, after=after)
+
+    def _take(self, newer: Job) -> Self:
+        jobs = self._jobs
+        # As unpickling does: fields, and those that this version does not know.
+        self.__setstate__(newer.model_copy().__getstate__())
+        self._jobs = jobs
+        return self
+
+    def __getstate__(self) -> dict[Any, Any]:
+        return super().__getstate__() | {"__pydantic_private__": None}  # connections do not go into a pickle
+
+
+class AsyncJobs(AsyncResource, Generic[JobT]):
     """All jobs of one kind."""
 
-    def __init__(self, transport: AsyncTransport, kind: JobKind[Any, JobT], page: type[Page[JobT]]) -> None:
-        self._transport = transport
+    def __init__(self, transport: AsyncTransport, kind: JobKind[Any, Any], live: type[JobT]) -> None:
+        super().__init__(transport)
         self._kind = kind
         self._path = kind.path
-        self._model: type[JobT] = kind.resource
-        self._page: type[Page[JobT]] = page
+        self._model = live
+        self._page: type[Page[JobT]] = Page[live]  # type: ignore[valid-type]
 
-    async def retrieve(self, job_id: str) -> JobT:
+    def _live(self, job: JobT) -> JobT:
+        assert isinstance(job, AsyncLiveJob)
+        job._jobs = self
+        return job
+
+    def _id(self, job: JobRef) -> str:
+        return id_of(job, self._kind.name)
+
+    async def _job(self, call: Call) -> JobT:
+        return self._live(await self._transport.get(call, self._model))
+
+    async def retrieve(self, job_id: JobRef) -> JobT:
         """Return one job as it is now."""
-        return await self._transport.get(calls.retrieve(self._path, job_id), self._model)
+        return await self._job(calls.retrieve(self._path, self._id(job_id)))
 
-    async def list(
-        self, *, status: Status | None = None, dataset: str | None = None, after: str | None = None
-    ) -> AsyncIterator[JobT]:
-        """Yield all jobs of this kind, newest first; pages are fetched as the iteration reaches them."""
-        while True:
-            page = await self._transport.get(calls.page(self._path, after, status, dataset), self._page)
-            for row in page.data:
-                yield row
-            after = page.next_after
-            if not page.has_more:
-                return
+    def list(
+        self,
+        *,
+        status: Status | None = None,
+        dataset: DatasetRef | None = None,
+        after: JobRef | None = None,
+        limit: int | None = None,
+    ) -> AsyncPages[JobT]:
+        """Return all jobs of this kind, newest first: iterate over them, or over `pages()`.
 
-    async def cancel(self, job_id: str) -> JobT:
+        `after` begins behind a job, `limit` is the most that come.
+        """
+        behind = None if after is None else self._id(after)
+        call = calls.page(self._path, behind, status, dataset_of(dataset))
+        return AsyncPages(self._transport, call, self._page, limit=limit, prepare=self._live)
+
+    async def cancel(self, job_id: JobRef) -> JobT:
         """Ask a job to stop; what it has finished is kept. Raises `ConflictError` when it is already over."""
-        return await self._transport.get(calls.act(self._path, job_id, "cancel"), self._model)
+        return await self._job(calls.act(self._path, self._id(job_id), "cancel"))
 
-    async def retry(self, job_id: str) -> JobT:
+    async def retry(self, job_id: JobRef) -> JobT:
         """Resume a failed or cancelled job from what is finished. Raises `ConflictError` for any other."""
-        return await self._transport.get(calls.act(self._path, job_id, "retry"), self._model)
+        return await self._job(calls.act(self._path, self._id(job_id), "retry"))
 
-    async def delete(self, job_id: str) -> None:
+    async def delete(self, job_id: JobRef) -> None:
         """Delete a job with its results; what other jobs share stays.
 
         Raises `ConflictError` while it has not ended, or while a job that has not ended needs it, and `NotFoundError`
         where there is no such job (any more).
         """
-        await self._transport.delete(calls.delete(self._path, job_id))
+        await self._transport.delete(calls.delete(self._path, self._id(job_id)))
 
     async def wait(
         self,
-        job_id: str,
+        job_id: JobRef,
         *,
         timeout: float | None = None,
+        progress: bool = False,
         on_update: Callable[[JobT], None] | None = None,
     ) -> JobT:
         """Return the finished job; `on_update` gets it first and whenever status, stage or progress change.
 
-        Survives a service that is away for up to a minute. Raises `JobFailedError`, `JobCancelledError`, or after
-        `timeout` seconds `WaitTimeoutError`; the job does not notice how the waiting ends.
+        `progress` shows a bar on standard error. Survives a service that is away for up to a minute. Raises
+        `JobFailedError`, `JobCancelledError`, or after `timeout` seconds `WaitTimeoutError`. The job does not notice
+        how the waiting ends; after Ctrl-C the `KeyboardInterrupt` says how to come back.
         """
         deadline = calls.Deadline(timeout, self._transport.clock())
-        job = await self.retrieve(job_id)
-        if on_update is not None:
-            on_update(job)
-        while not calls.finished(job):
-            left = deadline.left(job, self._transport.clock())
-            newer = await self._transport.get(calls.poll(self._path, job_id, left), self._model, retries=STREAM_RETRIES)
-            if self._kind.progress_of(job) != self._kind.progress_of(newer):
-                if on_update is not None:
-                    on_update(newer)
-            else:
-                await self._transport.sleep(calls.IDLE_PAUSE)
-            job = newer
+        with watched(progress) as show:
+            job = await self.retrieve(job_id)
+            show(job)
+            if on_update is not None:
+                on_update(job)
+            while not calls.finished(job):
+                left = deadline.left(job, self._transport.clock())
+                call = calls.poll(self._path, job.id, left)
+                newer = self._live(await self._transport.get(call, self._model, retries=STREAM_RETRIES))
+                show(newer)
+                if self._kind.progress_of(job) != self._kind.progress_of(newer):
+                    if on_update is not None:
+                        on_update(newer)
+                else:
+                    await self._transport.sleep(calls.IDLE_PAUSE)
+                job = newer
         return job
 
-    async def events(self, job_id: str, *, after: str | None = None) -> AsyncIterator[Event]:
+    async def events(self, job_id: JobRef, *, after: str | None = None) -> AsyncIterator[Event]:
         """Yield the events of a job, live, until it is over; `after` resumes behind an event seen earlier.
 
         Reconnects where the connection breaks and misses nothing.
         """
-        retries = Retries(STREAM_RETRIES)
+        retries, job_id = Retries(STREAM_RETRIES), self._id(job_id)
         while True:
             silent = True
             try:

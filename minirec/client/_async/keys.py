@@ -6,15 +6,12 @@ from collections.abc import AsyncIterator
 
 from api_schemas import ApiKey, CreatedApiKey, Page
 from api_schemas.keys import Scope
-from minirec.client._async.transport import AsyncTransport
+from minirec.client._async.resource import AsyncResource
 from minirec.client.core import Call
 
 
-class AsyncKeys:
+class AsyncKeys(AsyncResource):
     """Make, list and revoke API keys; needs a key with the scope `admin`."""
-
-    def __init__(self, transport: AsyncTransport) -> None:
-        self._transport = transport
 
     async def create(
         self, *, name: str, scope: Scope = "write", tenant: str | None = None, expires_in_days: float | None = None

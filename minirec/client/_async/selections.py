@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,45 +13,90 @@ from api_schemas import (
     SELECTION,
     ArmIds,
     Baseline,
-    Page,
     SampleExplanation,
-    SampleScore,
     Selection,
     SubsetIds,
     SubsetRow,
 )
-from api_schemas.selections import StratifyBy
+from api_schemas.selections import GateVerdict, StratifyBy
 from minirec.client import exports
 from minirec.client import selection_calls as calls
 from minirec.client._async.files import replacing, spool
-from minirec.client._async.jobs import AsyncJobs
+from minirec.client._async.jobs import AsyncJobs, AsyncLiveJob
+from minirec.client._async.scores import AsyncScores
 from minirec.client._async.transport import CHUNK_BYTES, AsyncTransport
 from minirec.client.core import Call, parse_text
+from minirec.client.refs import DatasetRef, JobRef, SampleRef, id_of, sample_of
 from minirec.client.threads import in_thread
 
 
-class StartedSelection(Selection):
-    """A selection that was just started, and that can be waited for."""
+class AsyncLiveSelection(Selection, AsyncLiveJob):
+    """A selection, and what can be done with it."""
 
-    _jobs: AsyncJobs[Selection] = PrivateAttr()
+    _jobs: AsyncSelections = PrivateAttr()
 
-    async def wait(
-        self, *, timeout: float | None = None, on_update: Callable[[Selection], None] | None = None
-    ) -> Selection:
-        """Return the finished selection; see `AsyncSelections.wait`."""
-        return await self._jobs.wait(self.id, timeout=timeout, on_update=on_update)
+    def scores(
+        self,
+        *,
+        order: calls.Order = "pool",
+        ascending: bool = False,
+        picked: bool | None = None,
+        gate: GateVerdict | None = None,
+        limit: int | None = None,
+    ) -> AsyncScores:
+        """Return the scores of every sample, as rows or as a table.
+
+        Args:
+            order: As in `AsyncSelections.scores`.
+            ascending: Turn the order around.
+            picked: Only picked samples, or only the others.
+            gate: Only samples with this verdict.
+            limit: Most rows.
+        """
+        return self._jobs.scores(self.id, order=order, ascending=ascending, picked=picked, gate=gate, limit=limit)
+
+    async def explain(self, sample: SampleRef) -> SampleExplanation:
+        """Return one sample, explained; see `AsyncSelections.explain`."""
+        return await self._jobs.explain(self.id, sample)
+
+    async def subset(self) -> SubsetIds:
+        """Return the selected ids and their curriculum groups, in training order."""
+        return await self._jobs.subset(self.id)
+
+    def subset_rows(self) -> AsyncIterator[SubsetRow]:
+        """Yield the selected samples with their scores, in training order."""
+        return self._jobs.subset_rows(self.id)
+
+    async def download_subset(self, path: str | os.PathLike[str], *, format: calls.SubsetFormat = "jsonl") -> Path:
+        """Write the subset to `path`, whole or not at all."""
+        return await self._jobs.download_subset(self.id, path, format=format)
+
+    async def download_report(self, path: str | os.PathLike[str]) -> Path:
+        """Write this selection, explained, to `path` as one HTML file, whole or not at all."""
+        return await self._jobs.download_report(self.id, path)
+
+    async def export(
+        self,
+        *,
+        format: exports.ExportFormat,
+        path: str | os.PathLike[str],
+        batch_size: int | None = None,
+        source: str | None = None,
+    ) -> Path:
+        """Make a folder at `path` of what a trainer reads; see `AsyncSelections.export`."""
+        return await self._jobs.export(self.id, format=format, path=path, batch_size=batch_size, source=source)
 
 
-class AsyncSelections(AsyncJobs[Selection]):
+class AsyncSelections(AsyncJobs[AsyncLiveSelection]):
     """Start selections, follow them, read their scores and subsets."""
 
     def __init__(self, transport: AsyncTransport) -> None:
-        super().__init__(transport, SELECTION, Page[Selection])
+        super().__init__(transport, SELECTION, AsyncLiveSelection)
 
     async def create(
         self,
         *,
-        dataset: str,
+        dataset: DatasetRef,
         size: int | float,
         model: calls.Model | None = None,
         proxy: calls.Proxy | None = None,
@@ -66,13 +111,13 @@ class AsyncSelections(AsyncJobs[Selection]):
         stratify_by: StratifyBy | None = None,
         baselines: Sequence[Baseline] | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> StartedSelection:
+    ) -> AsyncLiveSelection:
         """Start a selection of `size` samples (an integer), or of a part of the pool (a number below 1).
 
         What is not given keeps the service's defaults; docs/method.md explains every setting.
 
         Args:
-            dataset: Id of the dataset.
+            dataset: The dataset, or its id.
             size: How many samples, or which part of the pool.
             model: Hub id, or a `ModelReference`, which may have an adapter. Uploaded `signals` need none.
             proxy: Train a proxy first, or name an adapter to use as one.
@@ -92,7 +137,7 @@ class AsyncSelections(AsyncJobs[Selection]):
             UnprocessableError: Its `errors` name the settings at fault.
         """
         call = calls.create(
-            dataset=dataset,
+            dataset=id_of(dataset, "dataset"),
             model=model,
             size=size,
             metadata=metadata,
@@ -108,65 +153,77 @@ class AsyncSelections(AsyncJobs[Selection]):
             stratify_by=stratify_by,
             baselines=None if baselines is None else list(baselines),
         )
-        job = await self._transport.get(call, StartedSelection)
-        job._jobs = self
-        return job
+        return await self._job(call)
 
-    async def scores(self, selection_id: str, *, order: calls.Order = "pool") -> AsyncIterator[SampleScore]:
-        """Yield the scores of every sample: in the pool's order, or (`rank`) the picked ones first, as picked."""
-        after = None
-        while True:
-            page = await self._transport.get(calls.scores(selection_id, after, order), Page[SampleScore])
-            for row in page.data:
-                yield row
-            after = page.next_after
-            if not page.has_more:
-                return
+    def scores(
+        self,
+        selection_id: JobRef,
+        *,
+        order: calls.Order = "pool",
+        ascending: bool = False,
+        picked: bool | None = None,
+        gate: GateVerdict | None = None,
+        limit: int | None = None,
+    ) -> AsyncScores:
+        """Return the scores of every sample: iterate over them, or take them as a table by `to_pandas()` and the like.
 
-    async def baseline(self, selection_id: str, baseline: Baseline) -> ArmIds:
+        Args:
+            selection_id: A finished selection, or its id.
+            order: `pool` as in the dataset, `rank` the picked ones first, as picked; else highest first by that number.
+            ascending: Turn the order around.
+            picked: Only picked samples, or only the others.
+            gate: Only samples with this verdict.
+            limit: Most rows.
+        """
+        params = {"order": order, "ascending": ascending or None, "picked": picked, "gate": gate}
+        return AsyncScores(self._transport, calls.scores(self._id(selection_id), **params), limit=limit)
+
+    async def baseline(self, selection_id: JobRef, baseline: Baseline) -> ArmIds:
         """Return the picks of a baseline from the same scores; one that the selection named in `baselines`."""
-        return await self._transport.get(Call("GET", f"/v1/selections/{selection_id}/baselines/{baseline}"), ArmIds)
+        return await self._transport.get(
+            Call("GET", f"/v1/selections/{self._id(selection_id)}/baselines/{baseline}"), ArmIds
+        )
 
-    async def subset(self, selection_id: str) -> SubsetIds:
+    async def subset(self, selection_id: JobRef) -> SubsetIds:
         """Return the selected ids and their curriculum groups, in training order."""
-        return await self._transport.get(calls.subset(selection_id, "ids"), SubsetIds)
+        return await self._transport.get(calls.subset(self._id(selection_id), "ids"), SubsetIds)
 
-    async def subset_rows(self, selection_id: str) -> AsyncIterator[SubsetRow]:
+    async def subset_rows(self, selection_id: JobRef) -> AsyncIterator[SubsetRow]:
         """Yield the selected samples with their scores, in training order."""
         async with spool() as file:
-            response = await self._transport.copy(calls.subset(selection_id, "jsonl"), file)
+            response = await self._transport.copy(calls.subset(self._id(selection_id), "jsonl"), file)
             await in_thread(file.seek, 0)
             while lines := await in_thread(file.readlines, CHUNK_BYTES):
                 for line in lines:
                     yield parse_text(response, line, SubsetRow)
 
     async def download_subset(
-        self, selection_id: str, path: str | os.PathLike[str], *, format: calls.SubsetFormat = "jsonl"
+        self, selection_id: JobRef, path: str | os.PathLike[str], *, format: calls.SubsetFormat = "jsonl"
     ) -> Path:
         """Write the subset to `path`, whole or not at all."""
         target = Path(path)
         async with replacing(target) as file:
-            await self._transport.copy(calls.subset(selection_id, format), file)
+            await self._transport.copy(calls.subset(self._id(selection_id), format), file)
         return target
 
-    async def explain(self, selection_id: str, sample_id: str) -> SampleExplanation:
+    async def explain(self, selection_id: JobRef, sample_id: SampleRef) -> SampleExplanation:
         """Return one sample of a finished selection: titles, rollouts with their texts, and why it was picked or not.
 
         Raises:
             NotFoundError: The pool has no such sample.
         """
-        return await self._transport.get(calls.explain(selection_id, sample_id), SampleExplanation)
+        return await self._transport.get(calls.explain(self._id(selection_id), sample_of(sample_id)), SampleExplanation)
 
-    async def download_report(self, selection_id: str, path: str | os.PathLike[str]) -> Path:
+    async def download_report(self, selection_id: JobRef, path: str | os.PathLike[str]) -> Path:
         """Write a finished selection, explained, to `path` as one HTML file, whole or not at all."""
         target = Path(path)
         async with replacing(target) as file:
-            await self._transport.copy(calls.report(selection_id), file)
+            await self._transport.copy(calls.report(self._id(selection_id)), file)
         return target
 
     async def export(
         self,
-        selection_id: str,
+        selection_id: JobRef,
         *,
         format: exports.ExportFormat,
         path: str | os.PathLike[str],
@@ -176,7 +233,7 @@ class AsyncSelections(AsyncJobs[Selection]):
         """Make a folder at `path` of what a trainer reads: data in training order, `manifest.json`, `README.md`.
 
         Args:
-            selection_id: Id of a finished selection.
+            selection_id: A finished selection, or its id.
             format: Whose files: a trainer's, or plain ones.
             path: The folder. It must not exist, or be empty.
             batch_size: Prompts in a batch of the trainer; rows that would not fill one are warned of in both files.
@@ -187,6 +244,6 @@ class AsyncSelections(AsyncJobs[Selection]):
         """
         folder = await in_thread(exports.empty_folder, path)
         async with spool() as file:
-            await self._transport.copy(exports.export(selection_id, format, batch_size, source), file)
+            await self._transport.copy(exports.export(self._id(selection_id), format, batch_size, source), file)
             await in_thread(exports.unpack, file, folder)
         return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ class AsyncTransport:
     http: httpx2.AsyncClient
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     clock: Callable[[], float] = time.monotonic
+    answers: deque[httpx2.Response] | None = None
+    """Where given, answers are put here."""
 
     async def get(self, call: Call, model: type[M], retries: int | None = None) -> M:
         """Return the answer to a call as `model`; `retries` replaces the client's own limit."""
@@ -72,6 +75,8 @@ class AsyncTransport:
             try:
                 response = await self.http.send(self.config.request(self.http, call, headers), stream=stream)
                 if response.is_success:
+                    if self.answers is not None:
+                        self.answers.append(response)
                     return response
                 await response.aread()
                 pause = retries.after_answer(response)

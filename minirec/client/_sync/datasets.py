@@ -3,21 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from api_schemas import Dataset, DatasetDeleted, Page, Signals, TimestampUnit
-from minirec.client._sync.transport import Transport
-from minirec.client.core import PAGE, Call
+from minirec.client._sync.pages import Pages
+from minirec.client._sync.resource import Resource
+from minirec.client.core import Call
 from minirec.client.parts import Array, Ids, Rows
+from minirec.client.refs import DatasetRef, dataset_of, id_of
 from minirec.client.uploads import OnProgress, dataset_upload, signals_upload
 from minirec.client.warnings import warn_of
 
 
-class Datasets:
+class Datasets(Resource):
     """Upload, look up and delete datasets."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def upload(
         self,
@@ -57,7 +56,7 @@ class Datasets:
 
     def upload_signals(
         self,
-        dataset_id: str,
+        dataset_id: DatasetRef,
         *,
         rewards: Rows,
         vectors: Array | None = None,
@@ -68,7 +67,7 @@ class Datasets:
         """Upload rewards that were measured elsewhere: a selection with `signals="uploaded"` then needs no model.
 
         Args:
-            dataset_id: Id of the dataset.
+            dataset_id: The dataset, or its id.
             rewards: A path (JSONL, JSONL.gz, Parquet), a table, or rows `{"sample_id", "reward": [...]}`,
                 with `hit` or `ndcg` per rollout if known.
             vectors: npy or safetensors file, or an array, with a row per id of `ids`, or else per row of `rewards`.
@@ -80,26 +79,24 @@ class Datasets:
             UnprocessableError: Its `errors` name file and line.
         """
         parts = {"rewards": rewards, "vectors": vectors, "embeddings": embeddings, "ids": ids}
-        upload = signals_upload(dataset_id, parts, on_progress)
+        upload = signals_upload(id_of(dataset_id, "dataset"), parts, on_progress)
         try:
             return self._transport.get(upload.call, Signals)
         finally:
             upload.close()
 
-    def retrieve(self, dataset_id: str) -> Dataset:
+    def retrieve(self, dataset_id: DatasetRef) -> Dataset:
         """Return one dataset."""
-        return self._transport.get(Call("GET", f"/v1/datasets/{dataset_id}"), Dataset)
+        return self._transport.get(Call("GET", f"/v1/datasets/{id_of(dataset_id, 'dataset')}"), Dataset)
 
-    def list(self, *, after: str | None = None) -> Iterator[Dataset]:
-        """Yield all datasets, newest first; pages are fetched as the iteration reaches them."""
-        while True:
-            call = Call("GET", "/v1/datasets", params={"limit": PAGE, "after": after})
-            page = self._transport.get(call, Page[Dataset])
-            yield from page.data
-            after = page.next_after
-            if not page.has_more:
-                return
+    def list(self, *, after: DatasetRef | None = None, limit: int | None = None) -> Pages[Dataset]:
+        """Return all datasets, newest first: iterate over them, or over `pages()`.
 
-    def delete(self, dataset_id: str) -> DatasetDeleted:
+        `after` begins behind a dataset, `limit` is the most that come.
+        """
+        call = Call("GET", "/v1/datasets", params={"after": dataset_of(after)})
+        return Pages(self._transport, call, Page[Dataset], limit=limit)
+
+    def delete(self, dataset_id: DatasetRef) -> DatasetDeleted:
         """Delete a dataset; raises `ConflictError` while a selection runs on it."""
-        return self._transport.get(Call("DELETE", f"/v1/datasets/{dataset_id}"), DatasetDeleted)
+        return self._transport.get(Call("DELETE", f"/v1/datasets/{id_of(dataset_id, 'dataset')}"), DatasetDeleted)

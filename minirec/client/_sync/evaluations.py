@@ -3,40 +3,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from pydantic import PrivateAttr
-
-from api_schemas import EVALUATION, Evaluation, Page
+from api_schemas import EVALUATION, Evaluation
 from api_schemas.evaluations import EvaluatedSplit
-from minirec.client._sync.jobs import Jobs
+from minirec.client._sync.jobs import Jobs, LiveJob
 from minirec.client._sync.transport import Transport
 from minirec.client.core import Call
+from minirec.client.refs import DatasetRef, dataset_of
 from minirec.client.selection_calls import Model, Rollouts, TextRewards, given, named
 
 
-class StartedEvaluation(Evaluation):
-    """An evaluation that was just started, and that can be waited for."""
-
-    _jobs: Jobs[Evaluation] = PrivateAttr()
-
-    def wait(
-        self, *, timeout: float | None = None, on_update: Callable[[Evaluation], None] | None = None
-    ) -> Evaluation:
-        """Return the finished evaluation; see `Evaluations.wait`."""
-        return self._jobs.wait(self.id, timeout=timeout, on_update=on_update)
+class LiveEvaluation(Evaluation, LiveJob):
+    """An evaluation, and what can be done with it."""
 
 
-class Evaluations(Jobs[Evaluation]):
+class Evaluations(Jobs[LiveEvaluation]):
     """Start evaluations, follow them, read their results."""
 
     def __init__(self, transport: Transport) -> None:
-        super().__init__(transport, EVALUATION, Page[Evaluation])
+        super().__init__(transport, EVALUATION, LiveEvaluation)
 
     def create(
         self,
         *,
-        dataset: str,
+        dataset: DatasetRef,
         model: Model,
         split: EvaluatedSplit | None = None,
         max_samples: int | None = None,
@@ -44,11 +35,11 @@ class Evaluations(Jobs[Evaluation]):
         rollouts: Rollouts | None = None,
         seed: int | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> StartedEvaluation:
+    ) -> LiveEvaluation:
         """Start to evaluate a model on a split of a dataset, the `test` split unless given.
 
         Args:
-            dataset: Id of the dataset.
+            dataset: The dataset, or its id.
             model: Hub id, or a `ModelReference`, which may have an adapter.
             split: Whose samples; `all` for every sample of the dataset.
             max_samples: Evaluate a random part of this many samples only.
@@ -61,7 +52,7 @@ class Evaluations(Jobs[Evaluation]):
             UnprocessableError: Its `errors` name the settings at fault.
         """
         body = given(
-            dataset_id=dataset,
+            dataset_id=dataset_of(dataset),
             model=model,
             split=split,
             max_samples=max_samples,
@@ -70,6 +61,4 @@ class Evaluations(Jobs[Evaluation]):
             seed=seed,
             metadata=metadata,
         )
-        job = self._transport.get(Call("POST", EVALUATION.path, json=body), StartedEvaluation)
-        job._jobs = self
-        return job
+        return self._job(Call("POST", EVALUATION.path, json=body))

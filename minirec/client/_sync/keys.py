@@ -7,15 +7,12 @@ from collections.abc import Iterator
 
 from api_schemas import ApiKey, CreatedApiKey, Page
 from api_schemas.keys import Scope
-from minirec.client._sync.transport import Transport
+from minirec.client._sync.resource import Resource
 from minirec.client.core import Call
 
 
-class Keys:
+class Keys(Resource):
     """Make, list and revoke API keys; needs a key with the scope `admin`."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def create(
         self, *, name: str, scope: Scope = "write", tenant: str | None = None, expires_in_days: float | None = None

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,42 +14,89 @@ from api_schemas import (
     SELECTION,
     ArmIds,
     Baseline,
-    Page,
     SampleExplanation,
-    SampleScore,
     Selection,
     SubsetIds,
     SubsetRow,
 )
-from api_schemas.selections import StratifyBy
+from api_schemas.selections import GateVerdict, StratifyBy
 from minirec.client import exports
 from minirec.client import selection_calls as calls
 from minirec.client._sync.files import replacing, spool
-from minirec.client._sync.jobs import Jobs
+from minirec.client._sync.jobs import Jobs, LiveJob
+from minirec.client._sync.scores import Scores
 from minirec.client._sync.transport import CHUNK_BYTES, Transport
 from minirec.client.core import Call, parse_text
+from minirec.client.refs import DatasetRef, JobRef, SampleRef, id_of, sample_of
 
 
-class StartedSelection(Selection):
-    """A selection that was just started, and that can be waited for."""
+class LiveSelection(Selection, LiveJob):
+    """A selection, and what can be done with it."""
 
-    _jobs: Jobs[Selection] = PrivateAttr()
+    _jobs: Selections = PrivateAttr()
 
-    def wait(self, *, timeout: float | None = None, on_update: Callable[[Selection], None] | None = None) -> Selection:
-        """Return the finished selection; see `Selections.wait`."""
-        return self._jobs.wait(self.id, timeout=timeout, on_update=on_update)
+    def scores(
+        self,
+        *,
+        order: calls.Order = "pool",
+        ascending: bool = False,
+        picked: bool | None = None,
+        gate: GateVerdict | None = None,
+        limit: int | None = None,
+    ) -> Scores:
+        """Return the scores of every sample, as rows or as a table.
+
+        Args:
+            order: As in `Selections.scores`.
+            ascending: Turn the order around.
+            picked: Only picked samples, or only the others.
+            gate: Only samples with this verdict.
+            limit: Most rows.
+        """
+        return self._jobs.scores(self.id, order=order, ascending=ascending, picked=picked, gate=gate, limit=limit)
+
+    def explain(self, sample: SampleRef) -> SampleExplanation:
+        """Return one sample, explained; see `Selections.explain`."""
+        return self._jobs.explain(self.id, sample)
+
+    def subset(self) -> SubsetIds:
+        """Return the selected ids and their curriculum groups, in training order."""
+        return self._jobs.subset(self.id)
+
+    def subset_rows(self) -> Iterator[SubsetRow]:
+        """Yield the selected samples with their scores, in training order."""
+        return self._jobs.subset_rows(self.id)
+
+    def download_subset(self, path: str | os.PathLike[str], *, format: calls.SubsetFormat = "jsonl") -> Path:
+        """Write the subset to `path`, whole or not at all."""
+        return self._jobs.download_subset(self.id, path, format=format)
+
+    def download_report(self, path: str | os.PathLike[str]) -> Path:
+        """Write this selection, explained, to `path` as one HTML file, whole or not at all."""
+        return self._jobs.download_report(self.id, path)
+
+    def export(
+        self,
+        *,
+        format: exports.ExportFormat,
+        path: str | os.PathLike[str],
+        batch_size: int | None = None,
+        source: str | None = None,
+    ) -> Path:
+        """Make a folder at `path` of what a trainer reads; see `Selections.export`."""
+        return self._jobs.export(self.id, format=format, path=path, batch_size=batch_size, source=source)
 
 
-class Selections(Jobs[Selection]):
+class Selections(Jobs[LiveSelection]):
     """Start selections, follow them, read their scores and subsets."""
 
     def __init__(self, transport: Transport) -> None:
-        super().__init__(transport, SELECTION, Page[Selection])
+        super().__init__(transport, SELECTION, LiveSelection)
 
     def create(
         self,
         *,
-        dataset: str,
+        dataset: DatasetRef,
         size: int | float,
         model: calls.Model | None = None,
         proxy: calls.Proxy | None = None,
@@ -64,13 +111,13 @@ class Selections(Jobs[Selection]):
         stratify_by: StratifyBy | None = None,
         baselines: Sequence[Baseline] | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> StartedSelection:
+    ) -> LiveSelection:
         """Start a selection of `size` samples (an integer), or of a part of the pool (a number below 1).
 
         What is not given keeps the service's defaults; docs/method.md explains every setting.
 
         Args:
-            dataset: Id of the dataset.
+            dataset: The dataset, or its id.
             size: How many samples, or which part of the pool.
             model: Hub id, or a `ModelReference`, which may have an adapter. Uploaded `signals` need none.
             proxy: Train a proxy first, or name an adapter to use as one.
@@ -90,7 +137,7 @@ class Selections(Jobs[Selection]):
             UnprocessableError: Its `errors` name the settings at fault.
         """
         call = calls.create(
-            dataset=dataset,
+            dataset=id_of(dataset, "dataset"),
             model=model,
             size=size,
             metadata=metadata,
@@ -106,64 +153,75 @@ class Selections(Jobs[Selection]):
             stratify_by=stratify_by,
             baselines=None if baselines is None else list(baselines),
         )
-        job = self._transport.get(call, StartedSelection)
-        job._jobs = self
-        return job
+        return self._job(call)
 
-    def scores(self, selection_id: str, *, order: calls.Order = "pool") -> Iterator[SampleScore]:
-        """Yield the scores of every sample: in the pool's order, or (`rank`) the picked ones first, as picked."""
-        after = None
-        while True:
-            page = self._transport.get(calls.scores(selection_id, after, order), Page[SampleScore])
-            yield from page.data
-            after = page.next_after
-            if not page.has_more:
-                return
+    def scores(
+        self,
+        selection_id: JobRef,
+        *,
+        order: calls.Order = "pool",
+        ascending: bool = False,
+        picked: bool | None = None,
+        gate: GateVerdict | None = None,
+        limit: int | None = None,
+    ) -> Scores:
+        """Return the scores of every sample: iterate over them, or take them as a table by `to_pandas()` and the like.
 
-    def baseline(self, selection_id: str, baseline: Baseline) -> ArmIds:
+        Args:
+            selection_id: A finished selection, or its id.
+            order: `pool` as in the dataset, `rank` the picked ones first, as picked; else highest first by that number.
+            ascending: Turn the order around.
+            picked: Only picked samples, or only the others.
+            gate: Only samples with this verdict.
+            limit: Most rows.
+        """
+        params = {"order": order, "ascending": ascending or None, "picked": picked, "gate": gate}
+        return Scores(self._transport, calls.scores(self._id(selection_id), **params), limit=limit)
+
+    def baseline(self, selection_id: JobRef, baseline: Baseline) -> ArmIds:
         """Return the picks of a baseline from the same scores; one that the selection named in `baselines`."""
-        return self._transport.get(Call("GET", f"/v1/selections/{selection_id}/baselines/{baseline}"), ArmIds)
+        return self._transport.get(Call("GET", f"/v1/selections/{self._id(selection_id)}/baselines/{baseline}"), ArmIds)
 
-    def subset(self, selection_id: str) -> SubsetIds:
+    def subset(self, selection_id: JobRef) -> SubsetIds:
         """Return the selected ids and their curriculum groups, in training order."""
-        return self._transport.get(calls.subset(selection_id, "ids"), SubsetIds)
+        return self._transport.get(calls.subset(self._id(selection_id), "ids"), SubsetIds)
 
-    def subset_rows(self, selection_id: str) -> Iterator[SubsetRow]:
+    def subset_rows(self, selection_id: JobRef) -> Iterator[SubsetRow]:
         """Yield the selected samples with their scores, in training order."""
         with spool() as file:
-            response = self._transport.copy(calls.subset(selection_id, "jsonl"), file)
+            response = self._transport.copy(calls.subset(self._id(selection_id), "jsonl"), file)
             file.seek(0)
             while lines := file.readlines(CHUNK_BYTES):
                 for line in lines:
                     yield parse_text(response, line, SubsetRow)
 
     def download_subset(
-        self, selection_id: str, path: str | os.PathLike[str], *, format: calls.SubsetFormat = "jsonl"
+        self, selection_id: JobRef, path: str | os.PathLike[str], *, format: calls.SubsetFormat = "jsonl"
     ) -> Path:
         """Write the subset to `path`, whole or not at all."""
         target = Path(path)
         with replacing(target) as file:
-            self._transport.copy(calls.subset(selection_id, format), file)
+            self._transport.copy(calls.subset(self._id(selection_id), format), file)
         return target
 
-    def explain(self, selection_id: str, sample_id: str) -> SampleExplanation:
+    def explain(self, selection_id: JobRef, sample_id: SampleRef) -> SampleExplanation:
         """Return one sample of a finished selection: titles, rollouts with their texts, and why it was picked or not.
 
         Raises:
             NotFoundError: The pool has no such sample.
         """
-        return self._transport.get(calls.explain(selection_id, sample_id), SampleExplanation)
+        return self._transport.get(calls.explain(self._id(selection_id), sample_of(sample_id)), SampleExplanation)
 
-    def download_report(self, selection_id: str, path: str | os.PathLike[str]) -> Path:
+    def download_report(self, selection_id: JobRef, path: str | os.PathLike[str]) -> Path:
         """Write a finished selection, explained, to `path` as one HTML file, whole or not at all."""
         target = Path(path)
         with replacing(target) as file:
-            self._transport.copy(calls.report(selection_id), file)
+            self._transport.copy(calls.report(self._id(selection_id)), file)
         return target
 
     def export(
         self,
-        selection_id: str,
+        selection_id: JobRef,
         *,
         format: exports.ExportFormat,
         path: str | os.PathLike[str],
@@ -173,7 +231,7 @@ class Selections(Jobs[Selection]):
         """Make a folder at `path` of what a trainer reads: data in training order, `manifest.json`, `README.md`.
 
         Args:
-            selection_id: Id of a finished selection.
+            selection_id: A finished selection, or its id.
             format: Whose files: a trainer's, or plain ones.
             path: The folder. It must not exist, or be empty.
             batch_size: Prompts in a batch of the trainer; rows that would not fill one are warned of in both files.
@@ -184,6 +242,6 @@ class Selections(Jobs[Selection]):
         """
         folder = exports.empty_folder(path)
         with spool() as file:
-            self._transport.copy(exports.export(selection_id, format, batch_size, source), file)
+            self._transport.copy(exports.export(self._id(selection_id), format, batch_size, source), file)
             exports.unpack(file, folder)
         return folder

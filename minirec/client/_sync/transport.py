@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ class Transport:
     http: httpx2.Client
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+    answers: deque[httpx2.Response] | None = None
+    """Where given, answers are put here."""
 
     def get(self, call: Call, model: type[M], retries: int | None = None) -> M:
         """Return the answer to a call as `model`; `retries` replaces the client's own limit."""
@@ -71,6 +74,8 @@ class Transport:
             try:
                 response = self.http.send(self.config.request(self.http, call, headers), stream=stream)
                 if response.is_success:
+                    if self.answers is not None:
+                        self.answers.append(response)
                     return response
                 response.read()
                 pause = retries.after_answer(response)

@@ -17,6 +17,7 @@ from minirec.cli.connection import Connection
 from minirec.cli.data_folder import DataFolder, RunningStack
 from minirec.cli.main import app
 from minirec.cli.options import pairs, parse_size, put_settings
+from minirec.client import ConfigurationError
 from tests.unit.client.scripted_service import Answer, Script, problem, selection_json
 from tests.unit.client.test_client_resources import DATASET, ROW
 
@@ -291,7 +292,8 @@ def test_the_stack_that_runs_here_is_found_unless_another_is_named(monkeypatch: 
         assert Connection("http://other.test", None).client().base_url == "http://other.test"
         assert Connection("http://other.test", None).stack() is None
         assert Connection(stack.url + "/", None).stack() == stack, "named by its address, it is still the one here"
-    assert Connection(None, None).client().base_url == "http://127.0.0.1:8000"
+    with pytest.raises(ConfigurationError, match="no stack of yours runs in .*minirec up"):
+        Connection(None, None).client()
 
 
 def test_warnings_of_a_dataset_are_shown_with_it(monkeypatch: pytest.MonkeyPatch, files: list[str]) -> None:

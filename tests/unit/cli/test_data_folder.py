@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from minirec.cli.connection import Connection
 from minirec.cli.data_folder import DataFolder, FolderInUseError, RunningStack
 from minirec.cli.errors import CommandError
-from minirec.client import MiniRec
+from minirec.client import ConfigurationError, MiniRec
+from minirec.client.local import enter, entry_of, registry
 from minirec.settings import data_home
 
 STACK = RunningStack("http://127.0.0.1:8123", "/data", "/models", 42, {"api": 43}, "/data/key")
@@ -104,20 +108,41 @@ def test_a_key_that_others_can_read_or_that_is_none_is_refused(tmp_path: Path, m
         folder.own_key()
 
 
-def test_the_sdk_finds_the_stack_and_its_key_by_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MINIREC_BASE_URL", "MINIREC_API_KEY"):
+@pytest.fixture
+def unset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing names a service, and this user runs none."""
+    for name in ("MINIREC_BASE_URL", "MINIREC_API_KEY", "MINIREC_DATA_DIR"):
         monkeypatch.delenv(name, raising=False)
+    for name in ("HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+
+
+def found(**options: Any) -> tuple[str, str | None]:
+    with MiniRec(**options) as client:
+        config = client._transport.config
+        return config.base_url, config.api_key
+
+
+@contextmanager
+def running(path: Path, port: int) -> Iterator[DataFolder]:
+    """A folder that looks as if a stack ran there."""
+    folder = DataFolder(path)
+    key_file = str(folder.key_file)
+    with folder.locked():
+        folder.own_key()
+        stack = replace(STACK, url=f"http://127.0.0.1:{port}", data_dir=str(path), key_file=key_file, started_at=port)
+        with folder.announced(stack):
+            yield folder
+
+
+@pytest.mark.usefixtures("unset")
+def test_the_sdk_finds_the_stack_and_its_key_by_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIREC_DATA_DIR", str(tmp_path))
     folder = DataFolder(tmp_path)
-
-    def found(**options: Any) -> tuple[str, str | None]:
-        with MiniRec(**options) as client:
-            config = client._transport.config
-            return config.base_url, config.api_key
-
     folder.write_note(replace(STACK, key_file=str(folder.key_file)))
     key = folder.own_key()
-    assert found() == ("http://127.0.0.1:8000", None), "a note without a lock is one of a stack that was killed"
+    with pytest.raises(ConfigurationError, match="no stack of yours runs in .*minirec up"):
+        found()  # a note without a lock is one of a stack that was killed
     with folder.locked():
         assert found() == (STACK.url, key)
         assert found(base_url=STACK.url + "/") == (STACK.url, key)
@@ -125,3 +150,54 @@ def test_the_sdk_finds_the_stack_and_its_key_by_the_folder(tmp_path: Path, monke
         assert found(base_url="http://other.test") == ("http://other.test", None), "the key goes to its own stack only"
         monkeypatch.setenv("MINIREC_BASE_URL", "http://127.0.0.1:8124")
         assert found() == ("http://127.0.0.1:8124", None)
+
+
+@pytest.mark.usefixtures("unset")
+def test_a_stack_is_found_whatever_its_folder_is_and_none_is_made_up(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"no stack of yours runs on this machine.*MiniRec\.local"):
+        MiniRec()
+    with running(tmp_path / "some" / "where", 8123) as folder:
+        assert found() == ("http://127.0.0.1:8123", folder.own_key())
+        assert Connection(None, None).client().base_url == "http://127.0.0.1:8123"
+        assert registry().stat().st_mode & 0o777 == 0o700
+    assert list(registry().iterdir()) == []
+    with pytest.raises(ConfigurationError, match="no stack of yours runs on this machine"):
+        MiniRec()
+
+
+@pytest.mark.usefixtures("unset")
+def test_of_two_stacks_neither_is_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    with running(one, 8123) as folder, running(two, 8124) as other:
+        for choose in (MiniRec, Connection(None, None).client):
+            with pytest.raises(ConfigurationError) as caught:
+                choose()
+            assert f"http://127.0.0.1:8123  data in {one}, process 42" in str(caught.value)
+            assert f"http://127.0.0.1:8124  data in {two}, process 42" in str(caught.value)
+            assert "MINIREC_DATA_DIR" in str(caught.value)
+            assert "base_url=" in str(caught.value)
+        assert found(base_url="http://127.0.0.1:8124/") == ("http://127.0.0.1:8124", other.own_key())
+        monkeypatch.setenv("MINIREC_DATA_DIR", str(one))
+        assert found() == ("http://127.0.0.1:8123", folder.own_key())
+
+
+@pytest.mark.usefixtures("unset")
+def test_what_a_killed_stack_left_in_the_registry_is_not_believed_and_goes(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "killed")
+    with running(folder.path, 8123):
+        pass
+    folder.write_note(STACK)
+    enter(folder.path)
+    (registry() / "nonsense.json").write_text("[]")
+    with running(tmp_path / "alive", 8124):
+        assert len(list(registry().iterdir())) == 3
+        assert found()[0] == "http://127.0.0.1:8124"
+        assert [entry.name for entry in registry().iterdir()] == [entry_of(tmp_path / "alive").name]
+
+
+@pytest.mark.usefixtures("unset")
+def test_the_usual_folder_needs_no_registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    with running(DataFolder.default().path, 8123):
+        assert found()[0] == "http://127.0.0.1:8123"

@@ -198,7 +198,7 @@ def test_a_missing_file_whose_name_is_not_utf_8_is_named(tmp_path: Path, url: st
     ],
 )
 def test_bad_input_is_answered_in_words(arguments: list[str], words: bytes) -> None:
-    done = command(*arguments, ALL_PROXY="socks5://127.0.0.1:9", COLUMNS="1000")
+    done = command(*arguments, ALL_PROXY="socks5://127.0.0.1:9", COLUMNS="1000", MINIREC_BASE_URL="http://127.0.0.1:1")
     assert done.returncode in (1, 2)
     assert b"Traceback" not in done.stderr
     assert words in done.stderr, done.stderr.decode()

@@ -121,15 +121,22 @@ def test_a_port_for_root_is_not_called_taken() -> None:
         module.choose_port(80)
 
 
-def test_another_data_folder_is_named_for_other_shells(
+def test_the_data_folder_is_named_for_other_shells_where_they_would_not_find_the_stack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for folder, shown in (
-        (DataFolder(tmp_path / "my [data]"), f"export MINIREC_DATA_DIR='{tmp_path}/my [data]'"),
-        (DataFolder(tmp_path / ".local" / "share" / "minirec"), None),
-    ):
-        print_ready(RunningStack("http://127.0.0.1:1", str(folder.path), "/models", 1, {}, "/data/key"), folder)
-        printed = capsys.readouterr().err
-        assert shown in printed if shown else "MINIREC_DATA_DIR" not in printed
-        assert f"Data    {folder.path}" in printed
+    for name in ("HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.delenv("MINIREC_DATA_DIR", raising=False)
+
+    def printed_for(folder: DataFolder) -> str:
+        stack = RunningStack("http://127.0.0.1:1", str(folder.path), "/models", 1, {}, "/data/key")
+        with folder.locked(), folder.announced(stack):
+            print_ready(stack, folder)
+            if folder.path.name == "first":
+                printed = capsys.readouterr().err
+                assert f"Data    {folder.path}" in printed
+                assert "MINIREC_DATA_DIR" not in printed, "the only one is found by itself"
+                return printed_for(DataFolder(tmp_path / "my [data]"))
+        return capsys.readouterr().err
+
+    assert f"export MINIREC_DATA_DIR='{tmp_path}/my [data]'" in printed_for(DataFolder(tmp_path / "first"))

@@ -19,7 +19,11 @@ class Driven:
         return self._outer(getattr(self._inner, name))
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        return self._outer(self._inner(*args, **options))
+        args = tuple(map(_plain, args))
+        return self._outer(self._inner(*args, **{name: _plain(value) for name, value in options.items()}))
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._rows(aiter(self._inner))
 
     def _outer(self, value: Any) -> Any:
         if inspect.iscoroutine(value):
@@ -40,4 +44,8 @@ class Driven:
             more, row = self._runner.run(following())
             if not more:
                 return
-            yield row
+            yield self._outer(row)
+
+
+def _plain(value: Any) -> Any:
+    return value._inner if isinstance(value, Driven) else value
