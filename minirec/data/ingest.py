@@ -20,7 +20,8 @@ from api_schemas.rows import ItemRow, PromptRow, SampleRow, TimestampUnit
 from minirec.data.faults import DatasetError, Faults, shown
 from minirec.data.files import DEFAULT_LIMITS, Limits
 from minirec.data.layouts import Notes
-from minirec.data.rows import read_rows
+from minirec.data.quick import Chunk, quick_samples
+from minirec.data.rows import Lines, read_chunks, read_rows
 from minirec.data.tables import ITEMS, PROMPTS, SAMPLES, TableWriter
 from minirec.data.times import Times
 
@@ -135,12 +136,15 @@ def ingest_prompts(
     )
 
 
-def _write(rows: Iterator[tuple[bytes, tuple[Any, ...]]], path: Path, schema: Any, digest: Any) -> None:
-    """Write rows to a table and hash their canonical form."""
+def _write(parts: Iterator[tuple[bytes, tuple[Any, ...] | pa.Table]], path: Path, schema: Any, digest: Any) -> None:
+    """Write rows, single ones or tables of them, to a table and hash their canonical form."""
     with TableWriter(path, schema) as table:
-        for canonical, row in rows:
+        for canonical, part in parts:
             digest.update(canonical)
-            table.add(row)
+            if isinstance(part, tuple):
+                table.add(part)
+            else:
+                table.add_table(part)
     digest.update(b"end\n")
 
 
@@ -177,9 +181,16 @@ class _Samples:
 
     def rows(
         self, path: Path, limits: Limits, timestamp_unit: TimestampUnit | None
-    ) -> Iterator[tuple[bytes, tuple[Any, ...]]]:
+    ) -> Iterator[tuple[bytes, tuple[Any, ...] | pa.Table]]:
         row_of = self._row_of
-        for line, s in read_rows(path, self._name, SampleRow, self._faults, limits, timestamp_unit=timestamp_unit):
+        for part in read_chunks(
+            path, self._name, SampleRow, self._faults, limits, self._quick, timestamp_unit=timestamp_unit
+        ):
+            if isinstance(part, Chunk):
+                self.lines.extend(part.numbers)
+                yield part.canonical, part.table
+                continue
+            line, s = part
             if not self._times.check(line, s):
                 continue
             try:
@@ -192,6 +203,9 @@ class _Samples:
             canonical = [s.id, s.user_id, s.history, s.target, s.timestamp, s.ratings, s.history_timestamps, s.split]
             row = (s.id, s.user_id, history, target, s.timestamp, s.ratings, s.history_timestamps, s.split)
             yield orjson.dumps(canonical) + b"\n", row
+
+    def _quick(self, lines: Lines) -> Chunk | None:
+        return None if self._row_of is None else quick_samples(lines, self._row_of, self._times)
 
     def _add_unknown(self, line: int, sample: SampleRow) -> None:
         assert self._row_of is not None

@@ -49,12 +49,19 @@ PROMPTS = pa.schema(
 
 
 class TableWriter:
-    """Writes rows, given as tuples in the order of the schema, to a Parquet file."""
+    """Writes rows, given as tuples in the order of the schema or as tables, to a Parquet file.
+
+    The file is the same whichever way they come.
+    """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._schema = schema
         self._writer = pq.ParquetWriter(path, schema, compression="zstd")
         self._rows: list[tuple[Any, ...]] = []
+        self._tables: list[pa.Table] = []
+        """Of what comes before the rows; together less than a row group."""
+        self._held = 0
+        """Rows in the tables."""
 
     def __enter__(self) -> TableWriter:
         return self
@@ -63,17 +70,39 @@ class TableWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            self._flush()
+            self._gather()
+            if self._held:
+                self._write(pa.concat_tables(self._tables))
         self._writer.close()
 
     def add(self, row: tuple[Any, ...]) -> None:
+        """Add one row."""
         self._rows.append(row)
-        if len(self._rows) == GROUP_ROWS:
-            self._flush()
+        if self._held + len(self._rows) == GROUP_ROWS:
+            self._gather()
 
-    def _flush(self) -> None:
+    def add_table(self, table: pa.Table) -> None:
+        """Add rows, fewer than fill a group."""
+        self._gather()
+        self._hold(table)
+
+    def _gather(self) -> None:
+        """Make a table of the rows that came one by one."""
         if self._rows:
             columns = zip(*self._rows, strict=True)
             arrays = [pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
-            self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema), row_group_size=GROUP_ROWS)
             self._rows.clear()
+            self._hold(pa.Table.from_arrays(arrays, schema=self._schema))
+
+    def _hold(self, table: pa.Table) -> None:
+        self._tables.append(table)
+        self._held += table.num_rows
+        if self._held >= GROUP_ROWS:
+            joined = pa.concat_tables(self._tables)
+            self._write(joined.slice(0, GROUP_ROWS))
+            rest = joined.slice(GROUP_ROWS)
+            self._tables, self._held = [rest], rest.num_rows
+
+    def _write(self, table: pa.Table) -> None:
+        # In one piece: where pages end depends on the pieces.
+        self._writer.write_table(table.combine_chunks(), row_group_size=GROUP_ROWS)
