@@ -219,10 +219,11 @@ class _Samples:
 
     def count(self, path: Path) -> dict[str, Any]:
         """Count users and splits in the written table, and look there for sample ids that came twice."""
-        table = pq.read_table(path, columns=["id", "user_id", "split"])
-        _check_unique(table["id"], self.lines, self._faults, self._name)
-        n_users = pc.count_distinct(table["user_id"], mode="only_valid").as_py()
-        return {"n_users": n_users, "splits": _splits(table)}
+        # One column at a time: they are all that is ever in memory of a whole file.
+        _check_unique(pq.read_table(path, columns=["id"])["id"], self.lines, self._faults, self._name)
+        users = pq.read_table(path, columns=["user_id"])["user_id"]
+        n_users = pc.count_distinct(users, mode="only_valid").as_py()
+        return {"n_users": n_users, "splits": _splits(pq.read_table(path, columns=["split"]))}
 
 
 class _Prompts:

@@ -20,13 +20,12 @@ import pyarrow as pa
 from api_schemas.rows import MAX_HISTORY, MAX_ID, SampleRow, Split, not_blank
 from minirec.data.rows import Lines
 from minirec.data.tables import SAMPLES
-from minirec.data.times import Times
+from minirec.data.times import Floats, Ints, Times
 
 _FIELDS = tuple(SampleRow.model_fields)
 _SPLITS = {*get_args(Split), None}
 
 Column = Sequence[Any]
-Floats = npt.NDArray[np.float64]
 
 
 class _UnusualError(Exception):
@@ -63,7 +62,7 @@ def _samples(lines: Lines, row_of: Mapping[str, int], times: Times) -> Chunk:
     column = _columns(lines.texts)
     ids = _ids(column["id"], own=True)
     users = _optional(column["user_id"], lambda given: _ids(given, own=True))
-    sizes = _sizes(column["history"], (list,))
+    sizes = _sizes(column["history"], {list})
     if sizes.min() < 1 or sizes.max() > MAX_HISTORY:
         raise _UnusualError
     offsets = np.concatenate(([0], np.cumsum(sizes))).astype(np.int32)
@@ -136,11 +135,13 @@ def _optional(given: Column, check: Callable[[Column], Column]) -> Column:
     return [None if value is None else next(checked) for value in given]
 
 
-def _sizes(given: Column, kinds: tuple[type, ...]) -> npt.NDArray[np.int64]:
+def _sizes(given: Column, kinds: set[type]) -> Ints:
     """Return the lengths of lists, 0 for None."""
-    if not {*map(type, given)} <= {*kinds}:
+    found = {*map(type, given)}
+    if not found <= kinds:
         raise _UnusualError
-    return np.fromiter((0 if value is None else len(value) for value in given), np.int64, len(given))
+    lengths = map(len, given) if found == {list} else (0 if value is None else len(value) for value in given)
+    return np.fromiter(lengths, np.int64, len(given))
 
 
 def _split(flat: Column, offsets: npt.NDArray[Any]) -> list[Column]:
@@ -164,7 +165,8 @@ class _Numbers:
             raise _UnusualError
         self.values: Floats = np.array(given, dtype=np.float64)
         self.missing = np.isnan(self.values)
-        if np.isinf(self.values).any() or np.count_nonzero(self.missing) != given.count(None):
+        nulls = given.count(None) if NoneType in kinds else 0
+        if np.isinf(self.values).any() or np.count_nonzero(self.missing) != nulls:
             raise _UnusualError
         self._given: Column | None = given if kinds <= {float, NoneType} else None
 
@@ -190,7 +192,7 @@ class _Numbers:
         return values
 
     def array(self) -> pa.Array:
-        return pa.array(self.values, pa.float64(), mask=self.missing)
+        return pa.array(self.values, pa.float64(), mask=self.missing if self.missing.any() else None)
 
 
 class _NumberLists:
@@ -198,11 +200,12 @@ class _NumberLists:
 
     def __init__(self, given: Column, wanted: npt.NDArray[np.int64]) -> None:
         self._given = given
-        self.sizes = _sizes(given, (list, NoneType))
-        self._missing = np.fromiter((value is None for value in given), np.bool_, len(given))
-        if not np.array_equal(self.sizes, np.where(self._missing, 0, wanted)):
+        self.sizes = _sizes(given, {list, NoneType})
+        # A list that is there is as long as a history, which has an item at least.
+        self._missing = self.sizes == 0
+        if [] in given or not np.array_equal(self.sizes, np.where(self._missing, 0, wanted)):
             raise _UnusualError
-        flat = list(chain.from_iterable(value for value in given if value is not None))
+        flat = list(chain.from_iterable(filter(None, given)))
         self._flat = _Numbers(flat)
         self._offsets = np.concatenate(([0], np.cumsum(self.sizes))).astype(np.int32)
 

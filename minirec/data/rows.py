@@ -23,7 +23,7 @@ __all__ = ["DatasetError", "Faults", "Lines", "describe", "read_chunks", "read_r
 Row = TypeVar("Row", bound=BaseModel)
 Quick = TypeVar("Quick")
 
-CHUNK_ROWS = 256
+CHUNK_ROWS = 512
 """Lines that are checked together: enough that what is done once per chunk does not count, and few enough to stay in
 the processor's cache."""
 
@@ -164,19 +164,31 @@ def _chunks(
 
 
 def _gathered(blocks: Iterator[tuple[int, list[bytes]]]) -> Iterator[Lines]:
-    """Yield lines that are not blank, stripped: the first alone, then at most CHUNK_ROWS of them."""
-    begun = False
-    for first, lines in blocks:
-        texts = [*map(bytes.strip, lines)]
-        numbers: Sequence[int] = range(first, first + len(texts))
-        if not all(texts):
-            numbers = [number for number, text in zip(numbers, texts, strict=True) if text]
-            texts = [text for text in texts if text]
-        start = 0
-        while start < len(texts):
-            end = start + (CHUNK_ROWS if begun else 1)
-            yield Lines(numbers[start:end], texts[start:end])
-            start, begun = end, True
+    """Yield lines that are not blank, stripped: the first alone, then CHUNK_ROWS together, and the rest.
+
+    Raises FileFault as the blocks do, after the lines before it.
+    """
+    numbers: list[int] = []
+    texts: list[bytes] = []
+    size = 1
+    fault = None
+    try:
+        for first, lines in blocks:
+            stripped = [*map(bytes.strip, lines)]
+            numbers += [number for number, text in enumerate(stripped, first) if text]
+            texts += filter(None, stripped)
+            start = 0
+            while start + size <= len(texts):
+                end = start + size
+                yield Lines(numbers[start:end], texts[start:end])
+                start, size = end, CHUNK_ROWS
+            del numbers[:start], texts[:start]
+    except FileFault as error:
+        fault = error
+    if texts:
+        yield Lines(numbers, texts)
+    if fault is not None:
+        raise fault
 
 
 def _add_row_faults(
