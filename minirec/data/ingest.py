@@ -27,6 +27,8 @@ from minirec.data.times import Times
 
 __all__ = ["DatasetError", "Ingested", "IngestedPrompts", "Limits", "ingest", "ingest_prompts"]
 
+_json = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
 
 @dataclass(frozen=True)
 class Ingested:
@@ -55,7 +57,7 @@ def ingest(
     items_name: str | None = None,
     timestamp_unit: TimestampUnit | None = None,
 ) -> Ingested:
-    """Check samples and catalogue row by row and write `samples.parquet` and `items.parquet` into `out_dir`.
+    """Check every row of samples and catalogue and write `samples.parquet` and `items.parquet` into `out_dir`.
 
     Args:
         samples: JSONL, gzip-compressed JSONL or Parquet, recognised by its content.
@@ -287,4 +289,4 @@ def _check_unique(ids: Any, lines: Sequence[int], faults: Faults, name: str) -> 
 
 
 def _canonical_json(value: object) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _json.encode(value)

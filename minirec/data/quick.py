@@ -128,7 +128,7 @@ def _check_seen(texts: Column) -> None:
 
 
 def _optional(given: Column, check: Callable[[Column], Column]) -> Column:
-    """Return a column of which only the values that are there are checked."""
+    """Return a column whose values, where they are there, passed a check."""
     if None not in given:
         return check(given)
     checked = iter(check(there) if (there := [value for value in given if value is not None]) else ())
@@ -198,7 +198,7 @@ class _Numbers:
 class _NumberLists:
     """A column of lists of numbers, each as long as the row's history, or None."""
 
-    def __init__(self, given: Column, wanted: npt.NDArray[np.int64]) -> None:
+    def __init__(self, given: Column, wanted: Ints) -> None:
         self._given = given
         self.sizes = _sizes(given, {list, NoneType})
         # A list that is there is as long as a history, which has an item at least.

@@ -23,9 +23,11 @@ __all__ = ["DatasetError", "Faults", "Lines", "describe", "read_chunks", "read_r
 Row = TypeVar("Row", bound=BaseModel)
 Quick = TypeVar("Quick")
 
-CHUNK_ROWS = 512
+CHUNK_ROWS = 256
 """Lines that are checked together: enough that what is done once per chunk does not count, and few enough to stay in
 the processor's cache."""
+CHUNK_BYTES = 1 << 20
+"""Long lines are not waited for."""
 
 _REWARD_TYPES = {
     "list_type": "must be a list with one number per rollout",
@@ -164,7 +166,7 @@ def _chunks(
 
 
 def _gathered(blocks: Iterator[tuple[int, list[bytes]]]) -> Iterator[Lines]:
-    """Yield lines that are not blank, stripped: the first alone, then CHUNK_ROWS together, and the rest.
+    """Yield lines that are not blank, stripped: the first alone, then CHUNK_ROWS together or fewer long ones.
 
     Raises FileFault as the blocks do, after the lines before it.
     """
@@ -182,6 +184,9 @@ def _gathered(blocks: Iterator[tuple[int, list[bytes]]]) -> Iterator[Lines]:
                 end = start + size
                 yield Lines(numbers[start:end], texts[start:end])
                 start, size = end, CHUNK_ROWS
+            if sum(map(len, texts[start:])) >= CHUNK_BYTES:
+                yield Lines(numbers[start:], texts[start:])
+                start = len(texts)
             del numbers[:start], texts[:start]
     except FileFault as error:
         fault = error

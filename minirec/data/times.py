@@ -21,7 +21,7 @@ Ints = npt.NDArray[np.int64]
 
 
 class Times:
-    """Converts and checks the times of a file of samples, row by row, and says at its end what looks odd."""
+    """Converts and checks the times of a file of samples, and says at its end what looks odd."""
 
     def __init__(self, unit: TimestampUnit | None, name: str, faults: Faults) -> None:
         self._unit: TimestampUnit = unit or "s"

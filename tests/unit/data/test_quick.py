@@ -152,6 +152,13 @@ def test_any_file(unit: TimestampUnit | None, chunks: list[bool], monkeypatch: p
     assert {*chunks} == {True, False}
 
 
+def test_long_lines_are_not_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "CHUNK_BYTES", 1_000)
+    blocks = iter([(1, [b"x" * 400, b"", b" "]), (4, [b"x" * 400]), (5, [b"x" * 400, b"x" * 400, b"x" * 400])])
+    found = [([*lines.numbers], len(lines.texts)) for lines in rows._gathered(blocks)]
+    assert found == [([1], 1), ([4, 5, 6, 7], 4)]
+
+
 def test_row_groups_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """The file has several row groups, and single rows between chunks."""
     monkeypatch.setattr(tables, "GROUP_ROWS", 600)
