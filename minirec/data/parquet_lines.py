@@ -8,6 +8,7 @@ same limits and the same checks as any other uploaded text.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import resource
 import subprocess
@@ -17,8 +18,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import types
@@ -33,7 +32,6 @@ READ_BYTES = 1 << 20
 _REFUSED = 3
 _MAX_DEPTH = 8
 _TIMES = ("timestamp", "history_timestamps")
-_keeps_nan = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
@@ -51,6 +49,9 @@ def unpack_parquet(
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages) as child,
     ):
         assert child.stdout is not None
+        # One block is written while the other is read. Where pipes cannot grow, they take turns.
+        with contextlib.suppress(AttributeError, OSError):
+            fcntl.fcntl(child.stdout, fcntl.F_SETPIPE_SZ, READ_BYTES)
         try:
             while block := child.stdout.read(READ_BYTES):
                 yield block
@@ -185,6 +186,8 @@ def _write_rows(file: Any, model: type[BaseModel]) -> None:
     schema = file.schema_arrow
     columns = _columns_read(schema, model)
     times = {name: _unit(schema.field(name).type) for name in columns if _is_time(name, schema.field(name).type)}
+    # json keeps NaN as NaN, so that the row check can refuse it; orjson makes it null, and crashes where memory ends.
+    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
     done = 0
     for batch in file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
         try:
@@ -198,27 +201,7 @@ def _write_rows(file: Any, model: type[BaseModel]) -> None:
         for name, per_second in times.items():
             for row in rows:
                 row[name] = _seconds(row[name], per_second)
-        # orjson, which is faster, makes null of NaN, which the row check is to refuse.
-        encode = orjson.dumps if all(_is_finite(column) for column in batch.columns) else _encode
-        sys.stdout.buffer.write(b"\n".join(map(encode, rows)) + b"\n")
-
-
-def _encode(row: dict[str, Any]) -> bytes:
-    return _keeps_nan.encode(row).encode()
-
-
-def _is_finite(column: Any) -> bool:
-    """Tell whether no number in a column is NaN or infinite."""
-    kind = column.type
-    if types.is_dictionary(kind):
-        return _is_finite(column.dictionary)
-    if types.is_struct(kind) or _is_list(kind):
-        parts = column.flatten()
-        return all(map(_is_finite, parts if types.is_struct(kind) else [parts]))
-    if not types.is_floating(kind):
-        return True
-    # Where a value is missing, its place may hold anything.
-    return bool(np.isfinite(column.drop_null().to_numpy(zero_copy_only=False)).all())
+        sys.stdout.buffer.writelines(f"{encode(row)}\n".encode() for row in rows)
 
 
 def _unit(kind: Any) -> int:
