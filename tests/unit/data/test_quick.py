@@ -133,6 +133,17 @@ def test_each_broken_line_among_usual_rows(broken: bytes, chunks: list[bool], mo
     assert any(chunks)
 
 
+def test_times_that_fall_from_one_sample_to_the_next_are_no_warning(chunks: list[bool]) -> None:
+    times: list[list[int | None]] = [[0, 1], [5, 6], [1, 2], [3, 4], [3, None, 0]]
+    rows = [
+        {"id": f"s{i}", "history": ["a"] * len(at), "target": "b", "history_timestamps": at}
+        for i, at in enumerate(times)
+    ]
+    *_, warnings, _ = outcome("\n".join(map(json.dumps, rows)).encode(), None)
+    assert chunks == [True, True]
+    assert [text.split(",")[0] for text in warnings] == ["1 of 5 samples have history_timestamps that fall"]
+
+
 @pytest.mark.parametrize("unit", [None, "ms"])
 def test_any_file(unit: TimestampUnit | None, chunks: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
     kinds: set[str] = set()
