@@ -1,4 +1,4 @@
-"""Chunks of usual samples, checked and converted column by column: several times faster than row by row.
+"""Chunks of usual samples, checked and converted column by column, which is faster than row by row.
 
 `minirec.data.rows` has the checks. What is taken here they take too, with the same values; every other chunk is left
 to them, and they also name what is wrong in it. Tests compare the two.
@@ -170,7 +170,7 @@ class _Numbers:
 
     @property
     def as_given(self) -> bool:
-        """Whether the column's own values are floats and None, not to be converted."""
+        """Tell that the column's own values are floats and None, not to be converted."""
         return self._given is not None
 
     def scaled(self, per_second: int) -> Floats:
