@@ -23,17 +23,22 @@ def _unseen() -> str:
     )
 
 
-def _not_blank(text: str) -> str:
+def not_blank(text: str) -> str:
+    """Return a text that shows something. Raises ValueError."""
     if not text[:1].isalnum() and not text.strip(_unseen()):
         raise ValueError("is blank: nothing but white space or characters of no width")
     return text
 
 
-Identifier = Annotated[str, Field(min_length=1, max_length=256)]
+MAX_ID = 256
+"""Characters of an id."""
+MAX_HISTORY = 10_000
+"""Items of a history."""
+Identifier = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
 """An id; files may also have integers, which stand for their decimal text."""
-OwnIdentifier = Annotated[Identifier, AfterValidator(_not_blank)]
+OwnIdentifier = Annotated[Identifier, AfterValidator(not_blank)]
 """The id that a row gives; those that refer to it need no check of their own."""
-Text = Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
+Text = Annotated[str, Field(min_length=1), AfterValidator(not_blank)]
 Split = Literal["train", "valid", "test"]
 TimestampUnit = Literal["s", "ms", "us", "ns"]
 """Unit of an upload's times: seconds, milli-, micro- or nanoseconds since 1970."""
@@ -45,7 +50,7 @@ class SampleRow(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     id: OwnIdentifier
-    history: Annotated[list[Identifier], Field(min_length=1, max_length=10_000)]
+    history: Annotated[list[Identifier], Field(min_length=1, max_length=MAX_HISTORY)]
     """Item ids, most recent last."""
     target: Identifier
     user_id: OwnIdentifier | None = None

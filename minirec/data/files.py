@@ -65,30 +65,37 @@ def read_text(path: Path, kind: Literal["gzip", "text"], limits: Limits) -> Iter
         yield from blocks
 
 
-def split_lines(blocks: Iterator[bytes], limits: Limits) -> Iterator[tuple[int, bytes]]:
-    """Yield (1-based number, line without its newline and without a byte-order mark at its start).
+def split_blocks(blocks: Iterator[bytes], limits: Limits) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield (1-based number of the first, lines without newlines and without byte-order marks at their starts).
 
-    Files that were joined have such marks in the middle. Raises FileFault where a limit is passed.
+    Files that were joined have such marks in the middle. Raises FileFault where a limit is passed, after the lines
+    before that.
     """
-    number, rest, total = 0, b"", 0
+    number, rest, total = 1, b"", 0
     for block in blocks:
         total += len(block)
         if total > limits.max_bytes:
-            raise FileFault(f"more than {limits.max_bytes} bytes of text; split the data", number + 1)
+            raise FileFault(f"more than {limits.max_bytes} bytes of text; split the data", number)
         lines = (rest + block).split(b"\n")
+        if max(map(len, lines)) > limits.max_line_bytes:
+            long = next(place for place, line in enumerate(lines) if len(line) > limits.max_line_bytes)
+            yield number, _without_marks(lines[:long])
+            raise FileFault(f"longer than {limits.max_line_bytes} bytes, too long for one row", number + long)
         rest = lines.pop()
-        for line in lines:
-            number += 1
-            _check_length(line, number, limits)
-            yield number, line.removeprefix(BOM)
-        _check_length(rest, number + 1, limits)
+        yield number, _without_marks(lines)
+        number += len(lines)
     if rest:
-        yield number + 1, rest.removeprefix(BOM)
+        yield number, _without_marks([rest])
 
 
-def _check_length(line: bytes, number: int, limits: Limits) -> None:
-    if len(line) > limits.max_line_bytes:
-        raise FileFault(f"longer than {limits.max_line_bytes} bytes, too long for one row", number)
+def split_lines(blocks: Iterator[bytes], limits: Limits) -> Iterator[tuple[int, bytes]]:
+    """Yield (1-based number, line), as `split_blocks` splits."""
+    for first, lines in split_blocks(blocks, limits):
+        yield from enumerate(lines, first)
+
+
+def _without_marks(lines: list[bytes]) -> list[bytes]:
+    return [line.removeprefix(BOM) for line in lines]
 
 
 def _check_start(block: bytes) -> bytes:

@@ -20,11 +20,14 @@ from api_schemas.rows import ItemRow, PromptRow, SampleRow, TimestampUnit
 from minirec.data.faults import DatasetError, Faults, shown
 from minirec.data.files import DEFAULT_LIMITS, Limits
 from minirec.data.layouts import Notes
-from minirec.data.rows import read_rows
+from minirec.data.quick import Chunk, quick_samples
+from minirec.data.rows import Lines, read_chunks, read_rows
 from minirec.data.tables import ITEMS, PROMPTS, SAMPLES, TableWriter
 from minirec.data.times import Times
 
 __all__ = ["DatasetError", "Ingested", "IngestedPrompts", "Limits", "ingest", "ingest_prompts"]
+
+_json = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def ingest(
     items_name: str | None = None,
     timestamp_unit: TimestampUnit | None = None,
 ) -> Ingested:
-    """Check samples and catalogue row by row and write `samples.parquet` and `items.parquet` into `out_dir`.
+    """Check every row of samples and catalogue and write `samples.parquet` and `items.parquet` into `out_dir`.
 
     Args:
         samples: JSONL, gzip-compressed JSONL or Parquet, recognised by its content.
@@ -135,12 +138,15 @@ def ingest_prompts(
     )
 
 
-def _write(rows: Iterator[tuple[bytes, tuple[Any, ...]]], path: Path, schema: Any, digest: Any) -> None:
-    """Write rows to a table and hash their canonical form."""
+def _write(parts: Iterator[tuple[bytes, tuple[Any, ...] | pa.Table]], path: Path, schema: Any, digest: Any) -> None:
+    """Write rows, single ones or tables of them, to a table and hash their canonical form."""
     with TableWriter(path, schema) as table:
-        for canonical, row in rows:
+        for canonical, part in parts:
             digest.update(canonical)
-            table.add(row)
+            if isinstance(part, tuple):
+                table.add(part)
+            else:
+                table.add_table(part)
     digest.update(b"end\n")
 
 
@@ -177,9 +183,16 @@ class _Samples:
 
     def rows(
         self, path: Path, limits: Limits, timestamp_unit: TimestampUnit | None
-    ) -> Iterator[tuple[bytes, tuple[Any, ...]]]:
+    ) -> Iterator[tuple[bytes, tuple[Any, ...] | pa.Table]]:
         row_of = self._row_of
-        for line, s in read_rows(path, self._name, SampleRow, self._faults, limits, timestamp_unit=timestamp_unit):
+        for part in read_chunks(
+            path, self._name, SampleRow, self._faults, limits, self._quick, timestamp_unit=timestamp_unit
+        ):
+            if isinstance(part, Chunk):
+                self.lines.extend(part.numbers)
+                yield part.canonical, part.table
+                continue
+            line, s = part
             if not self._times.check(line, s):
                 continue
             try:
@@ -193,6 +206,9 @@ class _Samples:
             row = (s.id, s.user_id, history, target, s.timestamp, s.ratings, s.history_timestamps, s.split)
             yield orjson.dumps(canonical) + b"\n", row
 
+    def _quick(self, lines: Lines) -> Chunk | None:
+        return None if self._row_of is None else quick_samples(lines, self._row_of, self._times)
+
     def _add_unknown(self, line: int, sample: SampleRow) -> None:
         assert self._row_of is not None
         unknown = [place for place, item in enumerate(sample.history) if item not in self._row_of]
@@ -205,10 +221,11 @@ class _Samples:
 
     def count(self, path: Path) -> dict[str, Any]:
         """Count users and splits in the written table, and look there for sample ids that came twice."""
-        table = pq.read_table(path, columns=["id", "user_id", "split"])
-        _check_unique(table["id"], self.lines, self._faults, self._name)
-        n_users = pc.count_distinct(table["user_id"], mode="only_valid").as_py()
-        return {"n_users": n_users, "splits": _splits(table)}
+        # One column at a time: they are all that is ever in memory of a whole file.
+        _check_unique(pq.read_table(path, columns=["id"])["id"], self.lines, self._faults, self._name)
+        users = pq.read_table(path, columns=["user_id"])["user_id"]
+        n_users = pc.count_distinct(users, mode="only_valid").as_py()
+        return {"n_users": n_users, "splits": _splits(pq.read_table(path, columns=["split"]))}
 
 
 class _Prompts:
@@ -272,4 +289,4 @@ def _check_unique(ids: Any, lines: Sequence[int], faults: Faults, name: str) -> 
 
 
 def _canonical_json(value: object) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _json.encode(value)

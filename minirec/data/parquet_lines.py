@@ -8,6 +8,7 @@ same limits and the same checks as any other uploaded text.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import resource
 import subprocess
@@ -48,6 +49,9 @@ def unpack_parquet(
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages) as child,
     ):
         assert child.stdout is not None
+        # One block is written while the other is read. Where pipes cannot grow, they take turns.
+        with contextlib.suppress(AttributeError, OSError):
+            fcntl.fcntl(child.stdout, fcntl.F_SETPIPE_SZ, READ_BYTES)
         try:
             while block := child.stdout.read(READ_BYTES):
                 yield block
@@ -182,7 +186,7 @@ def _write_rows(file: Any, model: type[BaseModel]) -> None:
     schema = file.schema_arrow
     columns = _columns_read(schema, model)
     times = {name: _unit(schema.field(name).type) for name in columns if _is_time(name, schema.field(name).type)}
-    # json keeps NaN as NaN, so that the row check can refuse it; faster libraries make it null.
+    # json keeps NaN as NaN, so that the row check can refuse it; orjson makes it null, and crashes where memory ends.
     encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
     done = 0
     for batch in file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):

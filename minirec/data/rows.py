@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,14 +13,21 @@ from pydantic_core import from_json
 
 from api_schemas.rows import RewardRow, TimestampUnit
 from minirec.data.faults import DatasetError, Faults, describe, shown
-from minirec.data.files import FileFault, Limits, detect_kind, read_text, split_lines
+from minirec.data.files import FileFault, Limits, detect_kind, read_text, split_blocks
 from minirec.data.foreign import BOM, not_json_lines, wrapped_rows
 from minirec.data.layouts import Notes, canonical, misplaced, similar_name
 from minirec.data.parquet_lines import unpack_parquet
 
-__all__ = ["DatasetError", "Faults", "describe", "read_rows", "shown"]
+__all__ = ["DatasetError", "Faults", "Lines", "describe", "read_chunks", "read_rows", "shown"]
 
 Row = TypeVar("Row", bound=BaseModel)
+Quick = TypeVar("Quick")
+
+CHUNK_ROWS = 256
+"""Lines that are checked together: enough that what is done once per chunk does not count, and few enough to stay in
+the processor's cache."""
+CHUNK_BYTES = 1 << 20
+"""Long lines are not waited for."""
 
 _REWARD_TYPES = {
     "list_type": "must be a list with one number per rollout",
@@ -27,6 +35,15 @@ _REWARD_TYPES = {
 }
 _TYPES = {"list_type": "must be a list", "model_type": "must be an object"}
 """Words of our own for what pydantic says in terms of Python."""
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Some lines of a file that are not blank, stripped."""
+
+    numbers: Sequence[int]
+    """1-based."""
+    texts: Sequence[bytes]
 
 
 def read_rows(
@@ -52,31 +69,61 @@ def read_rows(
         notes: counts what was read from a layout of other tools.
         timestamp_unit: the unit that the upload names; columns of datetimes, which have their own, are then refused.
     """
+
+    def slow(_: Lines) -> None:
+        return None
+
+    return read_chunks(path, name, model, faults, limits, slow, notes=notes, timestamp_unit=timestamp_unit)
+
+
+def read_chunks(
+    path: Path,
+    name: str,
+    model: type[Row],
+    faults: Faults,
+    limits: Limits,
+    quick: Callable[[Lines], Quick | None],
+    *,
+    notes: Notes | None = None,
+    timestamp_unit: TimestampUnit | None = None,
+) -> Iterator[Quick | tuple[int, Row]]:
+    """Yield what `quick` makes of some lines, and as `read_rows` the rows of those of which it makes nothing (None).
+
+    Args:
+        path: as the others, see `read_rows`.
+        name: what messages call the file.
+        model: what its rows must be.
+        faults: gets what is wrong.
+        limits: bounds on the file.
+        quick: checks some lines together; may only take what the model takes.
+        notes: counts what was read from a layout of other tools.
+        timestamp_unit: the unit that the upload names.
+    """
     adapter = TypeAdapter(model)
     notes = Notes() if notes is None else notes
     count = 0
     try:
-        for line, raw in _lines(path, model, limits, timestamp_unit):
-            count += 1
-            if count > limits.max_rows:
-                raise FileFault(f"more than {limits.max_rows} rows; split the data", line)
-            try:
-                value = from_json(raw)
-            except ValueError as error:
-                faults.add(name, line, None, _json_message(str(error), raw), (None, "json"))
+        for lines in _chunks(path, model, limits, timestamp_unit):
+            # The first line tells what kind of file it is, and is looked at more closely.
+            if count and count + len(lines.texts) <= limits.max_rows and (found := quick(lines)) is not None:
+                count += len(lines.texts)
+                yield found
                 continue
-            if not isinstance(value, dict):
-                faults.add(name, line, None, f"a row must be an object, got {shown(value)}", (None, "object"))
-                continue
-            if count == 1 and (msg := misplaced(value, model) or wrapped_rows(value, model)) is not None:
-                raise FileFault(msg)
-            row = canonical(value, model, notes)
-            try:
-                checked = adapter.validate_python(row)
-            except ValidationError as error:
-                _add_row_faults(faults, name, line, row, model, error)
-            else:
-                yield line, checked
+            for line, raw in zip(lines.numbers, lines.texts, strict=True):
+                count += 1
+                if count > limits.max_rows:
+                    raise FileFault(f"more than {limits.max_rows} rows; split the data", line)
+                if (row := _row(line, raw, name, faults)) is None:
+                    continue
+                if count == 1 and (msg := misplaced(row, model) or wrapped_rows(row, model)) is not None:
+                    raise FileFault(msg)
+                row = canonical(row, model, notes)
+                try:
+                    checked = adapter.validate_python(row)
+                except ValidationError as error:
+                    _add_row_faults(faults, name, line, row, model, error)
+                else:
+                    yield line, checked
         if count == 0:
             raise FileFault("the file has no rows")
     except FileFault as fault:
@@ -84,26 +131,69 @@ def read_rows(
     faults.merge(count)
 
 
-def _lines(
+def _row(line: int, raw: bytes, name: str, faults: Faults) -> dict[str, Any] | None:
+    """Return a line's object, or add a fault and return None."""
+    try:
+        value = from_json(raw)
+    except ValueError as error:
+        faults.add(name, line, None, _json_message(str(error), raw), (None, "json"))
+        return None
+    if not isinstance(value, dict):
+        faults.add(name, line, None, f"a row must be an object, got {shown(value)}", (None, "object"))
+        return None
+    return value
+
+
+def _chunks(
     path: Path, model: type[BaseModel], limits: Limits, timestamp_unit: TimestampUnit | None
-) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines of a file that are not blank, stripped. Raises FileFault."""
+) -> Iterator[Lines]:
+    """Yield the lines of a file that are not blank, the first one alone. Raises FileFault, after what comes before."""
     kind = detect_kind(path)
     if kind == "parquet":
-        yield from split_lines(unpack_parquet(path, model, limits, timestamp_unit), limits)
+        yield from _gathered(split_blocks(unpack_parquet(path, model, limits, timestamp_unit), limits))
         return
-    found = split_lines(read_text(path, kind, limits), limits)
-    lines = ((line, text) for line, raw in found if (text := raw.strip()))
-    if (first := next(lines, None)) is None:
+    chunks = _gathered(split_blocks(read_text(path, kind, limits), limits))
+    if (first := next(chunks, None)) is None:
         return
     head = [first]
     try:
-        from_json(first[1])
+        from_json(first.texts[0])
     except ValueError:
-        head += [second for second in (next(lines, None),) if second is not None]
-        if (msg := not_json_lines(first[1], head[-1][1] if len(head) > 1 else b"")) is not None:
-            raise FileFault(msg, first[0]) from None
-    yield from chain(head, lines)
+        head += [more for more in (next(chunks, None),) if more is not None]
+        if (msg := not_json_lines(first.texts[0], head[1].texts[0] if len(head) > 1 else b"")) is not None:
+            raise FileFault(msg, first.numbers[0]) from None
+    yield from chain(head, chunks)
+
+
+def _gathered(blocks: Iterator[tuple[int, list[bytes]]]) -> Iterator[Lines]:
+    """Yield lines that are not blank, stripped: the first alone, then CHUNK_ROWS together or fewer long ones.
+
+    Raises FileFault as the blocks do, after the lines before it.
+    """
+    numbers: list[int] = []
+    texts: list[bytes] = []
+    size = 1
+    fault = None
+    try:
+        for first, lines in blocks:
+            stripped = [*map(bytes.strip, lines)]
+            numbers += [number for number, text in enumerate(stripped, first) if text]
+            texts += filter(None, stripped)
+            start = 0
+            while start + size <= len(texts):
+                end = start + size
+                yield Lines(numbers[start:end], texts[start:end])
+                start, size = end, CHUNK_ROWS
+            if sum(map(len, texts[start:])) >= CHUNK_BYTES:
+                yield Lines(numbers[start:], texts[start:])
+                start = len(texts)
+            del numbers[:start], texts[:start]
+    except FileFault as error:
+        fault = error
+    if texts:
+        yield Lines(numbers, texts)
+    if fault is not None:
+        raise fault
 
 
 def _add_row_faults(

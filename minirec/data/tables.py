@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -47,14 +48,26 @@ PROMPTS = pa.schema(
 )
 """`prompt`, `answer` and `extra` (every other field, keys sorted) are JSON: a text and a list stay apart."""
 
+_REPEATING = ["user_id", "history.list.element", "target", "ratings.list.element", "source", "split"]
+"""Columns of values that come again and again, kept once for each row group; elsewhere that costs time and bytes."""
+
 
 class TableWriter:
-    """Writes rows, given as tuples in the order of the schema, to a Parquet file."""
+    """Writes rows, given as tuples in the order of the schema or as tables, to a Parquet file.
+
+    The file is the same whichever way they come. A thread compresses one row group while the next one is gathered.
+    """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._schema = schema
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=_REPEATING)
+        self._thread = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
         self._rows: list[tuple[Any, ...]] = []
+        self._tables: list[pa.Table] = []
+        """Of what comes before the rows; together less than a row group."""
+        self._held = 0
+        """Rows in the tables."""
 
     def __enter__(self) -> TableWriter:
         return self
@@ -62,18 +75,48 @@ class TableWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self._flush()
-        self._writer.close()
+        # The thread ends before the file does.
+        with self._writer, self._thread:
+            if kind is None:
+                self._gather()
+                if self._held:
+                    self._write(pa.concat_tables(self._tables))
+                self._finish()
 
     def add(self, row: tuple[Any, ...]) -> None:
+        """Add one row."""
         self._rows.append(row)
-        if len(self._rows) == GROUP_ROWS:
-            self._flush()
+        if self._held + len(self._rows) == GROUP_ROWS:
+            self._gather()
 
-    def _flush(self) -> None:
+    def add_table(self, table: pa.Table) -> None:
+        """Add rows, fewer than fill a group."""
+        self._gather()
+        self._hold(table)
+
+    def _gather(self) -> None:
+        """Make a table of the rows that came one by one."""
         if self._rows:
             columns = zip(*self._rows, strict=True)
             arrays = [pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
-            self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema), row_group_size=GROUP_ROWS)
             self._rows.clear()
+            self._hold(pa.Table.from_arrays(arrays, schema=self._schema))
+
+    def _hold(self, table: pa.Table) -> None:
+        self._tables.append(table)
+        self._held += table.num_rows
+        if self._held >= GROUP_ROWS:
+            joined = pa.concat_tables(self._tables)
+            self._write(joined.slice(0, GROUP_ROWS))
+            rest = joined.slice(GROUP_ROWS)
+            self._tables, self._held = [rest], rest.num_rows
+
+    def _write(self, table: pa.Table) -> None:
+        self._finish()
+        # In one piece: where pages end depends on the pieces.
+        self._writing = self._thread.submit(self._writer.write_table, table.combine_chunks(), row_group_size=GROUP_ROWS)
+
+    def _finish(self) -> None:
+        """Wait for the row group that is being written, or raise what went wrong."""
+        if self._writing is not None:
+            self._writing.result()
