@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,9 @@ from minirec.cli.output import note, notes
 from minirec.cli.processes import only_reached_from_here
 from minirec.cli.stack import LOOPBACK, embedded_stack
 from minirec.client.local import running_stacks
+
+SIGNAL_SECONDS = 0.5
+"""How late a signal may be acted on."""
 
 DataDir = Annotated[
     Path | None,
@@ -67,7 +71,8 @@ def up(
             )
         try:
             while True:
-                signal.pause()
+                # Not signal.pause(): a signal that comes just before it would be acted on with the next one only.
+                time.sleep(SIGNAL_SECONDS)
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, lambda *_: supervisor.kill_now())
         note("\nStopping; unfinished work resumes with the next start ... (Ctrl-C again: at once)")
