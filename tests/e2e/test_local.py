@@ -61,6 +61,7 @@ def test_a_folder_in_use_is_joined_and_left_running(tmp_path: Path, monkeypatch:
         async with await AsyncMiniRec.local(data_dir=tmp_path) as joined:
             return (await joined.version()).version
 
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))  # other tests' stacks are in the usual registry
     with ThreadPoolExecutor(2) as pool:  # of two that start at once, one is joined
         clients = list(pool.map(lambda _: MiniRec.local(data_dir=tmp_path), range(2)))
     with clients[0], clients[1]:
