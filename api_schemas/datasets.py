@@ -6,18 +6,49 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from api_schemas.common import Metadata, Response
+from api_schemas.common import Metadata, Response, RowError
 
 Kind = Literal["interactions", "prompts"]
+DatasetStatus = Literal["processing", "ready", "failed", "cancelled"]
+
+
+class DatasetProgress(Response):
+    """How much of an upload's files was checked."""
+
+    bytes_done: int
+    bytes_total: int
+    """Of the files as they were sent."""
+    waiting: bool = False
+    """Whether no worker has begun yet."""
+
+
+class DatasetFailure(Response):
+    """Why an upload is no dataset."""
+
+    code: str
+    """`invalid_dataset` where rows or files are at fault."""
+    message: str
+    retryable: bool = False
+    """Whether `POST /v1/datasets/{id}/retry` may help."""
+    errors: list[RowError] = []
+    """The first 100 faults."""
+    total_errors: int = 0
 
 
 class Dataset(Response):
-    """A dataset that was checked row by row and is stored whole."""
+    """A dataset: once it is `ready`, every row was checked and all of it is stored."""
 
     id: str
     object: Literal["dataset"] = "dataset"
     kind: Kind = "interactions"
     """`interactions`: histories and targets of a catalogue. `prompts`: texts to answer."""
+    status: DatasetStatus = "ready"
+    """Large uploads are `processing` until a worker has checked them; counts and hash are known when they are `ready`.
+    """
+    progress: DatasetProgress | None = None
+    """While it is `processing`."""
+    failure: DatasetFailure | None = None
+    """Once it is `failed`."""
     name: str | None = None
     created_at: float
     n_samples: int
@@ -26,7 +57,10 @@ class Dataset(Response):
     splits: dict[str, int]
     """Samples per split; `none` counts the samples without one."""
     content_hash: str
-    """SHA-256 over the rows, whatever file format they came in; and over the tenant's name, but for the operator's."""
+    """SHA-256 over the rows, whatever file format they came in; and over the tenant's name, but for the operator's.
+
+    Empty until the dataset is `ready`.
+    """
     metadata: Metadata = {}
     warnings: list[str] = []
     """What looked odd in the upload and was no fault, in whole sentences."""

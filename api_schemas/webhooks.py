@@ -14,7 +14,10 @@ ENDINGS: tuple[Ending, ...] = ("succeeded", "failed", "cancelled")
 
 
 class WebhookCreate(Request):
-    """An address to tell. It gets a POST for every job of the tenant that ends in one of `statuses`."""
+    """An address to tell. It gets a POST for every job of the tenant that ends in one of `statuses`.
+
+    The checking of a large upload counts as a job: `dataset.succeeded` says that the dataset is ready.
+    """
 
     url: Annotated[str, Field(max_length=2048, pattern=r"^https?://[^\s/?#@]+([/?]\S*)?$")]
     """An https address that is reached from the service."""
@@ -60,4 +63,4 @@ class JobEnded(Response):
     timestamp: str
     """When the job ended, ISO 8601 in UTC."""
     data: dict[str, str]
-    """`id` and `object` of the job, its `status` and `dataset_id`."""
+    """`id` and `object` of the job, or of the dataset that was checked, its `status` and `dataset_id`."""

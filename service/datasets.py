@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,17 +12,16 @@ from starlette.responses import Response
 
 from api_schemas import Dataset, DatasetDeleted, DatasetRows, Page
 from api_schemas.common import LARGEST
+from minirec.data.content import check_files
 from minirec.data.dataset import Dataset as StoredDataset
-from minirec.data.ingest import DatasetError, ingest, ingest_prompts
+from minirec.data.faults import DatasetError
 from minirec.store import Store
+from minirec.store.contents import content_lock, store_content
 from minirec.store.errors import InUseError, NotFoundError
-from minirec.store.ids import new_id
-from minirec.store.names import items_blob, prompts_blob, samples_blob
-from minirec.store.retention import discard_signals, drop_dataset, empty_jobs_of, keep_dataset
-from minirec.store.tenants import content_name
-from service.apart import run_apart
-from service.content import content_lock, open_content, until_kept
-from service.dependencies import DATASET_ID, DatasetId, Limit, StoreOf
+from minirec.store.retention import discard_signals, drop_dataset, empty_jobs_of
+from service import processing
+from service.content import open_content
+from service.dependencies import DATASET_ID, DatasetId, Limit, SettingsOf, StoreOf, Wait
 from service.idempotency import Once, OnceOf
 from service.lookup import dataset_or_404
 from service.problems import ProblemError, invalid, problems
@@ -32,7 +29,8 @@ from service.uploads import DATASET, Upload, check_form, copy_files, read_form, 
 
 TITLES = 20
 """History items of a row, the most recent ones, whose titles come with it."""
-_FACTS = ("n_samples", "n_items", "n_users", "splits", "content_hash", "warnings")
+AT_ONCE_BYTES = 4 << 20
+"""Up to here files are checked sooner than a worker is asked."""
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], responses=problems(401, 422, 503))
 
@@ -41,11 +39,15 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"], responses=problems(
     "",
     status_code=201,
     response_model=Dataset,
-    responses=problems(400, 409, 413),
+    responses=problems(400, 409, 413) | {202: {"model": Dataset, "description": "Large files: a worker checks them"}},
     openapi_extra={"requestBody": DATASET.request_body},
 )
 async def upload_dataset(request: Request, store: StoreOf, once: OnceOf) -> Response:
-    """Upload samples and their catalogue, or prompts. They are checked row by row, and stored whole or not at all."""
+    """Upload samples and their catalogue, or prompts. They are checked row by row, and stored whole or not at all.
+
+    Up to 4 MiB the answer is 201 with the dataset, or 422 with what is wrong in it. Larger files are answered with 202
+    and a dataset that is `processing`: read it with `wait` until it is `ready` or `failed`.
+    """
     form = await read_form(request, DATASET)
     try:
         upload = check_form(form, DATASET)
@@ -63,82 +65,31 @@ async def upload_form(form: FormData, store: Store, once: Once) -> Dataset:
 def _answer_upload(store: Store, once: OnceOf, upload: Upload) -> Response:
     with scratch() as folder:
         paths, fingerprint = copy_files(upload, folder)
+        large = sum(path.stat().st_size for path in paths.values()) > AT_ONCE_BYTES
 
         def answer() -> Response:
-            dataset = _keep(store, upload, _check(store, upload, paths, folder / "checked"))
-            return Response(
-                dataset.model_dump_json(),
-                201,
-                headers={"Location": f"/v1/datasets/{dataset.id}"},
-                media_type="application/json",
-            )
+            dataset = processing.hand_over(store, upload, paths) if large else _take(store, upload, paths, folder)
+            return answered(dataset, 202 if large else 201)
 
         return once(fingerprint, answer)
 
 
-@dataclass(frozen=True)
-class _Checked:
-    """An upload without a fault: the facts of its record, and its blobs, in the order in which they are stored."""
-
-    facts: dict[str, Any]
-    blobs: dict[str, Path]
-
-
-def _check(store: Store, upload: Upload, paths: dict[str, Path], folder: Path) -> _Checked:
-    check = _prompts if "prompts" in paths else _interactions
+def _take(store: Store, upload: Upload, paths: dict[str, Path], folder: Path) -> Dataset:
+    """Check and store what is checked sooner than a worker is asked. Raises ProblemError."""
+    titles = {part: upload.title(part) for part in paths}
     try:
-        return check(upload, paths, folder, store.tenant)
+        content = check_files(paths, folder / "checked", titles=titles, timestamp_unit=upload.timestamp_unit)
     except DatasetError as error:
         raise ProblemError(422, "invalid_dataset", str(error), errors=error.errors, total_errors=error.total) from error
-
-
-def _interactions(upload: Upload, paths: dict[str, Path], folder: Path, tenant: str | None) -> _Checked:
-    found = run_apart(
-        paths.values(),
-        ingest,
-        paths["samples"],
-        paths["items"],
-        folder,
-        samples_name=upload.title("samples"),
-        items_name=upload.title("items"),
-        timestamp_unit=upload.timestamp_unit,
-    )
-    content = content_name(found.content_hash, tenant)
-    facts = {name: getattr(found, name) for name in _FACTS} | {"content_hash": content}
-    return _Checked(facts, {items_blob(content): found.items_path, samples_blob(content): found.samples_path})
-
-
-def _prompts(upload: Upload, paths: dict[str, Path], folder: Path, tenant: str | None) -> _Checked:
-    found = run_apart(paths.values(), ingest_prompts, paths["prompts"], folder, name=upload.title("prompts"))
-    content = content_name(found.content_hash, tenant)
-    facts = {
-        "kind": "prompts",
-        "n_samples": found.n_prompts,
-        "n_items": 0,
-        "n_users": 0,
-        "splits": found.splits,
-        "content_hash": content,
-        "warnings": found.warnings,
-    }
-    return _Checked(facts, {prompts_blob(content): found.path})
-
-
-def _keep(store: Store, upload: Upload, checked: _Checked) -> Dataset:
-    """Store blobs first and the record last: a dataset is there once all of it is."""
-    dataset = Dataset(
-        id=new_id("ds"), name=upload.name, created_at=time.time(), metadata=upload.metadata, **checked.facts
-    )
-    with content_lock(store, dataset.content_hash):
-        until_kept(lambda: keep_dataset(store, dataset.id, dataset.content_hash))
-        try:
-            for name, path in checked.blobs.items():
-                if not store.blobs.exists(name):
-                    store.blobs.put_file(name, path)
-            store.datasets.put(dataset)
-        except BaseException:
-            drop_dataset(store, dataset.id, dataset.content_hash)
-            raise
+    dataset = store_content(store, processing.record(upload), content, store.tenant, store.datasets.put)
+    assert dataset is not None
     return dataset
+
+
+def answered(dataset: Dataset, status: int) -> Response:
+    """Return the answer to an upload."""
+    headers = {"Location": f"/v1/datasets/{dataset.id}"}
+    return Response(dataset.model_dump_json(), status, headers=headers, media_type="application/json")
 
 
 @router.get("")
@@ -147,16 +98,33 @@ def list_datasets(
 ) -> Page[Dataset]:
     """List datasets, newest first."""
     try:
-        data, has_more = store.datasets.page(limit=limit, after=after)
+        found, has_more = store.datasets.page(limit=limit, after=after)
     except NotFoundError as error:
         raise invalid("invalid_cursor", ("query", "after"), str(error)) from error
+    data = [processing.shown(store, dataset) for dataset in found]
     return Page(data=data, has_more=has_more, next_after=data[-1].id if has_more else None)
 
 
 @router.get("/{dataset_id}", responses=problems(404))
-def get_dataset(store: StoreOf, dataset_id: DatasetId) -> Dataset:
-    """Return one dataset."""
-    return dataset_or_404(store, dataset_id)
+async def get_dataset(store: StoreOf, settings: SettingsOf, dataset_id: DatasetId, wait: Wait = 0) -> Dataset:
+    """Return one dataset; with `wait`, as soon as its checking has got on since the request came."""
+    return await processing.wait_for(store, settings, dataset_id, wait)
+
+
+@router.post(
+    "/{dataset_id}/cancel", status_code=202, response_model=Dataset, responses=problems(404, 409), name="cancel_dataset"
+)
+def cancel_dataset(store: StoreOf, dataset_id: DatasetId, once: OnceOf) -> Response:
+    """Stop checking the files of a dataset."""
+    return once("", lambda: answered(processing.cancel(store, dataset_id), 202))
+
+
+@router.post(
+    "/{dataset_id}/retry", status_code=202, response_model=Dataset, responses=problems(404, 409), name="retry_dataset"
+)
+def retry_dataset(store: StoreOf, dataset_id: DatasetId, once: OnceOf) -> Response:
+    """Check the files again, after a cancellation, or after a failure that was none of theirs."""
+    return once("", lambda: answered(processing.retry(store, dataset_id), 202))
 
 
 @router.get("/{dataset_id}/rows", responses=problems(404, 410))
@@ -191,8 +159,11 @@ def delete_dataset(store: StoreOf, dataset_id: DatasetId) -> DatasetDeleted:
     """Delete a dataset, its signals, and all that its jobs computed; refused while one of them runs.
 
     The records of the jobs stay; delete them one by one, before or after. Files and scores are gone from the store
-    within seconds, and copies of them on other machines within a minute.
+    within seconds, and copies of them on other machines within a minute. A dataset that is `processing` is cancelled.
     """
+    if processing.is_unready(store, dataset_id):
+        processing.delete(store, dataset_id)
+        return DatasetDeleted(id=dataset_id)
     content = dataset_or_404(store, dataset_id).content_hash
     with content_lock(store, content):
         users = [job.id for job in store.jobs.active() if job.fields.get("dataset_id") == dataset_id]

@@ -104,5 +104,8 @@ def _id(message: Message) -> str:
 
 def _body(message: Message, kind: str, dataset_id: str) -> bytes:
     ended = datetime.fromtimestamp(float(message.ended_at), UTC).isoformat()
-    data = {"id": message.job, "object": kind, "status": message.status, "dataset_id": dataset_id}
+    about = message.job
+    if kind == "ingest":  # A job that people know as the dataset that it makes.
+        kind, about = "dataset", dataset_id
+    data = {"id": about, "object": kind, "status": message.status, "dataset_id": dataset_id}
     return JobEnded(type=f"{kind}.{message.status}", timestamp=ended, data=data).model_dump_json().encode()

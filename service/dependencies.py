@@ -55,3 +55,8 @@ DatasetId = Annotated[str, Path(pattern=DATASET_ID, examples=[f"ds_{EXAMPLE_ID}"
 SelectionId = Annotated[str, Path(pattern=SELECTION.id_pattern, examples=[f"{SELECTION.prefix}_{EXAMPLE_ID}"])]
 TrainingJobId = Annotated[str, Path(pattern=TRAINING_JOB.id_pattern, examples=[f"{TRAINING_JOB.prefix}_{EXAMPLE_ID}"])]
 Limit = Annotated[int, Query(ge=1, le=100, description="Rows per page")]
+MAX_WAIT_SECONDS = 60
+Wait = Annotated[
+    float,
+    Query(ge=0, le=MAX_WAIT_SECONDS, description="Seconds to hold the answer until status, stage or progress change"),
+]

@@ -10,10 +10,10 @@ from fastapi import Depends, Header, Request
 from starlette.responses import Response
 
 from minirec.store.records import IdempotencyConflictError, IdempotencyRecords, Replay
+from minirec.store.renewal import renewed
 from minirec.store.tenants import index_of
 from service.dependencies import StoreOf
 from service.problems import ProblemError
-from service.renewal import renewed
 
 Key = Annotated[
     str | None,

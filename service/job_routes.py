@@ -12,17 +12,11 @@ from starlette.responses import Response
 
 from api_schemas import Event, Page, Status
 from service import events, jobs
-from service.dependencies import DATASET_ID, EXAMPLE_ID, Limit, SettingsOf, StoreOf
+from service.dependencies import DATASET_ID, EXAMPLE_ID, Limit, SettingsOf, StoreOf, Wait
 from service.idempotency import OnceOf
 from service.problems import problems
 from service.served_kind import ServedKind
 
-MAX_WAIT_SECONDS = 60
-
-Wait = Annotated[
-    float,
-    Query(ge=0, le=MAX_WAIT_SECONDS, description="Seconds to hold the answer until status, stage or progress change"),
-]
 EventLimit = Annotated[int, Query(ge=1, le=1000, description="Rows per page")]
 AfterEvent = Annotated[str | None, Query(pattern=events.EVENT_ID, description="Only events behind this one")]
 LastEventId = Annotated[str | None, Header(pattern=events.EVENT_ID, description="Where a broken stream resumes")]

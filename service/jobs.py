@@ -15,11 +15,11 @@ from api_schemas import DEFAULT_TENANT, TERMINAL, Page
 from api_schemas.job_kinds import JobT, RequestT
 from minirec.settings import Settings
 from minirec.store import Store
+from minirec.store.contents import content_lock
 from minirec.store.errors import InUseError, NotFoundError
 from minirec.store.ids import new_id
 from minirec.store.jobs import JobRecord
 from minirec.store.retention import delete_job
-from service.content import content_lock
 from service.events import changes
 from service.lookup import dataset_or_404, job_or_404
 from service.problems import ProblemError, invalid

@@ -18,7 +18,7 @@ from starlette.routing import Match
 
 from api_schemas import FieldError, Problem, RowError
 from api_schemas.messages import located
-from minirec.store.errors import FULL, LostError, is_storage_fault
+from minirec.store.errors import FULL, ContentBusyError, LostError, is_storage_fault
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +101,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(BusyLoadingError, _store_unavailable)
     app.add_exception_handler(OSError, _disk)
     app.add_exception_handler(LostError, _lost)
+    app.add_exception_handler(ContentBusyError, _busy)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -147,6 +148,10 @@ async def _lost(request: Request, error: Exception) -> Response:
     log.error("stored data is lost: %s", error)
     detail = f"{error}. Scores and results come back with a new job of the same kind; datasets must be uploaded again"
     return problem_response(request, ProblemError(410, "data_lost", detail))
+
+
+async def _busy(request: Request, error: Exception) -> Response:
+    return problem_response(request, ProblemError(409, "dataset_busy", str(error)))
 
 
 async def _store_unavailable(request: Request, error: Exception) -> Response:

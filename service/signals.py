@@ -15,10 +15,11 @@ from minirec.data.dataset import sample_ids
 from minirec.data.faults import DatasetError
 from minirec.data.signals import SignalFiles, StoredSignals, read_signals
 from minirec.store import Store
+from minirec.store.contents import content_lock, until_kept
 from minirec.store.names import signals_blob
 from minirec.store.retention import discard_signals, drop_signals, keep_signals
 from service.apart import run_apart
-from service.content import content_lock, samples_path, until_kept
+from service.content import samples_path
 from service.dependencies import DatasetId, StoreOf
 from service.idempotency import OnceOf
 from service.lookup import dataset_or_404

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import structlog
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from minirec import __version__
+from minirec.data.faults import DatasetError
 from minirec.policy.errors import EngineUnreachable, InvalidSampleError
 from minirec.policy.reference import ModelRefused
 from minirec.rewards import RewardError, UnknownRewardError
@@ -25,6 +27,7 @@ from minirec.specs import (
     EvaluateSpec,
     FinishEvaluation,
     FinishTraining,
+    IngestSpec,
     PlanSelection,
     PrepareEvaluation,
     PrepareSelection,
@@ -49,6 +52,7 @@ log = structlog.get_logger(__name__)
 HANDLERS: dict[str, tuple[str, type[UnitSpec]]] = {
     spec.HANDLER: (module, spec)
     for module, spec in (
+        ("worker.ingest", IngestSpec),
         ("worker.prepare", PrepareSelection),
         ("worker.check_pool", CheckSpec),
         ("worker.planning", PlanSelection),
@@ -159,7 +163,10 @@ class Runner:
         retryable = retryable and not final
         if work.sample_ids and "sample_ids" not in detail:
             detail["sample_ids"] = work.sample_ids
-        log.error("unit_failed", code=detail["code"], retryable=retryable, exc_info=error)
+        if isinstance(error, DatasetError):  # A client's fault, and its words hold a client's data.
+            log.info("files_refused", faults=error.total)
+        else:
+            log.error("unit_failed", code=detail["code"], retryable=retryable, exc_info=error)
         self._store.machine.fail(claim, detail, retryable=retryable, max_attempts=self._settings.max_attempts)
         return "failed"
 
@@ -199,6 +206,10 @@ def describe(error: Exception) -> tuple[dict[str, Any], bool]:
     if isinstance(error, UnitError):
         about = {"sample_ids": error.sample_ids, "samples": error.samples} if error.sample_ids else {}
         return {"code": error.code, "message": str(error)} | about, error.retryable
+    if isinstance(error, DatasetError):
+        # As text: the state machine would make an empty list of it an object.
+        faults = json.dumps([fault.model_dump() for fault in error.errors])
+        return {"code": "invalid_dataset", "message": str(error), "faults": faults, "total": error.total}, False
     if isinstance(error, ModelRefused):
         return {"code": error.code, "message": str(error)}, False
     if isinstance(error, EngineUnreachable):

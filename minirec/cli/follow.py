@@ -50,10 +50,21 @@ def upload(
             if sent == total:
                 progress.update(task, description="checking every row")
 
+        def show_checked(dataset: Dataset) -> None:
+            if (found := dataset.progress) is not None:
+                doing = "waiting for a worker" if found.waiting else "checking every row"
+                progress.update(task, completed=found.bytes_done, total=found.bytes_total, description=doing)
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DatasetWarning)
             dataset = client.datasets.upload(
-                **files, name=name, metadata=metadata, timestamp_unit=timestamp_unit, on_progress=show
+                **files,
+                name=name,
+                metadata=metadata,
+                timestamp_unit=timestamp_unit,
+                on_progress=show,
+                on_check=show_checked,
+                wait=True,
             )
     note_warnings(dataset)
     return dataset

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 import httpx2
 from pydantic import ValidationError
 
-from api_schemas import FieldError, Job, Problem, RowError
+from api_schemas import Dataset, FieldError, Job, Problem, RowError
 
 SHOWN_ERRORS = 10
 """How many of a problem's faults its text lists; all of them are in `.errors`."""
@@ -114,6 +114,24 @@ class RateLimitError(APIStatusError):
 
 class InternalServerError(APIStatusError):
     """5xx: the service's own fault."""
+
+
+def not_ready(dataset: Dataset) -> APIStatusError:
+    """Return the error for a dataset whose files were not checked to the end, or are faulty."""
+    failure = dataset.failure
+    if failure is None:
+        detail = f"the checking of {dataset.id} was cancelled"
+        return ConflictError(Problem(title="Conflict", status=409, code="dataset_cancelled", detail=detail))
+    faulty = bool(failure.errors)
+    problem = Problem(
+        title="Unprocessable Content" if faulty else "Conflict",
+        status=422 if faulty else 409,
+        code=failure.code,
+        detail=failure.message if faulty else f"the checking of {dataset.id} failed: {failure.message}",
+        errors=list(failure.errors),
+        total_errors=failure.total_errors or None,
+    )
+    return (UnprocessableError if faulty else ConflictError)(problem)
 
 
 BY_STATUS: dict[int, type[APIStatusError]] = {

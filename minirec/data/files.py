@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from minirec.data.foreign import BOM, HEAD_BYTES, foreign_kind
+
+OnRead = Callable[[int], None]
+"""Called with the bytes of a file that were read since the last call; may raise to stop."""
 
 READ_BYTES = 1 << 16
 UNPACK_BYTES = 1 << 20
@@ -57,9 +60,13 @@ def detect_kind(path: Path) -> Literal["gzip", "parquet", "text"]:
     return "parquet" if head.startswith(b"PAR1") else "text"
 
 
-def read_text(path: Path, kind: Literal["gzip", "text"], limits: Limits) -> Iterator[bytes]:
+def ignored(_: int) -> None:
+    """Take no notice of what is read."""
+
+
+def read_text(path: Path, kind: Literal["gzip", "text"], limits: Limits, on_read: OnRead = ignored) -> Iterator[bytes]:
     """Yield blocks of the text of a file, plain or gzip, without a byte-order mark. Raises FileFault."""
-    blocks = _gunzip(path, limits) if kind == "gzip" else _blocks(path)
+    blocks = _gunzip(path, limits, on_read) if kind == "gzip" else _blocks(path, on_read)
     if (first := next(blocks, None)) is not None:
         yield _check_start(first)
         yield from blocks
@@ -114,18 +121,19 @@ def _check_start(block: bytes) -> bytes:
     return block
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
+def _blocks(path: Path, on_read: OnRead) -> Iterator[bytes]:
     with path.open("rb") as file:
         while block := file.read(READ_BYTES):
+            on_read(len(block))
             yield block
 
 
-def _gunzip(path: Path, limits: Limits) -> Iterator[bytes]:
+def _gunzip(path: Path, limits: Limits, on_read: OnRead) -> Iterator[bytes]:
     """Yield blocks of at most UNPACK_BYTES from a gzip file of one or more members."""
     stream = zlib.decompressobj(wbits=31)
     taken = given = 0
     try:
-        for block in _blocks(path):
+        for block in _blocks(path, on_read):
             taken += len(block)
             while block:
                 if stream.eof:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from api_schemas.rows import ItemRow, PromptRow, SampleRow, TimestampUnit
 from minirec.data.faults import DatasetError, Faults, shown
-from minirec.data.files import DEFAULT_LIMITS, Limits
+from minirec.data.files import DEFAULT_LIMITS, Limits, OnRead, ignored
 from minirec.data.layouts import Notes
 from minirec.data.quick import Chunk, quick_samples
 from minirec.data.rows import Lines, read_chunks, read_rows
@@ -56,6 +56,7 @@ def ingest(
     samples_name: str | None = None,
     items_name: str | None = None,
     timestamp_unit: TimestampUnit | None = None,
+    on_read: OnRead = ignored,
 ) -> Ingested:
     """Check every row of samples and catalogue and write `samples.parquet` and `items.parquet` into `out_dir`.
 
@@ -67,6 +68,7 @@ def ingest(
         samples_name: what messages call the file.
         items_name: what messages call the file.
         timestamp_unit: the unit of `timestamp` and `history_timestamps`, seconds unless given.
+        on_read: called with the bytes read since the last call; may raise to stop.
 
     Returns:
         The paths of the tables, counts, and warnings.
@@ -80,12 +82,12 @@ def ingest(
         scratch = Path(folder)
         digest = hashlib.sha256(b"minirec dataset 1\n")
         catalogue = _Catalogue(items_name or items.name, faults)
-        _write(catalogue.rows(items, limits), scratch / "items.parquet", ITEMS, digest)
+        _write(catalogue.rows(items, limits, on_read), scratch / "items.parquet", ITEMS, digest)
         # Against a broken catalogue every sample could look wrong: then only its own shape is checked.
         name = samples_name or samples.name
         times = Times(timestamp_unit, name, faults)
         pool = _Samples(name, faults, None if faults.total else catalogue.row_of, times)
-        _write(pool.rows(samples, limits, timestamp_unit), scratch / "samples.parquet", SAMPLES, digest)
+        _write(pool.rows(samples, limits, timestamp_unit, on_read), scratch / "samples.parquet", SAMPLES, digest)
         counts = pool.count(scratch / "samples.parquet")
         if faults.total:
             raise DatasetError(faults.errors, faults.total)
@@ -118,16 +120,29 @@ class IngestedPrompts:
 
 
 def ingest_prompts(
-    prompts: Path, out_dir: Path, *, limits: Limits = DEFAULT_LIMITS, name: str | None = None
+    prompts: Path,
+    out_dir: Path,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    name: str | None = None,
+    on_read: OnRead = ignored,
 ) -> IngestedPrompts:
-    """Check prompts row by row and write `prompts.parquet` into `out_dir`; files and faults as with `ingest`."""
+    """Check prompts row by row and write `prompts.parquet` into `out_dir`; files and faults as with `ingest`.
+
+    Args:
+        prompts: as `samples` of `ingest`.
+        out_dir: made if need be.
+        limits: bounds on the file.
+        name: what messages call it.
+        on_read: as there.
+    """
     faults = Faults()
     out_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out_dir, prefix=".ingest-") as folder:
         scratch = Path(folder) / "prompts.parquet"
         digest = hashlib.sha256(b"minirec prompts 1\n")
         pool = _Prompts(name or prompts.name, faults)
-        _write(pool.rows(prompts, limits), scratch, PROMPTS, digest)
+        _write(pool.rows(prompts, limits, on_read), scratch, PROMPTS, digest)
         table = pq.read_table(scratch, columns=["id", "split"])
         _check_unique(table["id"], pool.lines, faults, pool.name)
         if faults.total:
@@ -158,9 +173,9 @@ class _Catalogue:
         self._faults = faults
         self.row_of: dict[str, int] = {}
 
-    def rows(self, path: Path, limits: Limits) -> Iterator[tuple[bytes, tuple[str, str, str]]]:
+    def rows(self, path: Path, limits: Limits, on_read: OnRead) -> Iterator[tuple[bytes, tuple[str, str, str]]]:
         lines = array("q")
-        for line, item in read_rows(path, self._name, ItemRow, self._faults, limits):
+        for line, item in read_rows(path, self._name, ItemRow, self._faults, limits, on_read=on_read):
             if (row := self.row_of.get(item.item_id)) is not None:
                 msg = f"{shown(item.item_id)} is on line {lines[row]} already; item ids must be unique"
                 self._faults.add(self._name, line, "item_id", msg)
@@ -182,12 +197,11 @@ class _Samples:
         """Line of every sample that was kept."""
 
     def rows(
-        self, path: Path, limits: Limits, timestamp_unit: TimestampUnit | None
+        self, path: Path, limits: Limits, timestamp_unit: TimestampUnit | None, on_read: OnRead
     ) -> Iterator[tuple[bytes, tuple[Any, ...] | pa.Table]]:
         row_of = self._row_of
-        for part in read_chunks(
-            path, self._name, SampleRow, self._faults, limits, self._quick, timestamp_unit=timestamp_unit
-        ):
+        how: dict[str, Any] = {"timestamp_unit": timestamp_unit, "on_read": on_read}
+        for part in read_chunks(path, self._name, SampleRow, self._faults, limits, self._quick, **how):
             if isinstance(part, Chunk):
                 self.lines.extend(part.numbers)
                 yield part.canonical, part.table
@@ -238,8 +252,10 @@ class _Prompts:
         self.lines = array("q")
         """Line of every prompt that was kept."""
 
-    def rows(self, path: Path, limits: Limits) -> Iterator[tuple[bytes, tuple[Any, ...]]]:
-        for line, row in read_rows(path, self.name, PromptRow, self._faults, limits, notes=self._notes):
+    def rows(self, path: Path, limits: Limits, on_read: OnRead) -> Iterator[tuple[bytes, tuple[Any, ...]]]:
+        for line, row in read_rows(
+            path, self.name, PromptRow, self._faults, limits, notes=self._notes, on_read=on_read
+        ):
             if (extra := _extra(row, self.name, line, self._faults)) is None:
                 continue
             self.lines.append(line)

@@ -24,7 +24,7 @@ from pyarrow import types
 from pydantic import BaseModel
 
 from api_schemas.rows import TimestampUnit
-from minirec.data.files import FileFault, Limits
+from minirec.data.files import FileFault, Limits, OnRead, ignored
 from minirec.data.layouts import PARTS, is_index_column, misplaced, missing_fields, part_of, similar_name
 
 BATCH_ROWS = 1_024
@@ -36,11 +36,16 @@ _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 def unpack_parquet(
-    path: Path, model: type[BaseModel], limits: Limits, timestamp_unit: TimestampUnit | None
+    path: Path,
+    model: type[BaseModel],
+    limits: Limits,
+    timestamp_unit: TimestampUnit | None,
+    on_read: OnRead = ignored,
 ) -> Iterator[bytes]:
     """Yield blocks of text, one JSON object per row of the file. Raises FileFault.
 
-    Times that are datetimes become seconds since 1970; with a `timestamp_unit` they are refused.
+    Times that are datetimes become seconds since 1970; with a `timestamp_unit` they are refused. `on_read` hears of
+    the file's bytes in proportion to its rows.
     """
     bounds = [str(limits.max_rows), str(limits.max_columns), str(limits.max_memory_bytes)]
     command = [sys.executable, "-m", __name__, str(path), part_of(model), timestamp_unit or "", *bounds]
@@ -53,7 +58,12 @@ def unpack_parquet(
         with contextlib.suppress(AttributeError, OSError):
             fcntl.fcntl(child.stdout, fcntl.F_SETPIPE_SZ, READ_BYTES)
         try:
+            size, rows = path.stat().st_size, int(child.stdout.readline() or b"0")
+            done = told = 0
             while block := child.stdout.read(READ_BYTES):
+                done += block.count(b"\n")
+                on_read(size * done // rows - told)
+                told = size * done // rows
                 yield block
             status = child.wait()
         finally:
@@ -74,7 +84,7 @@ def _raise_for(status: int, messages: str) -> NoReturn:
 
 
 def main(path: str, part: str, timestamp_unit: str, max_rows: str, max_columns: str, max_memory_bytes: str) -> int:
-    """Write the rows of a Parquet file to stdout; return 0, or 3 with the reason as the last line of stderr.
+    """Write the rows of a Parquet file to stdout, below a line with their number.
 
     Args:
         path: the file.
@@ -85,7 +95,7 @@ def main(path: str, part: str, timestamp_unit: str, max_rows: str, max_columns: 
         max_memory_bytes: address space of this process.
 
     Returns:
-        The exit status.
+        The exit status: 0, or 3 with the reason as the last line of stderr.
     """
     # Not every platform can bound memory; Linux, where services run, can.
     with contextlib.suppress(ValueError, OSError):
@@ -95,6 +105,7 @@ def main(path: str, part: str, timestamp_unit: str, max_rows: str, max_columns: 
         with pq.ParquetFile(path) as file:
             _check_size(file.metadata, int(max_rows), int(max_columns))
             _check_columns(file.schema_arrow, PARTS[part], timestamp_unit)
+            sys.stdout.buffer.write(f"{file.metadata.num_rows}\n".encode())
             _write_rows(file, PARTS[part])
     except FileFault as fault:
         reason = fault.msg

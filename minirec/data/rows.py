@@ -13,7 +13,7 @@ from pydantic_core import from_json
 
 from api_schemas.rows import RewardRow, TimestampUnit
 from minirec.data.faults import DatasetError, Faults, describe, shown
-from minirec.data.files import FileFault, Limits, detect_kind, read_text, split_blocks
+from minirec.data.files import FileFault, Limits, OnRead, detect_kind, ignored, read_text, split_blocks
 from minirec.data.foreign import BOM, not_json_lines, wrapped_rows
 from minirec.data.layouts import Notes, canonical, misplaced, similar_name
 from minirec.data.parquet_lines import unpack_parquet
@@ -55,6 +55,7 @@ def read_rows(
     *,
     notes: Notes | None = None,
     timestamp_unit: TimestampUnit | None = None,
+    on_read: OnRead = ignored,
 ) -> Iterator[tuple[int, Row]]:
     """Yield (1-based line or Parquet row, checked row).
 
@@ -68,12 +69,15 @@ def read_rows(
         limits: bounds on the file.
         notes: counts what was read from a layout of other tools.
         timestamp_unit: the unit that the upload names; columns of datetimes, which have their own, are then refused.
+        on_read: called with the bytes read since the last call; may raise to stop.
     """
 
     def slow(_: Lines) -> None:
         return None
 
-    return read_chunks(path, name, model, faults, limits, slow, notes=notes, timestamp_unit=timestamp_unit)
+    return read_chunks(
+        path, name, model, faults, limits, slow, notes=notes, timestamp_unit=timestamp_unit, on_read=on_read
+    )
 
 
 def read_chunks(
@@ -86,6 +90,7 @@ def read_chunks(
     *,
     notes: Notes | None = None,
     timestamp_unit: TimestampUnit | None = None,
+    on_read: OnRead = ignored,
 ) -> Iterator[Quick | tuple[int, Row]]:
     """Yield what `quick` makes of some lines, and as `read_rows` the rows of those of which it makes nothing (None).
 
@@ -98,12 +103,13 @@ def read_chunks(
         quick: checks some lines together; may only take what the model takes.
         notes: counts what was read from a layout of other tools.
         timestamp_unit: the unit that the upload names.
+        on_read: see `read_rows`.
     """
     adapter = TypeAdapter(model)
     notes = Notes() if notes is None else notes
     count = 0
     try:
-        for lines in _chunks(path, model, limits, timestamp_unit):
+        for lines in _chunks(path, model, limits, timestamp_unit, on_read):
             # The first line tells what kind of file it is, and is looked at more closely.
             if count and count + len(lines.texts) <= limits.max_rows and (found := quick(lines)) is not None:
                 count += len(lines.texts)
@@ -145,14 +151,14 @@ def _row(line: int, raw: bytes, name: str, faults: Faults) -> dict[str, Any] | N
 
 
 def _chunks(
-    path: Path, model: type[BaseModel], limits: Limits, timestamp_unit: TimestampUnit | None
+    path: Path, model: type[BaseModel], limits: Limits, timestamp_unit: TimestampUnit | None, on_read: OnRead
 ) -> Iterator[Lines]:
     """Yield the lines of a file that are not blank, the first one alone. Raises FileFault, after what comes before."""
     kind = detect_kind(path)
     if kind == "parquet":
-        yield from _gathered(split_blocks(unpack_parquet(path, model, limits, timestamp_unit), limits))
+        yield from _gathered(split_blocks(unpack_parquet(path, model, limits, timestamp_unit, on_read), limits))
         return
-    chunks = _gathered(split_blocks(read_text(path, kind, limits), limits))
+    chunks = _gathered(split_blocks(read_text(path, kind, limits, on_read), limits))
     if (first := next(chunks, None)) is None:
         return
     head = [first]

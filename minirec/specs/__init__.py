@@ -2,6 +2,7 @@
 
 from minirec.specs.base import DeviceType, DType, JobSpec, PinnedModel, SpecRefused, UnitSpec
 from minirec.specs.evaluation import FinishEvaluation, PrepareEvaluation
+from minirec.specs.ingest import IngestSpec, UploadedFile
 from minirec.specs.naming import fingerprint, identity, rows_fingerprint
 from minirec.specs.selection import (
     CatalogueSpec,
@@ -22,6 +23,7 @@ __all__ = [
     "EvaluateSpec",
     "FinishEvaluation",
     "FinishTraining",
+    "IngestSpec",
     "JobSpec",
     "PinnedModel",
     "PlanSelection",
@@ -34,6 +36,7 @@ __all__ = [
     "SpecRefused",
     "TrainSpec",
     "UnitSpec",
+    "UploadedFile",
     "fingerprint",
     "identity",
     "rows_fingerprint",

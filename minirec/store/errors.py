@@ -39,6 +39,10 @@ class NotFoundError(StoreError):
     """No such record."""
 
 
+class ContentBusyError(StoreError):
+    """The same rows are being stored or deleted by another, which takes a moment."""
+
+
 class BlobMissingError(LostError):
     """A blob is not there: deleted, or the processes do not share one blob URL."""
 

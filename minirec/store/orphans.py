@@ -72,7 +72,9 @@ def _owners(store: Store, output: str) -> list[str]:
 def _is_there(store: Store, owner: str) -> bool:
     kind, _, name = owner.partition(":")
     if kind == "dataset":
-        return bool(store.redis.hexists(f"{store.prefix}datasets", name))
+        return any(store.redis.hexists(f"{store.prefix}datasets{which}", name) for which in ("", ":unready"))
+    if kind == "upload":
+        return bool(store.redis.exists(f"{store.prefix}upload:{name}"))
     return bool(store.redis.exists(f"{store.prefix}group:{name}:jobs"))
 
 

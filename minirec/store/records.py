@@ -23,6 +23,13 @@ if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1],
 return 1
 """
 
+_READY = """
+-- A dataset that was being checked is one, unless it was deleted meanwhile.
+if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return redis.call('HEXISTS', KEYS[2], ARGV[1]) end
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+return 1
+"""
+
 
 class DatasetRecords:
     """Datasets by id, newest first in lists: those of one tenant, or of all."""
@@ -32,6 +39,9 @@ class DatasetRecords:
         self._prefix = prefix
         self._tenant = tenant
         self._hash = f"{prefix}datasets"
+        self._unready = f"{prefix}datasets:unready"
+        """Datasets whose files are being checked, or were found faulty: of no use but to be looked at and deleted."""
+        self._ready = connection.register_script(_READY)
         self._tenants = f"{prefix}datasets:tenants"
         """Tenants of datasets, but for the default tenant's."""
 
@@ -41,17 +51,41 @@ class DatasetRecords:
 
     def put(self, dataset: Dataset) -> None:
         """Add or replace a dataset."""
+        self._put(self._hash, dataset)
+
+    def put_unready(self, dataset: Dataset) -> None:
+        """Add a dataset whose files are still to be checked."""
+        self._put(self._unready, dataset)
+
+    def ready(self, dataset: Dataset) -> bool:
+        """Turn a dataset whose files were checked into one that can be used; False if it was deleted meanwhile."""
+        args = [dataset.id, dataset.model_dump_json()]
+        return bool(self._ready(keys=[self._unready, self._hash], args=args))
+
+    def _put(self, where: str, dataset: Dataset) -> None:
         pipe = self._redis.pipeline()
         if self._tenant not in (None, DEFAULT_TENANT):
             pipe.hset(self._tenants, dataset.id, str(self._tenant))
-        pipe.hset(self._hash, dataset.id, dataset.model_dump_json())
+        pipe.hset(where, dataset.id, dataset.model_dump_json())
         pipe.zadd(self._index(self._tenant), {dataset.id: dataset.created_at})
         pipe.execute()
 
     def get(self, dataset_id: str) -> Dataset:
-        """One dataset. Raises NotFoundError."""
+        """One dataset. Raises NotFoundError, also for one that is not ready."""
+        return self._get(self._hash, dataset_id)
+
+    def get_unready(self, dataset_id: str) -> Dataset:
+        """Return one dataset that is not ready, as it was put. Raises NotFoundError."""
+        return self._get(self._unready, dataset_id)
+
+    def tenant_of(self, dataset_id: str) -> str:
+        """Return whose a dataset is, ready or not."""
+        owner = cast("bytes | None", self._redis.hget(self._tenants, dataset_id))
+        return DEFAULT_TENANT if owner is None else owner.decode()
+
+    def _get(self, where: str, dataset_id: str) -> Dataset:
         pipe = self._redis.pipeline(transaction=False)
-        pipe.hget(self._hash, dataset_id)
+        pipe.hget(where, dataset_id)
         pipe.hget(self._tenants, dataset_id)
         stored, owner = cast("list[bytes | None]", pipe.execute())
         if stored is None or self._tenant not in (None, DEFAULT_TENANT if owner is None else owner.decode()):
@@ -64,7 +98,10 @@ class DatasetRecords:
         return [Dataset.model_validate_json(raw) for raw in stored]
 
     def page(self, *, limit: int, after: str | None = None) -> tuple[list[Dataset], bool]:
-        """Up to `limit` datasets, newest first, and whether there are more. Raises NotFoundError for `after`."""
+        """Up to `limit` datasets, newest first, and whether there are more. Raises NotFoundError for `after`.
+
+        Those that are not ready are among them, as they were put.
+        """
         index = self._index(self._tenant)
         start = 0
         if after is not None:
@@ -73,21 +110,33 @@ class DatasetRecords:
                 raise NotFoundError(f"no dataset {after} to list after")
             start = rank + 1
         ids = cast("list[bytes]", self._redis.zrevrange(index, start, start + limit))
-        stored = cast("list[bytes | None]", self._redis.hmget(self._hash, ids)) if ids else []
-        found = [Dataset.model_validate_json(raw) for raw in stored if raw is not None]
+        pipe = self._redis.pipeline()
+        for where in (self._hash, self._unready) if ids else ():
+            pipe.hmget(where, ids)
+        stored = cast("list[list[bytes | None]]", pipe.execute())
+        raws = (ready or unready for ready, unready in zip(*stored, strict=True))
+        found = [Dataset.model_validate_json(raw) for raw in raws if raw is not None]
         return found[:limit], len(ids) > limit
 
     def delete(self, dataset_id: str) -> bool:
         """Forget a dataset; True when its content is used by no other. Raises NotFoundError."""
         content = self.get(dataset_id).content_hash
-        owner = cast("bytes | None", self._redis.hget(self._tenants, dataset_id))
-        pipe = self._redis.pipeline()
-        pipe.hdel(self._hash, dataset_id)
-        pipe.hdel(self._tenants, dataset_id)
-        pipe.zrem(self._index(None if owner is None else owner.decode()), dataset_id)
-        pipe.execute()
+        self._delete(self._hash, dataset_id)
         others = cast("list[bytes]", self._redis.hvals(self._hash))
         return all(json.loads(raw)["content_hash"] != content for raw in others)
+
+    def delete_unready(self, dataset_id: str) -> None:
+        """Forget a dataset that is not ready. Raises NotFoundError."""
+        self.get_unready(dataset_id)
+        self._delete(self._unready, dataset_id)
+
+    def _delete(self, where: str, dataset_id: str) -> None:
+        owner = self.tenant_of(dataset_id)
+        pipe = self._redis.pipeline()
+        pipe.hdel(where, dataset_id)
+        pipe.hdel(self._tenants, dataset_id)
+        pipe.zrem(self._index(owner), dataset_id)
+        pipe.execute()
 
     def _index(self, tenant: str | None) -> str:
         return index_of(f"{self._prefix}datasets:index", tenant)

@@ -9,10 +9,9 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response
 
 from minirec.store.errors import NotFoundError
-from service import datasets
+from service import datasets, processing
 from service.dependencies import StoreOf
 from service.idempotency import OnceOf
-from service.lookup import dataset_or_404
 from service.page.templating import PageRoute, page, see
 from service.problems import ProblemError
 from service.uploads import DATASET, read_form
@@ -29,8 +28,13 @@ def listed(request: Request, store: StoreOf, after: Annotated[str | None, Query(
         found, more = store.datasets.page(limit=ROWS, after=after)
     except NotFoundError as error:
         raise ProblemError(422, "invalid_cursor", str(error)) from error
+    shown = [processing.shown(store, dataset) for dataset in found]
     return page(
-        request, "datasets.html", title="Datasets", datasets=found, next_after=found[-1].id if more and found else None
+        request,
+        "datasets.html",
+        title="Datasets",
+        datasets=shown,
+        next_after=found[-1].id if more and found else None,
     )
 
 
@@ -59,7 +63,9 @@ def look(
     start: Annotated[int, Query(ge=0, le=10**9)] = 0,
 ) -> Response:
     """Show a dataset, and some of its rows."""
-    dataset = dataset_or_404(store, dataset_id)
+    dataset = processing.current(store, dataset_id)
+    if dataset.status != "ready":
+        return page(request, "unready.html", title=dataset.name or dataset.id, dataset=dataset)
     rows = datasets.dataset_rows(store, dataset, start=start, limit=ROWS)
     return page(
         request,

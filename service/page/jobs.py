@@ -85,7 +85,9 @@ def overview(
 
 def view_of(record: JobRecord) -> Job | None:
     """Return a job as its resource; None for one that another release stored and this one cannot show."""
-    served = next(served for served in KINDS if served.kind.name == record.kind)
+    served = next((served for served in KINDS if served.kind.name == record.kind), None)
+    if served is None:
+        return None  # An upload that is checked: the datasets' page has it.
     try:
         found: Job = jobs.shown(served, record)
         return found

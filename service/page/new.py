@@ -64,7 +64,8 @@ def form(request: Request, store: StoreOf, settings: SettingsOf) -> Response:
                 forecast = forecast_of(store, settings, body)
             except ProblemError as error:
                 faults = [str(error.detail)]
-    found, _ = store.datasets.page(limit=100)
+    page_of, _ = store.datasets.page(limit=100)
+    found = [dataset for dataset in page_of if dataset.status == "ready"]
     values = {name: given.get(name, DEFAULTS.get(name, "")) for name in FIELDS}
     return page(
         request,

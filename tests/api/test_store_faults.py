@@ -15,7 +15,7 @@ import redis
 
 from minirec.settings import Settings
 from minirec.store.blobs import BlobStore
-from service.content import LOCK_SECONDS, content_lock
+from minirec.store.contents import LOCK_SECONDS, content_lock
 from tests.api.conftest import KEY, Service
 from tests.api.processes import RestartableRedis, running_service, wait_until
 

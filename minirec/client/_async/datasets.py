@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 from api_schemas import Dataset, DatasetDeleted, Page, Signals, TimestampUnit
 from minirec.client._async.pages import AsyncPages
 from minirec.client._async.resource import AsyncResource
 from minirec.client.core import Call
+from minirec.client.errors import not_ready
 from minirec.client.parts import Array, Ids, Rows
 from minirec.client.refs import DatasetRef, dataset_of, id_of
 from minirec.client.threads import in_thread
 from minirec.client.uploads import OnProgress, dataset_upload, signals_upload
 from minirec.client.warnings import warn_of
+
+WAIT_SECONDS = 30.0
+ANSWER_SECONDS = 30.0
 
 
 class AsyncDatasets(AsyncResource):
@@ -28,8 +33,13 @@ class AsyncDatasets(AsyncResource):
         metadata: Mapping[str, str] | None = None,
         timestamp_unit: TimestampUnit | None = None,
         on_progress: OnProgress | None = None,
+        on_check: Callable[[Dataset], object] | None = None,
+        wait: bool = True,
     ) -> Dataset:
         """Upload a dataset; it is checked row by row and stored whole, or not at all.
+
+        Files of more than 4 MiB are checked by a worker, which is waited for; a script that ends meanwhile can wait
+        again (`wait`).
 
         Other files that people have (RecBole, Amazon, MovieLens, ...) become such files by `minirec import`. What looks
         odd is in `warnings` of the dataset, and a `DatasetWarning`.
@@ -43,6 +53,8 @@ class AsyncDatasets(AsyncResource):
             metadata: Kept with it.
             timestamp_unit: Unit of the samples' times, if it is not seconds; datetimes need none.
             on_progress: Called with the bytes sent so far and the bytes in all.
+            on_check: Called with the dataset whenever its checking has got on.
+            wait: False returns as soon as the files are sent; the dataset may be `processing` then.
 
         Raises:
             UnprocessableError: Its `errors` name file, line and field.
@@ -50,9 +62,56 @@ class AsyncDatasets(AsyncResource):
         parts = {"samples": samples, "items": items, "prompts": prompts}
         upload = await in_thread(dataset_upload, parts, name, metadata, on_progress, timestamp_unit)
         try:
-            return warn_of(await self._transport.get(upload.call, Dataset))
+            dataset = await self._transport.get(upload.call, Dataset)
         finally:
             await in_thread(upload.close)
+        if wait and dataset.status != "ready":
+            dataset = await self.wait(dataset, on_update=on_check)
+        return warn_of(dataset)
+
+    async def wait(
+        self,
+        dataset_id: DatasetRef,
+        *,
+        on_update: Callable[[Dataset], object] | None = None,
+        timeout: float | None = None,
+    ) -> Dataset:
+        """Wait until the files of a dataset are checked, and return it.
+
+        Args:
+            dataset_id: The dataset, or its id.
+            on_update: Called with the dataset whenever its checking has got on.
+            timeout: Seconds to wait at most.
+
+        Raises:
+            UnprocessableError: The files are faulty; `errors` name file, line and field.
+            ConflictError: The checking was cancelled, or failed for another reason.
+            TimeoutError: It is still `processing`.
+        """
+        path = f"/v1/datasets/{id_of(dataset_id, 'dataset')}"
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = WAIT_SECONDS if deadline is None else min(WAIT_SECONDS, max(0.0, deadline - time.monotonic()))
+            call = Call("GET", path, params={"wait": left}, read_timeout=left + ANSWER_SECONDS)
+            dataset = await self._transport.get(call, Dataset)
+            if on_update is not None:
+                on_update(dataset)
+            if dataset.status == "ready":
+                return dataset
+            if dataset.status != "processing":
+                raise not_ready(dataset)
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimeoutError(f"{dataset.id} is still being checked after {timeout:g} s; wait for it again")
+
+    async def cancel(self, dataset_id: DatasetRef) -> Dataset:
+        """Stop the checking of a dataset's files. Raises `ConflictError` when it is over."""
+        path = f"/v1/datasets/{id_of(dataset_id, 'dataset')}/cancel"
+        return await self._transport.get(Call("POST", path), Dataset)
+
+    async def retry(self, dataset_id: DatasetRef) -> Dataset:
+        """Check a dataset's files again, after `cancel` or a failure that was none of theirs."""
+        path = f"/v1/datasets/{id_of(dataset_id, 'dataset')}/retry"
+        return await self._transport.get(Call("POST", path), Dataset)
 
     async def upload_signals(
         self,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import structlog
 from redis.exceptions import RedisError
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def renewed(renew: Callable[[], object], *, every: float) -> Iterator[None]:
             try:
                 renew()
             except RedisError as error:
-                log.warning("not_renewed", error=str(error))
+                log.warning("what is held was not renewed: %s", error)
 
     thread = threading.Thread(target=keep, name="renewal", daemon=True)
     thread.start()
