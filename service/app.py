@@ -24,6 +24,7 @@ from service import (
     operations,
     plots,
     problems,
+    resumable,
     score_table,
     scores,
     signals,
@@ -81,7 +82,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.state.registry = CollectorRegistry()
     app.state.registry.register(StoreMetrics(app.state.store, ring.waiting))
     selected = (scores, score_table, explanations, plots, report, subset, baselines, exports)
-    modules = (datasets, signals, *selected, training_artifacts, webhooks)
+    modules = (datasets, resumable, signals, *selected, training_artifacts, webhooks)
     routers = [*(module.router for module in modules), *(job_router(served) for served in KINDS)]
     for router in routers:
         app.include_router(
@@ -96,6 +97,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     openapi.install(app)
     larger = uploads(routers, max_bytes=settings.max_upload_bytes)
     larger.append(LargeBodies(re.compile("/datasets"), settings.max_upload_bytes))
+    larger.append(LargeBodies(re.compile(r"/v1/uploads/\w+/\w+/\d+"), resumable.PART_BYTES))
     larger += [LargeBodies(re.compile(served.kind.path), served.max_body_bytes) for served in KINDS]
     app.add_middleware(BodyLimit, larger=larger)
     app.add_middleware(HostCheck, allowed=settings.allowed_hosts, has_keys=bool(settings.api_keys))

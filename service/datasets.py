@@ -81,7 +81,8 @@ def _take(store: Store, upload: Upload, paths: dict[str, Path], folder: Path) ->
         content = check_files(paths, folder / "checked", titles=titles, timestamp_unit=upload.timestamp_unit)
     except DatasetError as error:
         raise ProblemError(422, "invalid_dataset", str(error), errors=error.errors, total_errors=error.total) from error
-    dataset = store_content(store, processing.record(upload), content, store.tenant, store.datasets.put)
+    record = processing.record(upload.files, name=upload.name, metadata=upload.metadata)
+    dataset = store_content(store, record, content, store.tenant, store.datasets.put)
     assert dataset is not None
     return dataset
 

@@ -25,6 +25,7 @@ from minirec.store.retention import adopt_jobs, expire_jobs
 from minirec.store.upgrade import rename_kinds
 from service.deliveries import Deliverer
 from service.metrics import Waiting
+from service.resumable import remove
 from service.uploads import remove_stale
 
 log = structlog.get_logger(__name__)
@@ -63,6 +64,9 @@ class Cleaner:
             if expired := expire_jobs(self._store, days=self._settings.retention_days):
                 log.info("jobs_expired", jobs=expired)
             self._expire_at = time.monotonic() + EXPIRE_SECONDS
+        for upload_id in self._store.uploads.expired():
+            remove(self._store, upload_id)
+            log.info("upload_expired", upload_id=upload_id)
         if deleted := collect_garbage(self._store):
             log.info("garbage_deleted", names=deleted)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from minirec.store import Store
 from minirec.store.errors import InUseError, NotFoundError
 from minirec.store.ids import new_id
 from minirec.store.jobs import JobRecord
+from minirec.store.uploads import folder_of
 from service.events import changes
 from service.lookup import dataset_missing
 from service.problems import ProblemError
@@ -31,27 +32,29 @@ STOP_SECONDS = 10.0
 """How long a deletion waits for the worker to let go of the files."""
 
 
-def record(upload: Upload) -> Dataset:
+def record(
+    files: Collection[str], dataset_id: str | None = None, *, name: str | None, metadata: dict[str, str]
+) -> Dataset:
     """Return what is known of a dataset before its files are checked."""
     return Dataset(
-        id=new_id("ds"),
-        kind="prompts" if "prompts" in upload.files else "interactions",
+        id=dataset_id or new_id("ds"),
+        kind="prompts" if "prompts" in files else "interactions",
         status="processing",
-        name=upload.name,
+        name=name,
         created_at=time.time(),
         n_samples=0,
         n_items=0,
         n_users=0,
         splits={},
         content_hash="",
-        metadata=upload.metadata,
+        metadata=metadata,
     )
 
 
 def hand_over(store: Store, upload: Upload, paths: Mapping[str, Path]) -> Dataset:
     """Store uploaded files as they are, and have a worker check them."""
-    dataset = record(upload)
-    folder = f"uploads/{dataset.id}/"
+    dataset = record(upload.files, name=upload.name, metadata=upload.metadata)
+    folder = folder_of(dataset.id)
     files = {}
     for part, path in paths.items():
         store.blobs.put_file(f"{folder}{part}", path)

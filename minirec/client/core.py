@@ -56,6 +56,8 @@ class Call:
     params: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     json: Any = None
+    content: bytes | None = None
+    """A body as it is."""
     data: Mapping[str, str] | None = None
     files: Mapping[str, Any] | None = None
     read_timeout: float | None = None
@@ -154,6 +156,7 @@ class Config:
             params={name: value for name, value in call.params.items() if value is not None},
             headers=headers,
             json=call.json,
+            content=call.content,
             data=call.data,
             files=call.files,
             timeout=httpx2.Timeout(**timeout),

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from minirec.client.core import Call
-from minirec.client.parts import Part, Rows, open_part
+from minirec.client.parts import FilePart, Part, Rows, open_part
 
 OnProgress = Callable[[int, int], None]
 """Called with the bytes sent so far and the bytes in all."""
 
+PART_BYTES = 16 << 20
+"""Of a piece, where files are sent in pieces."""
+IN_PARTS_BYTES = 4 * PART_BYTES
+"""From here on files are sent in pieces, so that a broken connection costs one of them."""
 UPLOAD_SECONDS = 900.0
 """How long the service may take to check the rows once it has them."""
 
@@ -23,6 +27,19 @@ class Upload:
 
     call: Call
     files: ExitStack
+    parts: Mapping[str, FilePart] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.parts.values())
+
+    def chunks(self) -> Iterator[tuple[str, int, bytes]]:
+        """Yield the files in pieces: name of the file, number of the piece, content."""
+        for name, file in self.parts.items():
+            file.seek(0)
+            for number, content in enumerate(iter(lambda file=file: file.read(PART_BYTES), b"")):  # type: ignore[misc]
+                yield name, number, content
 
     def close(self) -> None:
         """Close the files."""
@@ -89,4 +106,4 @@ def open_upload(
             read_timeout=UPLOAD_SECONDS,
             on_chunk=report,
         )
-        return Upload(call, opening.pop_all())
+        return Upload(call, opening.pop_all(), files)

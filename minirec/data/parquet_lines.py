@@ -44,8 +44,14 @@ def unpack_parquet(
 ) -> Iterator[bytes]:
     """Yield blocks of text, one JSON object per row of the file. Raises FileFault.
 
-    Times that are datetimes become seconds since 1970; with a `timestamp_unit` they are refused. `on_read` hears of
-    the file's bytes in proportion to its rows.
+    Times that are datetimes become seconds since 1970; with a `timestamp_unit` they are refused.
+
+    Args:
+        path: The file.
+        model: What its rows must be.
+        limits: Bounds on the file.
+        timestamp_unit: The unit that the upload names.
+        on_read: Hears of the file's bytes in proportion to its rows.
     """
     bounds = [str(limits.max_rows), str(limits.max_columns), str(limits.max_memory_bytes)]
     command = [sys.executable, "-m", __name__, str(path), part_of(model), timestamp_unit or "", *bounds]

@@ -20,6 +20,7 @@ from minirec.store.jobs import JobReader
 from minirec.store.keys import KeyRecords
 from minirec.store.machine import Machine, Ring
 from minirec.store.records import DatasetRecords, IdempotencyRecords, SignalRecords
+from minirec.store.uploads import UploadRecords
 from minirec.store.webhooks import WebhookRecords
 from minirec.store.workers import WorkerRecords
 
@@ -48,6 +49,7 @@ class Store:
     workers: WorkerRecords
     counters: Counters
     webhooks: WebhookRecords
+    uploads: UploadRecords
     tenant: str | None = None
     """Whose datasets, signals and jobs are found here (`minirec.store.tenants`); null: everybody's."""
     adopted: threading.Event = field(default_factory=threading.Event, compare=False)
@@ -77,6 +79,7 @@ def connect(settings: Settings, *, ring: Ring | None = None, patience: float = W
         workers=WorkerRecords(connection, PREFIX),
         counters=Counters(connection, PREFIX),
         webhooks=WebhookRecords(connection, PREFIX),
+        uploads=UploadRecords(connection, PREFIX),
     )
     if store.blobs.cache is not None:
         CacheKeeper(store).start()

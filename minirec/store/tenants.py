@@ -25,6 +25,7 @@ def store_of(store: Store, tenant: str) -> Store:
         signals=store.signals.of_tenant(tenant),
         jobs=store.jobs.of_tenant(tenant),
         webhooks=store.webhooks.of_tenant(tenant),
+        uploads=store.uploads.of_tenant(tenant),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from minirec.data.content import check_files
 from minirec.store.blobs import BlobStore
 from minirec.store.garbage import collect_garbage
 from minirec.store.orphans import find_orphans
@@ -17,8 +18,8 @@ from service.deliveries import _body
 from service.processing import KIND
 from tests.api.conftest import KEY, Service
 from tests.api.test_keys import bearer, make
-from worker import ingest as ingesting
 from worker.runner import Runner
+from worker.work import Work
 
 PROMPTS = b'{"id": "p", "prompt": "What is 1 + 1?", "answer": "2"}\n'
 
@@ -138,14 +139,14 @@ def test_what_is_deleted_while_a_worker_checks_it_leaves_nothing(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset_id = send(service).json()["id"]
-    check = ingesting.check_files
+    check = check_files
 
     def checked_while_it_goes(*args: Any, **options: Any) -> Any:
         found = check(*args, **options)
         service.store.datasets.delete_unready(dataset_id)
         return found
 
-    monkeypatch.setattr(ingesting, "check_files", checked_while_it_goes)
+    monkeypatch.setattr("worker.ingest.check_files", checked_while_it_goes)
     assert work(service) == ["abandoned"]
     assert get(service, dataset_id)["code"] == "dataset_not_found"
     assert service.store.machine.cancel(f"ing_{dataset_id[3:]}") == "ok"
@@ -187,14 +188,14 @@ def test_storage_that_fails_is_none_of_the_files_fault(service: Service, monkeyp
 def test_progress_is_in_bytes_and_waited_for(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset_id = send(service).json()["id"]
     seen: list[int] = []
-    monkeypatch.setattr(ingesting, "REPORT_SECONDS", 0)
-    real = ingesting.Work.progress
+    monkeypatch.setattr("worker.ingest.REPORT_SECONDS", 0)
+    real = Work.progress
 
     def noted(self: Any, done: int, *, cached: int = 0) -> None:
         seen.append(done)
         real(self, done, cached=cached)
 
-    monkeypatch.setattr(ingesting.Work, "progress", noted)
+    monkeypatch.setattr(Work, "progress", noted)
     thread = threading.Timer(0.3, work, [service])
     thread.start()
     changed = get(service, dataset_id, wait=20)

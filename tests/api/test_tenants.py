@@ -55,6 +55,9 @@ def fill(service: Service) -> dict[str, str]:
     assert set(ids) == {"dataset_id"} | {f"{kind.name}_id" for kind in JOB_KINDS}
     hook = service.http.post("/v1/webhooks", json={"url": "https://example.com/marker-of-one"})
     ids["webhook_id"] = hook.json()["id"]
+    upload = service.http.post("/v1/uploads", json={"files": {"prompts": "marker-of-one"}}).json()["id"]
+    assert service.http.put(f"/v1/uploads/{upload}/prompts/0", content=b"{}").status_code == 200
+    ids["upload_id"] = upload
     StandIn(service.store, ids["selection_id"]).finish()
     TrainingStandIn(service.store, ids["training_job_id"]).finish()
     EvaluationStandIn(service.store, ids["evaluation_id"]).finish()
@@ -70,7 +73,7 @@ def operations(service: Service) -> list[tuple[str, str]]:
 
 
 def put_ids(path: str, ids: dict[str, str]) -> str:
-    extra = {"baseline": "random", "name": "metrics.jsonl", "sample_id": "s000"}
+    extra = {"baseline": "random", "name": "metrics.jsonl", "sample_id": "s000", "file": "prompts", "number": "0"}
     where = re.sub(r"{(\w+)}", lambda found: (ids | extra)[found[1]], path)
     return f"{where}?format=ids" if path.endswith("/export") else where
 
@@ -101,7 +104,10 @@ def test_ids_of_another_tenant_are_as_unknown_as_any_on_every_route(service: Ser
             answers = []
             for known in (ids, unknown):
                 files = REWARDS if (method, path.rpartition("/")[2]) == ("post", "signals") else None
-                response = service.http.request(method, put_ids(path, known), files=files, headers=bearer(key))
+                body = {"parts": {"prompts": 1}} if path.endswith("/complete") else None
+                response = service.http.request(
+                    method, put_ids(path, known), files=files, json=body, headers=bearer(key)
+                )
                 assert response.status_code == 404, (method, path, response.text)
                 problem = response.json()
                 del problem["request_id"]
@@ -210,7 +216,7 @@ def test_the_same_prompts_and_signals_of_two_tenants_share_nothing(service: Serv
 def test_every_result_is_named_by_its_tenant_s_content_or_by_its_job() -> None:
     """What else a name were made from, two tenants could come to share."""
     for _, spec in HANDLERS.values():
-        assert issubclass(spec, JobSpec) or "content_hash" in spec.model_fields, spec
+        assert issubclass(spec, JobSpec) or {"content_hash", "dataset_id"} & set(spec.model_fields), spec
 
 
 def test_an_idempotency_key_is_a_tenant_s_own(service: Service, keys: dict[str, str]) -> None:

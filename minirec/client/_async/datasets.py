@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping
 
 from api_schemas import Dataset, DatasetDeleted, Page, Signals, TimestampUnit
+from api_schemas.uploads import Upload, UploadPart
 from minirec.client._async.pages import AsyncPages
 from minirec.client._async.resource import AsyncResource
 from minirec.client.core import Call
@@ -13,11 +16,20 @@ from minirec.client.errors import not_ready
 from minirec.client.parts import Array, Ids, Rows
 from minirec.client.refs import DatasetRef, dataset_of, id_of
 from minirec.client.threads import in_thread
-from minirec.client.uploads import OnProgress, dataset_upload, signals_upload
+from minirec.client.uploads import (
+    IN_PARTS_BYTES,
+    UPLOAD_SECONDS,
+    OnProgress,
+    dataset_upload,
+    signals_upload,
+)
+from minirec.client.uploads import Upload as DatasetUpload
 from minirec.client.warnings import warn_of
 
 WAIT_SECONDS = 30.0
 ANSWER_SECONDS = 30.0
+PART_RETRIES = 8
+"""Attempts to send a piece again: about a minute of a broken connection."""
 
 
 class AsyncDatasets(AsyncResource):
@@ -62,12 +74,35 @@ class AsyncDatasets(AsyncResource):
         parts = {"samples": samples, "items": items, "prompts": prompts}
         upload = await in_thread(dataset_upload, parts, name, metadata, on_progress, timestamp_unit)
         try:
-            dataset = await self._transport.get(upload.call, Dataset)
+            if upload.size >= IN_PARTS_BYTES:
+                dataset = await self._send_parts(upload, on_progress)
+            else:
+                dataset = await self._transport.get(upload.call, Dataset)
         finally:
             await in_thread(upload.close)
         if wait and dataset.status != "ready":
             dataset = await self.wait(dataset, on_update=on_check)
         return warn_of(dataset)
+
+    async def _send_parts(self, upload: DatasetUpload, on_progress: OnProgress | None) -> Dataset:
+        about = {
+            "files": {name: file.name[:255] for name, file in upload.parts.items()},
+            **(upload.call.data or {}),
+            "metadata": json.loads((upload.call.data or {}).get("metadata", "{}")),
+        }
+        begun = await self._transport.get(Call("POST", "/v1/uploads", json=about), Upload)
+        pieces, sent, numbers = upload.chunks(), 0, dict.fromkeys(upload.parts, 0)
+        while (piece := await in_thread(next, pieces, None)) is not None:
+            name, number, content = piece
+            digest = hashlib.sha256(content).hexdigest()
+            path = f"/v1/uploads/{begun.id}/{name}/{number}"
+            call = Call("PUT", path, params={"sha256": digest}, content=content, read_timeout=UPLOAD_SECONDS)
+            await self._transport.get(call, UploadPart, retries=PART_RETRIES)
+            sent, numbers[name] = sent + len(content), number + 1
+            if on_progress is not None:
+                on_progress(sent, upload.size)
+        call = Call("POST", f"/v1/uploads/{begun.id}/complete", json={"parts": numbers})
+        return await self._transport.get(call, Dataset)
 
     async def wait(
         self,
