@@ -198,6 +198,8 @@ def choose_baselines(
 ) -> Baselines:
     """Return the samples that each baseline takes. One that cannot be computed is a warning: it is a comparison."""
     seed = request.curriculum.seed
+    if not request.baselines:
+        return Baselines({}, [])
     order = tie_order(len(measured.rows) if ids is None else ids, seed)
     found = Baselines({}, [])
     for name in request.baselines:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minirec.selection.checks import BoolArray, FloatArray, IndexArray, RowError, require_size
-from minirec.selection.rows import Rows, Single
+from minirec.selection.rows import BLOCK_BYTES, Rows, Single
 from minirec.selection.strata import Quotas, proportional_quotas, stratum_codes
 
 PASSES: Final = 128
@@ -116,14 +116,37 @@ class _Layer:
         total = self.vectors.sum(axis=0) if self.embeddings is None else self.vectors.T @ self.embeddings
         return np.asarray(total / count, dtype=np.float32)
 
+    def sums(self, of: IndexArray) -> FloatArray:
+        """(N,) sums of each row's inner products with the rows `of`."""
+        if of.size == 1:
+            return self.products(of)[:, 0].astype(np.float64)
+        d, e = self.vectors.shape[1], 0 if self.embeddings is None else self.embeddings.shape[1]
+        n = len(self.vectors)
+        total: Single | None = None
+        if self.embeddings is None:
+            total = self.vectors[of].sum(axis=0)
+        elif of.size * (d + e) > d * e:  # Their sum is smaller than all of them.
+            total = self.vectors[of].T @ self.embeddings[of]
+        found = np.empty(n)
+        step = max(256, BLOCK_BYTES // (4 * max(d, e, 1 if total is not None else of.size)))
+        for start in range(0, n, step):
+            part = slice(start, start + step)
+            found[part] = self.products(of, part).sum(axis=1) if total is None else self._along(total, part)
+        return found
+
     def along(self, mean: Single) -> FloatArray:
         """(N,) inner products of the rows with a mean."""
         if (mean.ndim == 1) != (self.embeddings is None):
             raise ValueError("embeddings must be given on both sides, or on neither")
-        found = self.vectors @ mean
+        step = max(256, BLOCK_BYTES // (4 * self.vectors.shape[1]))
+        starts = range(0, len(self.vectors), step)
+        return np.concatenate([self._along(mean, slice(start, start + step)) for start in starts]).astype(np.float64)
+
+    def _along(self, total: Single, rows: slice) -> Single:
+        found = self.vectors[rows] @ total
         if self.embeddings is not None:
-            found = np.einsum("ij,ij->i", found, self.embeddings)
-        return np.asarray(found, dtype=np.float64)
+            found = np.einsum("ij,ij->i", found, self.embeddings[rows])
+        return np.asarray(found)
 
     def products(self, rows: IndexArray, of: IndexArray | slice = slice(None)) -> Single:
         """(len(of), len(rows)) inner products."""
@@ -152,7 +175,7 @@ class _Greedy:
         while len(self.chosen) < last:
             may = self._free & among if quotas is None else self._free & among & quotas.has_room()
             new = self._choose_block(min(self._block, last - len(self.chosen)), np.flatnonzero(may), quotas)
-            self._total += self._layer.products(new).sum(axis=1)
+            self._total += self._layer.sums(new)
 
     def _choose_block(self, count: int, rows: IndexArray, quotas: Quotas | None) -> IndexArray:
         """Choose up to that many rows among the best ones; fewer where their strata are full before."""
@@ -175,7 +198,7 @@ class _Greedy:
                 quotas.take(int(row))
             if len(new) < count:
                 total += self._layer.products(np.array([row]), rows)[:, 0]
-        return np.array(new)
+        return np.array(new, dtype=np.int64)
 
     def _gains(self, rows: IndexArray, total: FloatArray) -> FloatArray:
         """Return how much nearer each of the rows would bring the mean, up to what they have in common."""
