@@ -9,14 +9,13 @@ from typing import Annotated
 import typer
 
 from api_schemas import TimestampUnit
+from minirec.cli import names
 from minirec.cli.connection import Connection
 from minirec.cli.follow import upload as upload_shown
-from minirec.cli.options import AsJson, Limit, Metadata, dataset_files, pairs
+from minirec.cli.options import AsJson, DatasetRef, Limit, Metadata, dataset_files, pairs
 from minirec.cli.output import dataset_details, dataset_table, note_warnings, print_json, results
 
 app = typer.Typer(no_args_is_help=True, help="Upload, list, show and delete datasets.")
-
-DatasetId = Annotated[str, typer.Argument(metavar="DATASET", help="Id of the dataset, ds_...")]
 
 ArrayFile = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="npy or safetensors, (n, d).")]
 
@@ -67,13 +66,13 @@ def upload(
         raise typer.BadParameter("give --samples and --items, or --prompts")
     with connection.client() as client:
         dataset = upload_shown(client, files, name, pairs(metadata), timestamp_unit)
-    print_json([dataset]) if as_json else results.print(dataset_details(dataset))
+    print_json(dataset) if as_json else results.print(dataset_details(dataset))
 
 
 @app.command()
 def signals(
     context: typer.Context,
-    dataset_id: DatasetId,
+    dataset: DatasetRef,
     rewards: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="JSONL, JSONL.gz or Parquet.")],
     vectors: ArrayFile = None,
     embeddings: ArrayFile = None,
@@ -94,18 +93,25 @@ def signals(
     """
     connection: Connection = context.obj
     with connection.client() as client:
+        dataset_id = names.dataset_id(client, dataset)
         found = client.datasets.upload_signals(
             dataset_id, rewards=rewards, vectors=vectors, embeddings=embeddings, ids=ids
         )
     if as_json:
-        print_json([found])
+        print_json(found)
     else:
         results.print(f"{found.n_samples:,} samples with {found.rollouts} rewards each, for {found.dataset_id}")
 
 
 @app.command("list")
 def list_datasets(context: typer.Context, limit: Limit = 20, as_json: AsJson = False) -> None:
-    """List datasets, newest first."""
+    """List datasets, newest first.
+
+    Names that several datasets share do not tell them apart; their ids do:
+
+        minirec datasets list
+        minirec datasets list --json | jq -r '.[].id'
+    """
     connection: Connection = context.obj
     with connection.client() as client:
         found = list(islice(client.datasets.list(), limit))
@@ -113,25 +119,33 @@ def list_datasets(context: typer.Context, limit: Limit = 20, as_json: AsJson = F
 
 
 @app.command()
-def show(context: typer.Context, dataset_id: DatasetId, as_json: AsJson = False) -> None:
-    """Show one dataset."""
-    connection: Connection = context.obj
-    with connection.client() as client:
-        dataset = client.datasets.retrieve(dataset_id)
-    if as_json:
-        print_json([dataset])
-    else:
-        results.print(dataset_details(dataset))
-        note_warnings(dataset)
+def show(context: typer.Context, dataset: DatasetRef, as_json: AsJson = False) -> None:
+    """Show one dataset: its size, its splits, and what looks odd in it.
 
+    By its id, or by a name that no other has:
 
-@app.command()
-def delete(context: typer.Context, dataset_id: DatasetId) -> None:
-    """Delete a dataset, its signals, and all that its jobs computed; refused while one of them runs.
-
-    The records of its jobs stay until minirec delete removes them, too.
+        minirec datasets show ds_abc
+        minirec datasets show ml-100k --json
     """
     connection: Connection = context.obj
     with connection.client() as client:
-        client.datasets.delete(dataset_id)
-    results.print(f"{dataset_id} deleted")
+        found = client.datasets.retrieve(names.dataset_id(client, dataset))
+    if as_json:
+        print_json(found)
+    else:
+        results.print(dataset_details(found))
+        note_warnings(found)
+
+
+@app.command()
+def delete(context: typer.Context, dataset: DatasetRef, as_json: AsJson = False) -> None:
+    """Delete a dataset, its signals, and all that its jobs computed; refused while one of them runs.
+
+    The records of its jobs stay until minirec delete removes them, too:
+
+        minirec datasets delete ds_abc
+    """
+    connection: Connection = context.obj
+    with connection.client() as client:
+        deleted = client.datasets.delete(names.dataset_id(client, dataset))
+    print_json(deleted) if as_json else results.print(f"{deleted.id} deleted")

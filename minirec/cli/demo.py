@@ -17,7 +17,8 @@ from minirec.cli.connection import local_client
 from minirec.cli.data_folder import DataFolder
 from minirec.cli.demo_inputs import FILMS, Inputs, cache, fetch_inputs
 from minirec.cli.follow import selection_progress, upload
-from minirec.cli.output import duration, results, selection_details, table
+from minirec.cli.options import AsJson
+from minirec.cli.output import duration, print_json, results, selection_details, table, tables_beside
 from minirec.cli.output import note as say
 from minirec.cli.stack import check_installed, embedded_stack
 from minirec.cli.training import fetch
@@ -50,12 +51,16 @@ def demo(
     data_dir: Annotated[
         Path | None, typer.Option(help="The stack's data folder; kept in the cache unless given.", show_default=False)
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """See it work: a small model recommends films to MovieLens users, and the service picks what to train on.
 
     The model is pre-trained here on what these users watched earlier. Everything runs on this machine, through the REST
     API; nothing needs to be set up. What is downloaded, made and scored is kept in ~/.cache/minirec: the second time is
-    quick.
+    quick:
+
+        minirec demo
+        minirec demo --pool 4000 --size 400 --train 48
     """
     if size > pool:
         raise typer.BadParameter(f"--size {size} is more than --pool {pool}")
@@ -65,7 +70,11 @@ def demo(
     say_settings(pool, size)
     inputs = fetch_inputs()
     folder = DataFolder(data_dir or cache() / "demo")
-    with embedded_stack(folder, port=0, models_dir=inputs.models_dir) as (stack, _), local_client(stack) as client:
+    with (
+        tables_beside(as_json),
+        embedded_stack(folder, port=0, models_dir=inputs.models_dir) as (stack, _),
+        local_client(stack) as client,
+    ):
         try:
             selection = run(client, inputs, settings(inputs, pool), size, output)
             if train is not None:
@@ -75,6 +84,8 @@ def demo(
             raise typer.Exit(130) from None
         finally:
             say("Stopping service, workers and Redis ...")
+    if as_json:
+        print_json(selection)
     say(f"\nDone in {duration(time.monotonic() - started)}. The data: {inputs.acknowledgement}")
     say(
         "\nLarger: make demo POOL=4000 SIZE=400, or minirec demo --pool 4000 --size 400"

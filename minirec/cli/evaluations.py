@@ -13,10 +13,11 @@ from rich.text import Text
 
 from api_schemas import Evaluation, EvaluationResult
 from api_schemas.evaluations import EvaluatedSplit
+from minirec.cli import names
 from minirec.cli.connection import Connection
 from minirec.cli.follow import leaving_it_running
 from minirec.cli.model_option import model_reference
-from minirec.cli.options import AsJson, Follow, Metadata, Rewards, pairs, parse_rewards, put_settings
+from minirec.cli.options import AsJson, DatasetRef, Follow, Metadata, Rewards, pairs, parse_rewards, put_settings
 from minirec.cli.output import (
     ago,
     duration,
@@ -33,12 +34,10 @@ from minirec.client import MiniRec
 
 SECTIONS = ("rollouts", "model")
 
-DatasetId = Annotated[str, typer.Argument(metavar="DATASET", help="Id of the dataset, ds_...")]
-
 
 def evaluate(
     context: typer.Context,
-    dataset_id: DatasetId,
+    dataset: DatasetRef,
     model: Annotated[str, typer.Option(help="Hub id, or folder of a local model.")],
     local: Annotated[
         bool | None, typer.Option("--local/--hub", help="Where the model is; guessed unless given.", show_default=False)
@@ -75,7 +74,7 @@ def evaluate(
     reference = model_reference(connection, model, local=local, revision=revision, adapter=adapter)
     with connection.client() as client:
         job: Evaluation = client.evaluations.create(
-            dataset=dataset_id,
+            dataset=names.dataset_id(client, dataset),
             model=reference | body.pop("model", {}),
             split=split,
             max_samples=max_samples,
@@ -92,7 +91,7 @@ def evaluate(
 def show(job: Evaluation, as_json: bool) -> None:
     """Print an evaluation."""
     if as_json:
-        print_json([job])
+        print_json(job)
     else:
         results.print(evaluation_details(job))
 

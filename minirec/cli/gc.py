@@ -11,7 +11,8 @@ from rich.filesize import decimal
 
 from minirec.cli.data_folder import DataFolder
 from minirec.cli.errors import CommandError
-from minirec.cli.output import note, printable
+from minirec.cli.options import AsJson
+from minirec.cli.output import note, print_json, printable
 from minirec.client.local import chosen_stack
 
 SHOWN = 1000
@@ -19,6 +20,7 @@ SHOWN = 1000
 
 def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be removed.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Remove what no dataset and no job needs any more, on the machine of an operator.
 
@@ -55,6 +57,9 @@ def gc(
         raise CommandError(
             f"Redis does not answer as MINIREC_REDIS_URL says, and no minirec up runs here: {error}"
         ) from error
+    if as_json:
+        print_json({"removed": not dry_run, "blobs": found.blobs, "keys": found.keys})
+        return
     verb = "would go" if dry_run else "removed"
     for what, sizes in (("blob", found.blobs), ("key in Redis", found.keys)):
         for name in sorted(sizes)[:SHOWN]:

@@ -99,7 +99,7 @@ def import_source(
         if upload_it:
             with connection.client() as client:
                 dataset = upload(client, imported.files, name or _name(source[0]))
-            print_json([dataset]) if as_json else results.print(dataset_table([dataset]))
+            print_json(dataset) if as_json else results.print(dataset_table([dataset]))
         else:
             files = " ".join(f"--{part} {path}" for part, path in imported.files.items())
             note(escape(f"Next:\n  minirec datasets upload {files}"))

@@ -8,11 +8,11 @@ from typing import Any, Generic
 
 from rich.table import Table
 
-from api_schemas import EVALUATION, SELECTION, TRAINING_JOB, kind_of
+from api_schemas import EVALUATION, SELECTION, TRAINING_JOB, Job, kind_of
 from api_schemas.job_kinds import JobT
 from minirec.cli import evaluations, selections, training
 from minirec.cli.follow import follow as follow_selection
-from minirec.cli.output import selection_table
+from minirec.cli.output import ago, selection_table, short_state, table
 from minirec.cli.training_view import follow_training, training_table
 from minirec.client import MiniRec
 
@@ -39,3 +39,9 @@ VIEWS: dict[str, JobView[Any]] = {
 def view_of(job_id: str) -> JobView[Any]:
     """Return how a job is shown, by its id. Raises ValueError for an id of no kind."""
     return VIEWS[kind_of(job_id).name]
+
+
+def mixed_table(jobs: Iterable[Job]) -> Table:
+    """Build a table of jobs of several kinds, one a line."""
+    rows = ((job.id, kind_of(job.id).title, short_state(job), ago(job.created_at)) for job in jobs)
+    return table(("id", "kind", "status", "created"), rows)

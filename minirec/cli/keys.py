@@ -49,7 +49,7 @@ def create(
     with connection.client() as client:
         made = client.keys.create(name=name, scope=scope, tenant=tenant, expires_in_days=days)
     if as_json:
-        print_json([made])
+        print_json(made)
         return
     note(f"{made.id} for tenant {made.tenant}, scope {made.scope}. It is shown only now:")
     typer.echo(made.key)
@@ -57,7 +57,12 @@ def create(
 
 @app.command("list")
 def list_keys(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the keys that you may manage, without their secrets, newest first."""
+    """List the keys that you may manage, without their secrets, newest first.
+
+    What they may do, and for whom:
+
+        minirec keys list
+    """
     connection: Connection = context.obj
     with connection.client() as client:
         found = list(client.keys.list())
@@ -70,14 +75,21 @@ def list_keys(context: typer.Context, as_json: AsJson = False) -> None:
 
 @app.command()
 def revoke(
-    context: typer.Context, key_id: Annotated[str, typer.Argument(metavar="KEY", help="Its id, key_...")]
+    context: typer.Context,
+    key_id: Annotated[str, typer.Argument(metavar="KEY", help="Its id, key_...")],
+    as_json: AsJson = False,
 ) -> None:
-    """End a key, at once and for good."""
+    """End a key, at once and for good.
+
+    Its id is in the list of keys:
+
+        minirec keys revoke key_abc
+    """
     connection: Connection = context.obj
     # A whole key is accepted, too; its secret goes nowhere.
     with connection.client() as client:
         revoked = client.keys.revoke(key_id.partition(".")[0])
-    results.print(f"{revoked.id} revoked")
+    print_json(revoked) if as_json else results.print(f"{revoked.id} revoked")
 
 
 def state(key: ApiKey) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typer.core import TyperGroup
 
 from api_schemas.messages import plain
 from minirec import __version__
-from minirec.cli import datasets, evaluations, jobs, keys, selections, training
+from minirec.cli import datasets, evaluations, jobs, keys, selection_nouns, selections, training
 from minirec.cli.connection import Connection
 from minirec.cli.demo import demo
 from minirec.cli.exports import export
@@ -64,6 +65,21 @@ app = typer.Typer(
 )
 
 
+def keep_examples(commands: typer.Typer) -> None:
+    """Keep examples that end a help text on lines of their own.
+
+    typer takes the indentation from a text twice. Where only indented lines follow the first, they lose it, and are
+    printed as one paragraph: an unindented line behind them, which prints nothing, keeps it.
+    """
+    for command in commands.registered_commands:
+        text = inspect.cleandoc(command.help or inspect.getdoc(command.callback) or "")
+        if text.rpartition("\n")[2].startswith(" "):
+            command.help = f"{text}\n\n<!-- -->"
+    for group in commands.registered_groups:
+        if group.typer_instance is not None:
+            keep_examples(group.typer_instance)
+
+
 def print_version(wanted: bool) -> None:
     """Print the version and end, where it was asked for."""
     if wanted:
@@ -103,9 +119,12 @@ app.command()(up)
 app.command()(demo)
 app.command("import")(import_source)
 app.add_typer(datasets.app, name="datasets")
+app.add_typer(selection_nouns.app, name="selections")
+app.add_typer(jobs.app, name="jobs")
 app.command()(selections.select)
 app.command("list")(jobs.list_jobs)
 app.command()(jobs.status)
+app.command("show")(jobs.status)
 app.command()(rewards)
 app.command()(selections.scores)
 app.command()(selections.subset)
@@ -119,6 +138,8 @@ app.command()(jobs.retry)
 app.command()(jobs.delete)
 app.add_typer(keys.app, name="keys")
 app.command()(gc)
+
+keep_examples(app)
 
 if __name__ == "__main__":
     app(prog_name="minirec")

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from api_schemas import JOB_KINDS, kind_of
+from api_schemas import JOB_KINDS, Status, kind_of
 
 SECTIONS = ("pool", "rollouts", "weights", "curriculum", "proxy", "model", "texts")
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line, for scripts.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, for scripts.")]
 Rewards = Annotated[
     list[str] | None,
     typer.Option(
@@ -47,7 +47,18 @@ JobIds = Annotated[
         metavar="JOB", help=f"Ids of jobs: {JOBS}.", callback=lambda ids: [known_job(job_id) for job_id in ids]
     ),
 ]
-SelectionId = Annotated[str, typer.Argument(metavar="SELECTION", help="Id of the selection, sel_...")]
+SelectionRef = Annotated[
+    str,
+    typer.Argument(
+        metavar="SELECTION", help="Id of the selection, sel_..., or the name of the one dataset it was made from."
+    ),
+]
+SelectionRefs = Annotated[
+    list[str], typer.Argument(metavar="SELECTION", help="Ids, sel_..., or names of datasets with one selection each.")
+]
+DatasetRef = Annotated[str, typer.Argument(metavar="DATASET", help="Id of the dataset, ds_..., or its exact name.")]
+OfDataset = Annotated[str | None, typer.Option("--dataset", help="Only those of this dataset: its id or exact name.")]
+InState = Annotated[Status | None, typer.Option("--status", help="Only those in this state.")]
 
 
 def dataset_files(samples: Path | None, items: Path | None, prompts: Path | None) -> dict[str, Path]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel
 from rich.console import Console
@@ -15,7 +17,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from api_schemas import Arm, Dataset, Selection, TextReward
+from api_schemas import Arm, Dataset, Job, Selection, TextReward
+from minirec.client.progress import counted
 from minirec.client.warnings import dataset_warnings
 
 notes = Console(stderr=True)
@@ -29,15 +32,37 @@ def note(text: str) -> None:
     notes.print(printable(text), highlight=False, soft_wrap=True)
 
 
+@contextmanager
+def tables_beside(json_wanted: bool) -> Iterator[None]:
+    """Print tables on standard error meanwhile, where standard output is for a JSON document."""
+    before = results.stderr
+    results.stderr = before or json_wanted
+    try:
+        yield
+    finally:
+        results.stderr = before
+
+
 def printable(text: str) -> str:
     """Return text without control characters, which a terminal would obey: names come from other users."""
     return CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def print_json(models: Iterable[BaseModel]) -> None:
-    """Print one JSON object per line, for scripts."""
-    for model in models:
-        sys.stdout.write(model.model_dump_json(exclude_none=True) + "\n")
+def print_json(value: BaseModel | Mapping[str, Any] | Iterable[BaseModel | Mapping[str, Any]]) -> None:
+    """Print one JSON document, for scripts; a list has an entry per line, and is written as it comes."""
+    if isinstance(value, BaseModel | Mapping):
+        sys.stdout.write(as_json_text(value) + "\n")
+        return
+    separator = "["
+    for entry in value:
+        sys.stdout.write(f"{separator}\n{as_json_text(entry)}")
+        separator = ","
+    sys.stdout.write("\n]\n" if separator == "," else "[]\n")
+
+
+def as_json_text(value: BaseModel | Mapping[str, Any]) -> str:
+    """Return JSON in one line, without what is null."""
+    return value.model_dump_json(exclude_none=True) if isinstance(value, BaseModel) else json.dumps(value)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right: Sequence[str] = ()) -> Table:
@@ -46,7 +71,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, right
     for column in columns:
         number = column in right
         justify: Literal["left", "right"] = "right" if number else "left"
-        made.add_column(column, justify=justify, overflow="fold", no_wrap=number or column in ("id", "kind"))
+        made.add_column(column, justify=justify, overflow="fold", no_wrap=number or column in ("id", "kind", "created"))
     for row in rows:
         made.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
     return made
@@ -87,7 +112,8 @@ def catalogue(dataset: Dataset) -> tuple[str, str]:
 
 
 def selection_table(selections: Iterable[Selection]) -> Table:
-    rows = ((s.id, status_text(s), model_name(s), str(s.request.size), ago(s.created_at)) for s in selections)
+    """Build a table of selections, one a line where the terminal is wide enough; ids are never broken."""
+    rows = ((s.id, short_state(s), model_name(s), f"{s.request.size:g}", ago(s.created_at)) for s in selections)
     return table(("id", "status", "model", "size", "created"), rows, right=("size",))
 
 
@@ -140,6 +166,15 @@ def status_text(selection: Selection) -> Text:
     return state_text(selection.status, selection.stage, selection.counts.scored, selection.counts.total)
 
 
+def short_state(job: Job) -> Text:
+    """Return a job's state for a list: `running: scoring 12%`."""
+    done, total = counted(job)
+    text: str = job.status
+    if job.status == "running" and job.stage is not None:
+        text += f": {stage_name(job.stage)}" + (f" {done / total:.0%}" if total else "")
+    return Text(text, STATUS_STYLE.get(job.status, ""))
+
+
 def state_text(status: str, stage: str | None, done: int, total: int | None) -> Text:
     """Return a job's state, coloured."""
     text = status
@@ -164,14 +199,16 @@ def splits(dataset: Dataset) -> str:
 
 
 def ago(timestamp: float) -> str:
-    """Return a moment as `3 min ago`, or as a date when it is longer ago than a day."""
+    """Return a moment as `3 min ago`, or as a date when it is longer ago than a month."""
     passed = time.time() - timestamp
-    if passed > 86_400:
-        return datetime.fromtimestamp(timestamp, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+    if passed > 30 * 86_400:
+        return datetime.fromtimestamp(timestamp, UTC).astimezone().strftime("%Y-%m-%d")
     whole = round(passed)
     if whole < 60:
         return f"{whole} s ago" if whole >= 1 else "just now"
-    return f"{whole // 60} min ago" if whole < 3600 else f"{whole // 3600} h ago"
+    if whole < 3600:
+        return f"{whole // 60} min ago"
+    return f"{whole // 3600} h ago" if whole < 86_400 else f"{whole // 86_400} d ago"
 
 
 def duration(seconds: float) -> str:

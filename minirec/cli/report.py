@@ -8,15 +8,17 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from minirec.cli import names
 from minirec.cli.connection import Connection
-from minirec.cli.options import SelectionId
-from minirec.cli.output import note
+from minirec.cli.options import AsJson, SelectionRef
+from minirec.cli.output import note, print_json
 
 
 def report(
     context: typer.Context,
-    selection_id: SelectionId,
+    selection: SelectionRef,
     output: Annotated[Path, typer.Option("--output", "-o", dir_okay=False, help="The file to write.")],
+    as_json: AsJson = False,
 ) -> None:
     """Write a finished selection, explained, as one HTML file that needs nothing else.
 
@@ -26,5 +28,8 @@ def report(
     """
     connection: Connection = context.obj
     with connection.client() as client:
+        selection_id = names.selection_id(client, selection)
         path = client.selections.download_report(selection_id, output)
+    if as_json:
+        print_json({"selection_id": selection_id, "path": str(path)})
     note(f"{escape(str(path))}: open it in a browser, or send it to somebody")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 
-from minirec.cli.output import results, table
+from minirec.cli.options import AsJson
+from minirec.cli.output import print_json, results, table
 from minirec.rewards import UnknownRewardError, known_rewards, load_reward
 
 
-def rewards() -> None:
+def rewards(as_json: AsJson = False) -> None:
     """List the rewards that answers to prompts can earn: those built in, and those of packages installed here.
 
     Their names go to --reward, with a weight if they should not all count the same:
@@ -17,7 +18,11 @@ def rewards() -> None:
 
     A package that brings its own must be installed where the service and its workers run; docs/rewards.md says how.
     """
-    results.print(table(("name", ""), [(name, described(name)) for name in known_rewards()]))
+    found = [(name, described(name)) for name in known_rewards()]
+    if as_json:
+        print_json({"name": name, "description": text} for name, text in found)
+    else:
+        results.print(table(("name", ""), found))
 
 
 def described(name: str) -> str:

@@ -16,6 +16,7 @@ from api_schemas import Baseline, SampleScore, Selection
 from api_schemas.baselines import BASELINES
 from api_schemas.rows import Split
 from api_schemas.selections import Profile, StratifyBy
+from minirec.cli import names
 from minirec.cli.connection import Connection
 from minirec.cli.follow import follow as follow_shown
 from minirec.cli.follow import upload
@@ -26,7 +27,7 @@ from minirec.cli.options import (
     Limit,
     Metadata,
     Rewards,
-    SelectionId,
+    SelectionRef,
     dataset_files,
     pairs,
     parse_rewards,
@@ -45,7 +46,9 @@ def select(
     signals: Annotated[
         bool, typer.Option("--signals", help="Choose by the rewards uploaded for the dataset; no model then.")
     ] = False,
-    dataset: Annotated[str | None, typer.Option(metavar="DATASET", help="An uploaded dataset, ds_...")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="DATASET", help="An uploaded dataset: ds_..., or its exact name.")
+    ] = None,
     samples: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Samples to upload.")] = None,
     items: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Catalogue to upload.")] = None,
     prompts: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Prompts to upload.")] = None,
@@ -113,6 +116,8 @@ def select(
         if dataset is None:
             dataset = upload(client, files, form_name(next(iter(files.values()))).partition(".")[0]).id
             note(f"dataset {dataset}")
+        else:
+            dataset = names.dataset_id(client, dataset)
         selection: Selection = client.selections.create(
             dataset=dataset,
             model=reference or None,
@@ -133,7 +138,7 @@ def select(
 
 def scores(
     context: typer.Context,
-    selection_id: SelectionId,
+    selection: SelectionRef,
     order: Annotated[Order, typer.Option(help="The pool's order, or the picked samples first.")] = "rank",
     limit: Limit = 20,
     as_json: AsJson = False,
@@ -143,23 +148,25 @@ def scores(
     The picked ones come first, in the order of picking:
 
         minirec scores sel_abc
-        minirec scores sel_abc --order pool --limit 100000 --json > scores.jsonl
+        minirec scores sel_abc --order pool --limit 100000 --json > scores.json
 
     `gate` says which samples could teach nothing, `place` where a sample stands in the training order.
     """
     connection: Connection = context.obj
     with connection.client() as client:
+        selection_id = names.selection_id(client, selection)
         found = islice(client.selections.scores(selection_id, order=order), limit)
         print_json(found) if as_json else results.print(score_table(found))
 
 
 def subset(
     context: typer.Context,
-    selection_id: SelectionId,
+    selection: SelectionRef,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; else standard output.")] = None,
     format: Annotated[
         SubsetFormat | None, typer.Option(help="By the file's ending unless given; jsonl without a file.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write the selected samples in training order.
 
@@ -171,11 +178,16 @@ def subset(
     `minirec export` makes the files that trainers read.
     """
     connection: Connection = context.obj
-    chosen = format or format_of(output)
+    if as_json and output is None and format not in (None, "ids"):
+        raise typer.BadParameter(f"one JSON document, and {format}, cannot both go to standard output: give --output")
+    chosen = format or ("ids" if as_json and output is None else format_of(output))
     with connection.client() as client:
+        selection_id = names.selection_id(client, selection)
         if output is not None:
             client.selections.download_subset(selection_id, output, format=chosen)
             note(f"{output} written")
+            if as_json:
+                print_json({"selection_id": selection_id, "path": str(output), "format": chosen})
             return
         if chosen == "parquet" and sys.stdout.isatty():
             raise typer.BadParameter("Parquet is not for the screen: give --output")
@@ -187,7 +199,7 @@ def subset(
 def show(selection: Selection, as_json: bool) -> None:
     """Print a selection, and what to do with a finished one."""
     if as_json:
-        print_json([selection])
+        print_json(selection)
         return
     results.print(selection_details(selection))
     if selection.status == "succeeded":

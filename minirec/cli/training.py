@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,9 +10,10 @@ import typer
 
 from api_schemas import TrainingJob
 from api_schemas.training_jobs import Trainer
+from minirec.cli import names
 from minirec.cli.connection import Connection
 from minirec.cli.model_option import model_reference
-from minirec.cli.options import AsJson, Follow, Metadata, Rewards, SelectionId, pairs, parse_rewards, put_settings
+from minirec.cli.options import AsJson, Follow, Metadata, Rewards, SelectionRef, pairs, parse_rewards, put_settings
 from minirec.cli.output import note, print_json, results
 from minirec.cli.training_view import follow_training, training_details
 from minirec.client import MiniRec
@@ -23,7 +25,7 @@ TrainingJobId = Annotated[str, typer.Argument(metavar="TRAINING_JOB", help="Id o
 
 def train(
     context: typer.Context,
-    selection_id: SelectionId,
+    selection: SelectionRef,
     model: Annotated[
         str | None, typer.Option(help="Hub id, or folder of a local model; the selection's unless given.")
     ] = None,
@@ -73,6 +75,7 @@ def train(
     if model is not None:
         reference = model_reference(connection, model, local=local, revision=None, adapter=None)
     with connection.client() as client:
+        selection_id = names.selection_id(client, selection)
         job: TrainingJob = client.training_jobs.create(
             selection=selection_id,
             model=reference,
@@ -99,6 +102,7 @@ def download(
     context: typer.Context,
     training_job_id: TrainingJobId,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into; made if need be.")],
+    as_json: AsJson = False,
 ) -> None:
     """Download what a training job has left: adapter, metrics, evaluation, log.
 
@@ -108,19 +112,22 @@ def download(
     """
     connection: Connection = context.obj
     with connection.client() as client:
-        fetch(client, training_job_id, output)
+        written = fetch(client, training_job_id, output)
+    if as_json:
+        print_json({"id": training_job_id, "files": [str(path) for path in written]})
 
 
-def fetch(client: MiniRec, job_id: str, folder: Path) -> None:
-    """Download a job's files, and say which they are."""
+def fetch(client: MiniRec, job_id: str, folder: Path) -> Sequence[Path]:
+    """Download a job's files, say which they are, and return them."""
     written = client.training_jobs.download(job_id, folder)
     note("Written: " + "  ".join(str(path) for path in written))
+    return written
 
 
 def show(job: TrainingJob, as_json: bool, *, downloaded: bool = False) -> None:
     """Print a training job, and what to do with a finished one."""
     if as_json:
-        print_json([job])
+        print_json(job)
         return
     results.print(training_details(job))
     if job.status == "succeeded" and not downloaded:

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,8 @@ import typer
 from rich.markup import escape
 
 from minirec.cli.data_folder import DataFolder, RunningStack
-from minirec.cli.output import note, notes
+from minirec.cli.options import AsJson
+from minirec.cli.output import note, notes, print_json
 from minirec.cli.processes import only_reached_from_here
 from minirec.cli.stack import LOOPBACK, embedded_stack
 from minirec.client.local import running_stacks
@@ -42,6 +44,7 @@ def up(
         Path | None,
         typer.Option(exists=True, file_okay=False, help="Folder of local models; one in the data folder unless given."),
     ] = None,
+    as_json: AsJson = False,
     attached: Annotated[
         bool, typer.Option("--attached", hidden=True, help="End when standard input is closed.")
     ] = False,
@@ -63,7 +66,11 @@ def up(
     if attached:
         threading.Thread(target=end_with, args=(sys.stdin.fileno(),), daemon=True).start()
     with embedded_stack(folder, port=port, models_dir=models_dir, host=host) as (stack, supervisor):
-        print_ready(stack, folder)
+        if as_json:
+            print_json({**asdict(stack), "logs": str(folder.logs)})
+            sys.stdout.flush()
+        else:
+            print_ready(stack, folder)
         if not only_reached_from_here(host):
             note(
                 f"[yellow]Other machines reach it over plain HTTP at {escape(host)}: their keys and data can be read "

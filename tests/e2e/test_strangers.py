@@ -48,7 +48,7 @@ def test_keys_are_made_used_and_revoked_by_the_command(stack: Stack) -> None:
     key_id = key.partition(".")[0]
     with MiniRec(base_url=stack.url, api_key=key) as client:
         assert list(client.datasets.list()) is not None
-        rows = [json.loads(line) for line in minirec(stack, "keys", "list", "--json").splitlines()]
+        rows = json.loads(minirec(stack, "keys", "list", "--json"))
         row = next(row for row in rows if row["id"] == key_id)
         assert (row["name"], row["scope"], row["tenant"]) == ("a reader", "read", "default")
         assert "key" not in row

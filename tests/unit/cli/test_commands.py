@@ -208,10 +208,10 @@ def test_a_dataset_is_shown_with_its_splits(monkeypatch: pytest.MonkeyPatch) -> 
     assert "splits" not in result.stdout
 
 
-def test_lists_are_tables_or_one_json_object_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_are_tables_or_one_json_document(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = {"data": [selection_json(id="sel_2"), selection_json()], "has_more": True, "next_after": "c"}
     result, service = run(monkeypatch, ["list", "--limit", "2", "--json", "--status", "queued"], answer(jobs))
-    assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == ["sel_2", "sel_1"]
+    assert [job["id"] for job in json.loads(result.stdout)] == ["sel_2", "sel_1"]
     assert len(service.requests) == 1
     assert service.requests[0].url.params["status"] == "queued"
     result, _ = run(monkeypatch, ["list"], answer(jobs | {"has_more": False}))
