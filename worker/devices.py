@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 
-from minirec.specs import DType, PinnedModel
+from minirec.policy.devices import auto_dtype, device_type, runs
+from minirec.specs import PinnedModel
 from minirec.store.devices import Device
 from worker.work import UnitError
 
 
 def this_device() -> Device:
     """Return what models run on in this process, and what the dtype `auto` means there."""
-    if not torch.cuda.is_available():
-        return Device("cpu", "float32")
-    return Device("cuda", "bfloat16" if runs("bfloat16") else "float32")
+    return Device(device_type(), auto_dtype())
 
 
 def require_device(model: PinnedModel) -> None:
@@ -36,19 +33,6 @@ def require_device(model: PinnedModel) -> None:
             "MINIREC_DTYPE, and start the job anew",
             retryable=True,
         )
-
-
-@lru_cache
-def runs(dtype: DType) -> bool:
-    """Return whether this process's device computes in a dtype, and not by emulating it."""
-    if dtype == "bfloat16" and torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        ones = torch.ones(2, 2, dtype=getattr(torch, dtype), device=device)
-        return bool(torch.softmax(ones @ ones, dim=-1).isfinite().all())
-    except (RuntimeError, NotImplementedError):
-        return False
 
 
 def _device_name() -> str:

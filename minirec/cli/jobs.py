@@ -109,7 +109,15 @@ def list_all(
 
 
 def jobs_of_kind(client: MiniRec, kind: str, status: Status | None, dataset: str | None, limit: int) -> list[Job]:
-    """Return the newest jobs of a kind."""
+    """Return the newest jobs of a kind.
+
+    Args:
+        client: Of the service.
+        kind: Name of the kind.
+        status: Only those in this state.
+        dataset: Only those of the dataset with this id.
+        limit: How many at most.
+    """
     return list(islice(client.jobs(KINDS[kind]).list(status=status, dataset=dataset), limit))
 
 

@@ -16,6 +16,7 @@ from minirec import __version__
 from minirec.cli import datasets, evaluations, jobs, keys, selection_nouns, selections, training
 from minirec.cli.connection import Connection
 from minirec.cli.demo import demo
+from minirec.cli.doctor import doctor
 from minirec.cli.exports import export
 from minirec.cli.faults import report, report_threads
 from minirec.cli.gc import gc
@@ -138,6 +139,7 @@ app.command()(jobs.retry)
 app.command()(jobs.delete)
 app.add_typer(keys.app, name="keys")
 app.command()(gc)
+app.command()(doctor)
 
 keep_examples(app)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from minirec.policy.devices import runs
 from minirec.policy.reference import resolve
 from minirec.settings import Settings
 from minirec.specs import DeviceType, ScoreSpec
@@ -117,7 +118,7 @@ def test_what_scored_the_pool_is_in_the_provenance_and_a_mixture_is_a_warning(
 
 
 def test_every_worker_runs_float32() -> None:
-    assert devices.runs("float32")
+    assert runs("float32")
 
 
 def test_a_model_is_resolved_once_per_unit(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
