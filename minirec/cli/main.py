@@ -14,14 +14,18 @@ from typer.core import TyperGroup
 from api_schemas.messages import plain
 from minirec import __version__
 from minirec.cli import datasets, evaluations, jobs, keys, selection_nouns, selections, training
+from minirec.cli.compare import compare
 from minirec.cli.connection import Connection
 from minirec.cli.demo import demo
 from minirec.cli.doctor import doctor
+from minirec.cli.explain import explain
 from minirec.cli.exports import export
 from minirec.cli.faults import report, report_threads
 from minirec.cli.gc import gc
 from minirec.cli.imports import import_source
+from minirec.cli.plot import plot
 from minirec.cli.report import report as report_command
+from minirec.cli.reward_profile import profile
 from minirec.cli.rewards import rewards
 from minirec.cli.up import up
 
@@ -131,6 +135,10 @@ app.command()(selections.scores)
 app.command()(selections.subset)
 app.command()(export)
 app.command("report")(report_command)
+app.command()(explain)
+app.command()(compare)
+app.command()(plot)
+app.command()(profile)
 app.command()(training.train)
 app.command()(training.download)
 app.command()(evaluations.evaluate)

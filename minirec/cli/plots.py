@@ -10,11 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from api_schemas import SampleScore, SubsetRow
+from api_schemas import SampleScore, SelectionPlots, SubsetRow
 
 POOL, PICKED = "#56B4E9", "#D55E00"
 """Blue and vermilion of the Okabe-Ito palette: distinct with any colour vision, and in grey."""
 BINS = 24
+VERDICTS = {"open": POOL, "too_hard": "#999999", "too_easy": "#F0E442", "no_spread": "#CC79A7"}
 
 
 def plot_curriculum(rows: Sequence[SubsetRow], path: Path) -> Path:
@@ -66,6 +67,40 @@ def plot_scores(scores: Sequence[SampleScore], path: Path) -> Path:
     return save(figure, path)
 
 
+def plot_selection(found: SelectionPlots, path: Path) -> Path:
+    """Draw mean rewards by the gate's verdict with the picks, and L against R where there is R."""
+    with_plane = found.points.representativeness is not None
+    figure, axes = new_figure(2 if with_plane else 1)
+    edges = found.rewards.edges
+    bottom = [0] * (len(edges) - 1)
+    for name, colour in VERDICTS.items():
+        counts = found.rewards.counts[name]
+        if any(counts):
+            axes[0].stairs(
+                [a + b for a, b in zip(bottom, counts, strict=True)],
+                edges,
+                baseline=bottom,
+                fill=True,
+                color=colour,
+                label=f"{name.replace('_', ' ')} ({sum(counts):,})",
+            )
+        bottom = [a + b for a, b in zip(bottom, counts, strict=True)]
+    picked = found.rewards.counts["picked"]
+    axes[0].stairs(picked, edges, color=PICKED, linewidth=1.8, label=f"picked ({sum(picked):,})")
+    axes[0].set(xlabel="mean reward of the rollouts", ylabel="samples")
+    axes[0].yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].legend(frameon=False)
+    points = found.points
+    if points.representativeness is not None:
+        n = points.picked
+        axes[1].scatter(points.representativeness[n:], points.learnability[n:], s=8, color=POOL, label="not picked")
+        axes[1].scatter(points.representativeness[:n], points.learnability[:n], s=14, color=PICKED, label="picked")
+        axes[1].set(xlabel="representativeness R", ylabel="learnability L")
+        axes[1].legend(frameon=False)
+    figure.suptitle(f"{found.selection_id}: {found.funnel.picked:,} of {found.funnel.pool:,} samples")
+    return save(figure, path)
+
+
 def new_figure(panels: int) -> tuple[Figure, list[Axes]]:
     """Return a wide figure with plain axes side by side."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
@@ -79,6 +114,6 @@ def new_figure(panels: int) -> tuple[Figure, list[Axes]]:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG."""
+    """Write a figure in the format of the file's ending."""
     figure.savefig(path, dpi=150)
     return path

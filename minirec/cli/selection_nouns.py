@@ -7,11 +7,15 @@ from itertools import islice
 import typer
 
 from minirec.cli import jobs, names, selections
+from minirec.cli.compare import compare
 from minirec.cli.connection import Connection
+from minirec.cli.explain import explain
 from minirec.cli.exports import export
 from minirec.cli.options import AsJson, Follow, InState, Limit, OfDataset, SelectionRef, SelectionRefs
 from minirec.cli.output import print_json, results, selection_table
+from minirec.cli.plot import plot
 from minirec.cli.report import report
+from minirec.cli.reward_profile import profile
 
 app = typer.Typer(no_args_is_help=True, help="Start, list, show, explain, cancel, retry and delete selections.")
 
@@ -101,3 +105,7 @@ app.command()(selections.scores)
 app.command()(selections.subset)
 app.command()(export)
 app.command()(report)
+app.command()(explain)
+app.command()(compare)
+app.command()(plot)
+app.command()(profile)

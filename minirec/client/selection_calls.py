@@ -79,6 +79,10 @@ def explain(selection_id: str, sample_id: str) -> Call:
     return Call("GET", f"/v1/selections/{selection_id}/scores", name=sample_id)
 
 
+def plots(selection_id: str) -> Call:
+    return Call("GET", f"/v1/selections/{selection_id}/plots")
+
+
 def report(selection_id: str) -> Call:
     return Call("GET", f"/v1/selections/{selection_id}/report", headers={"Accept": "*/*"})
 

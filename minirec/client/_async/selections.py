@@ -15,6 +15,7 @@ from api_schemas import (
     Baseline,
     SampleExplanation,
     Selection,
+    SelectionPlots,
     SubsetIds,
     SubsetRow,
 )
@@ -58,6 +59,10 @@ class AsyncLiveSelection(Selection, AsyncLiveJob):
     async def explain(self, sample: SampleRef) -> SampleExplanation:
         """Return one sample, explained; see `AsyncSelections.explain`."""
         return await self._jobs.explain(self.id, sample)
+
+    async def plots(self) -> SelectionPlots:
+        """Return histograms, points and counts to draw this selection with."""
+        return await self._jobs.plots(self.id)
 
     async def subset(self) -> SubsetIds:
         """Return the selected ids and their curriculum groups, in training order."""
@@ -213,6 +218,10 @@ class AsyncSelections(AsyncJobs[AsyncLiveSelection]):
             NotFoundError: The pool has no such sample.
         """
         return await self._transport.get(calls.explain(self._id(selection_id), sample_of(sample_id)), SampleExplanation)
+
+    async def plots(self, selection_id: JobRef) -> SelectionPlots:
+        """Return histograms, points and counts to draw a finished selection with, of a bounded size."""
+        return await self._transport.get(calls.plots(self._id(selection_id)), SelectionPlots)
 
     async def download_report(self, selection_id: JobRef, path: str | os.PathLike[str]) -> Path:
         """Write a finished selection, explained, to `path` as one HTML file, whole or not at all."""

@@ -16,6 +16,7 @@ from api_schemas import (
     Baseline,
     SampleExplanation,
     Selection,
+    SelectionPlots,
     SubsetIds,
     SubsetRow,
 )
@@ -58,6 +59,10 @@ class LiveSelection(Selection, LiveJob):
     def explain(self, sample: SampleRef) -> SampleExplanation:
         """Return one sample, explained; see `Selections.explain`."""
         return self._jobs.explain(self.id, sample)
+
+    def plots(self) -> SelectionPlots:
+        """Return histograms, points and counts to draw this selection with."""
+        return self._jobs.plots(self.id)
 
     def subset(self) -> SubsetIds:
         """Return the selected ids and their curriculum groups, in training order."""
@@ -211,6 +216,10 @@ class Selections(Jobs[LiveSelection]):
             NotFoundError: The pool has no such sample.
         """
         return self._transport.get(calls.explain(self._id(selection_id), sample_of(sample_id)), SampleExplanation)
+
+    def plots(self, selection_id: JobRef) -> SelectionPlots:
+        """Return histograms, points and counts to draw a finished selection with, of a bounded size."""
+        return self._transport.get(calls.plots(self._id(selection_id)), SelectionPlots)
 
     def download_report(self, selection_id: JobRef, path: str | os.PathLike[str]) -> Path:
         """Write a finished selection, explained, to `path` as one HTML file, whole or not at all."""
