@@ -25,7 +25,7 @@ class JobKind(Generic[RequestT, JobT]):
     """Body of the request that starts one."""
     resource: type[JobT]
     progress: frozenset[str]
-    """Fields of the resource that change while a job advances, beside `status` and `stage`."""
+    """Fields of the resource that change while a job advances, beside `status`, `stage` and `waiting`."""
 
     @property
     def name(self) -> str:
@@ -49,7 +49,9 @@ class JobKind(Generic[RequestT, JobT]):
 
     def progress_of(self, job: JobT) -> dict[str, Any]:
         """Return what changes while a job advances: two results differ when there is news."""
-        return job.model_dump(include={"status", "stage", *self.progress})
+        # When it starts is an estimate that is never the same twice.
+        place = {"waiting": {"ahead", "workers"}}
+        return job.model_dump(include={"status": True, "stage": True, **place, **dict.fromkeys(self.progress, True)})
 
 
 SELECTION = JobKind("sel", SelectionCreate, Selection, frozenset({"counts"}))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from api_schemas.common import Metadata, Response
 
@@ -29,6 +31,24 @@ class JobError(Response):
     """How many samples the error is about, where they were counted."""
 
 
+class Waiting(Response):
+    """Where a job stands whose present stage no worker has in hand."""
+
+    ahead: Annotated[
+        int,
+        Field(description="Stages of your other jobs that come first in the queue, or are being done", examples=[1]),
+    ]
+    workers: Annotated[int, Field(description="Workers that take from this queue; with 0 nothing moves", examples=[1])]
+    starts_at: Annotated[
+        float | None,
+        Field(
+            description="When those ahead will be through at their pace so far, in seconds since 1970; null where none "
+            "has a pace yet",
+            examples=[1795768970.0],
+        ),
+    ] = None
+
+
 class Job(Response):
     """A job of any kind; each kind adds its request, its progress and its result."""
 
@@ -43,6 +63,12 @@ class Job(Response):
     started_at: float | None = None
     finished_at: float | None = None
     error: JobError | None = None
+    waiting: Waiting | None = None
+    """Of one job that is asked for by its id, while nobody works on it: its place in the queue."""
+    shared_with: list[str] = []
+    """Of one job that is asked for by its id: other jobs that wait for the same work, which is done once for all."""
+    worker_seconds: float = 0.0
+    """What workers have spent so far on shards that it waited for; shared work counts for each of its jobs."""
     lost_workers: int = 0
     """How many workers were lost while they worked on it; what they held was, or is, done by others."""
     provenance: dict[str, Any] = {}

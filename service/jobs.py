@@ -13,12 +13,14 @@ from starlette.responses import Response
 
 from api_schemas import DEFAULT_TENANT, TERMINAL, Page
 from api_schemas.job_kinds import JobT, RequestT
+from api_schemas.jobs import Waiting
 from minirec.settings import Settings
 from minirec.store import Store
 from minirec.store.contents import content_lock
 from minirec.store.errors import InUseError, NotFoundError
 from minirec.store.ids import new_id
 from minirec.store.jobs import JobRecord
+from minirec.store.places import place_of
 from minirec.store.retention import delete_job
 from service.events import changes
 from service.lookup import dataset_or_404, job_or_404
@@ -102,6 +104,18 @@ def shown(served: ServedKind[Any, JobT], record: JobRecord) -> JobT:
         ) from error
 
 
+def placed(store: Store, record: JobRecord, job: JobT) -> JobT:
+    """Return a job with its place in the queue while nobody works on it, and with whom it shares its work."""
+    place = place_of(store.jobs, record)
+    if place is None:
+        return job
+    waiting = None
+    if place.ahead is not None:
+        workers = sum(place.queue in worker.queues for worker in store.workers.alive())
+        waiting = Waiting(ahead=place.ahead, workers=workers, starts_at=place.starts_at)
+    return job.model_copy(update={"waiting": waiting, "shared_with": place.shared_with})
+
+
 async def wait_for(
     served: ServedKind[Any, JobT], settings: Settings, store: Store, job_id: str, seconds: float
 ) -> JobT:
@@ -119,7 +133,8 @@ async def wait_for(
     """
 
     def look() -> JobT:
-        return shown(served, job_or_404(store, job_id))
+        record = job_or_404(store, job_id)
+        return placed(store, record, shown(served, record))
 
     first = await run_in_threadpool(look)
     if seconds == 0 or first.status in TERMINAL:
@@ -171,8 +186,9 @@ def _check_needs(store: Store, record: JobRecord) -> None:
 
 def accepted(served: ServedKind[Any, JobT], store: Store, job_id: str) -> Response:
     """Return the answer for a job that is on its way."""
+    record = job_or_404(store, job_id)
     return Response(
-        shown(served, job_or_404(store, job_id)).model_dump_json(),
+        placed(store, record, shown(served, record)).model_dump_json(),
         202,
         headers={"Location": f"{served.kind.path}/{job_id}"},
         media_type="application/json",

@@ -51,6 +51,7 @@ def common_fields(record: JobRecord, metadata: Mapping[str, str]) -> dict[str, A
         "created_at": float(record.fields["created_at"]),
         "started_at": record.time("started_at"),
         "finished_at": record.time("finished_at"),
+        "worker_seconds": float(record.fields.get("worker_seconds", 0)),
         "lost_workers": int(record.fields.get("lost_workers", 0)),
         "error": None if error is None else JobError.model_validate(error),
         "result": record.json("result") if record.status == "succeeded" else None,

@@ -15,7 +15,7 @@ from api_schemas import Evaluation, EvaluationResult
 from api_schemas.evaluations import EvaluatedSplit
 from minirec.cli import names
 from minirec.cli.connection import Connection
-from minirec.cli.follow import leaving_it_running
+from minirec.cli.follow import WaitingNotes, leaving_it_running
 from minirec.cli.model_option import model_reference
 from minirec.cli.options import AsJson, DatasetRef, Follow, Metadata, Rewards, pairs, parse_rewards, put_settings
 from minirec.cli.output import (
@@ -24,6 +24,7 @@ from minirec.cli.output import (
     note,
     notes,
     print_json,
+    progress_rows,
     results,
     rewards_text,
     stage_name,
@@ -116,9 +117,11 @@ class EvaluationProgress:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._bars: dict[str, TaskID] = {}
+        self._waiting = WaitingNotes()
 
     def show(self, job: Evaluation) -> None:
         """Bring the display up to date."""
+        self._waiting.show(job)
         if job.status != "running" or job.stage is None:
             return
         if job.stage not in self._bars:
@@ -148,6 +151,7 @@ def evaluation_details(job: Evaluation) -> Table:
     ]
     if job.started_at is not None:
         rows.append(("ran for", duration((job.finished_at or time.time()) - job.started_at)))
+    rows += progress_rows(job)
     if job.error is not None:
         rows.append(("error", f"{job.error.message} ({job.error.code})"))
     if job.result is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,9 +21,13 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from api_schemas import Counts, Dataset, Selection, TimestampUnit
-from minirec.cli.output import note, note_warnings, notes, stage_name
+from api_schemas import TERMINAL, Counts, Dataset, Job, Selection, TimestampUnit
+from minirec.cli.output import duration, note, note_warnings, notes, stage_name
 from minirec.client import DatasetWarning, MiniRec
+from minirec.client.progress import clock_text, waiting_text
+
+ATTACHED_LATE = 10.0
+"""Seconds that a job has run before it is said how long: the clock beside a bar starts when the bar appears."""
 
 
 def upload(
@@ -102,6 +107,35 @@ def selection_progress() -> Iterator[SelectionProgress]:
         yield SelectionProgress(progress)
 
 
+class WaitingNotes:
+    """Lines about what holds a job up, or is shared with others; each is printed when it becomes true."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+        self._before: str | None = None
+
+    def show(self, job: Job) -> None:
+        """Say what is new."""
+        if not self._said and job.started_at is not None and job.status not in TERMINAL:
+            passed = time.time() - job.started_at
+            if passed > ATTACHED_LATE:
+                self._once(f"it has been running for {duration(passed)}")
+        self._said.add("")
+        waits = waiting_text(job)
+        place = job.waiting and (job.waiting.ahead, job.waiting.workers)
+        if waits is not None and str(place) != self._before:
+            advice = "; minirec doctor says more" if job.waiting is not None and not job.waiting.workers else ""
+            note(f"waiting: {waits}{advice}")
+        self._before = str(place) if waits is not None else None
+        if job.shared_with and waits is None:
+            self._once(f"shares this work with {', '.join(job.shared_with)}: it is done once for all of them")
+
+    def _once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            note(text)
+
+
 class SelectionProgress:
     """Bars of the stages that a selection has come through."""
 
@@ -109,30 +143,35 @@ class SelectionProgress:
         self._progress = progress
         self._bars: dict[str, TaskID] = {}
         self._logged: tuple[str, int] | None = None
+        self._waiting = WaitingNotes()
 
     def show(self, selection: Selection) -> None:
         """Bring the bars up to date."""
+        self._waiting.show(selection)
         stage = selection.stage if selection.status == "running" and selection.stage else selection.status
-        self._log(stage, selection.counts)
+        finish = selection.estimated_finish
+        until = "" if finish is None else f", done at about {clock_text(finish)}"
+        self._log(stage, selection.counts, until)
         if stage in ("failed", "cancelling", "cancelled"):
             return
         for earlier, bar in self._bars.items():
             if earlier != stage:
                 self._progress.update(bar, total=1, completed=1)
         if stage != "succeeded":
-            self._advance(stage, selection.counts)
+            self._advance(stage, selection.counts, until)
 
-    def _advance(self, stage: str, counts: Counts) -> None:
+    def _advance(self, stage: str, counts: Counts, until: str) -> None:
         if stage not in self._bars:
             self._bars[stage] = self._progress.add_task(stage_name(stage), total=None, counts="")
         text = f"{counts.scored}/{counts.total}" if counts.scored else ""
         text += f" ({counts.cached} reused)" if counts.cached else ""
+        text += until
         total = counts.total or None
         self._progress.update(self._bars[stage], total=total, completed=counts.scored, counts=text)
 
-    def _log(self, stage: str, counts: Counts) -> None:
+    def _log(self, stage: str, counts: Counts, until: str) -> None:
         """Print a line for every stage and every tenth of it, where there is no screen."""
         tenth = 10 * counts.scored // counts.total if counts.total else 0
         if not notes.is_terminal and (stage, tenth) != self._logged:
             self._logged = stage, tenth
-            note(f"{stage_name(stage)} {counts.scored}/{counts.total}" if counts.total else stage_name(stage))
+            note(stage_name(stage) + (f" {counts.scored}/{counts.total}{until}" if counts.total else ""))

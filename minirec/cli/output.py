@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from api_schemas import Arm, Dataset, Job, Selection, TextReward
-from minirec.client.progress import counted
+from minirec.client.progress import clock_text, counted, waiting_text
 from minirec.client.warnings import dataset_warnings
 
 notes = Console(stderr=True)
@@ -132,6 +132,7 @@ def selection_details(selection: Selection) -> Table:
     if selection.started_at is not None:
         end = selection.finished_at or time.time()
         rows.append(("ran for", duration(end - selection.started_at)))
+    rows += progress_rows(selection)
     if error is not None:
         rows.append(("error", f"{error.message} ({error.code})"))
     if result is not None:
@@ -146,6 +147,39 @@ def selection_details(selection: Selection) -> Table:
             *(("warning", warning) for warning in result.warnings),
         ]
     return table(("", ""), rows)
+
+
+def progress_rows(job: Job) -> list[tuple[str, str | Text]]:
+    """Return what a job waits for or shares, whether a retry helps, when it will be done, and what it has cost."""
+    rows: list[tuple[str, str | Text]] = []
+    waits = waiting_text(job)
+    if waits is not None:
+        rows.append(("waiting", waits))
+    elif job.shared_with:
+        rows.append(("shared with", ", ".join(job.shared_with)))
+    if job.error is not None and job.status == "failed":
+        again = f"minirec retry {job.id} goes on from what is finished"
+        rows.append(("next", again if job.error.retryable else "it fails in the same way until the cause is mended"))
+    finish = getattr(job, "estimated_finish", None)
+    if finish is not None and job.status == "running":
+        rows.append(("done at", f"about {clock_text(finish)}, in {duration(max(0.0, finish - time.time()))}"))
+    cost = [*([rollouts_text(job)] if isinstance(job, Selection) else [])]
+    if job.worker_seconds:
+        cost.append(f"{duration(job.worker_seconds)} of workers' time")
+    if any(cost):
+        rows.append(("cost", ", ".join(filter(None, cost))))
+    return rows
+
+
+def rollouts_text(selection: Selection) -> str:
+    """Return how many rollouts a selection has had sampled; none are for what was scored before."""
+    counts, settings = selection.counts, selection.request.rollouts
+    scores = selection.status == "succeeded" or selection.stage in ("scoring", "selecting")
+    if selection.request.model is None or not scores:
+        return ""
+    sampled = (counts.scored - counts.cached) * settings.group_size
+    reused = f" ({counts.cached:,} samples scored before)" if counts.cached else ""
+    return f"{sampled:,} rollouts of up to {settings.max_new_tokens:,} tokens{reused}"
 
 
 def rewards_text(rewards: Iterable[TextReward]) -> str:

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from api_schemas import Event, Ranking, TextScore, TrainingJob, TrainingResult
-from minirec.cli.follow import leaving_it_running
-from minirec.cli.output import ago, duration, note, notes, rewards_text, stage_name, state_text, table
+from minirec.cli.follow import WaitingNotes, leaving_it_running
+from minirec.cli.output import ago, duration, note, notes, progress_rows, rewards_text, stage_name, state_text, table
 from minirec.client import MiniRec
 
 
@@ -32,6 +32,7 @@ def show_training(client: MiniRec, job_id: str) -> None:
     times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
     with Progress(*columns, *times, console=notes, disable=not notes.is_terminal) as progress:
         view = TrainingProgress(progress)
+        WaitingNotes().show(client.training_jobs.retrieve(job_id))
         for event in client.training_jobs.events(job_id):
             view.show(event)
 
@@ -107,6 +108,7 @@ def training_details(job: TrainingJob) -> Table:
     ]
     if job.started_at is not None:
         rows.append(("ran for", duration((job.finished_at or time.time()) - job.started_at)))
+    rows += progress_rows(job)
     if job.error is not None:
         rows.append(("error", f"{job.error.message} ({job.error.code})"))
     if job.result is not None:

@@ -28,6 +28,29 @@ def counted(job: Job) -> tuple[int, int]:
     return 0, 0
 
 
+def waiting_text(job: Job) -> str | None:
+    """Return what a job waits for, null where it is being worked on or has ended.
+
+    Between two shards nobody has its work in hand for a moment: that is no waiting.
+    """
+    waiting = job.waiting
+    if waiting is None or job.status not in ("queued", "running"):
+        return None
+    if waiting.workers == 0:
+        return "no worker takes this work"
+    if waiting.ahead == 0:
+        return None if counted(job)[0] else "next in the queue"
+    starts = "" if waiting.starts_at is None else f", starts at about {clock_text(waiting.starts_at)}"
+    return f"{waiting.ahead} ahead in the queue{starts}"
+
+
+def clock_text(at: float) -> str:
+    """Return a moment as the clock on the wall says it, with the day where it is not today."""
+    moment = time.localtime(at)
+    today = moment[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M" if today else "%a %H:%M", moment)
+
+
 def seconds_text(seconds: float) -> str:
     """Return a duration as people read it: 0:07, 1:02:03."""
     minutes, rest = divmod(max(0, round(seconds)), 60)
@@ -42,7 +65,7 @@ class ProgressLine:
         self._stream = sys.stderr if stream is None else stream
         self._clock = clock
         self._rewrites = self._stream.isatty() or "ipykernel" in sys.modules
-        self._shown: tuple[str, int] | None = None
+        self._shown: tuple[str, int, int | None] | None = None
         self._length = 0
         self._stage: tuple[str, float, int] | None = None
         """Name of the stage, and when and how far it was seen first."""
@@ -55,7 +78,7 @@ class ProgressLine:
             text = text[: shutil.get_terminal_size().columns - 1]
             self._stream.write("\r" + text.ljust(self._length))
             self._length = len(text)
-        elif self._shown != (shown := (self._name(job), 10 * done // total if total else 0)):
+        elif self._shown != (shown := (self._name(job), 10 * done // total if total else 0, _place(job))):
             self._shown = shown
             self._stream.write(text + "\n")
         self._stream.flush()
@@ -74,6 +97,9 @@ class ProgressLine:
         if job.status in TERMINAL:
             ran = f" after {seconds_text(job.finished_at - job.created_at)}" if job.finished_at else ""
             return f"{job.id} {name}{ran}"
+        waits = waiting_text(job)
+        if waits is not None:
+            return f"{job.id} {name}: {waits}"
         if job.status != "running" or not total:
             return f"{job.id} {name}"
         bar = ("#" * (WIDTH * done // total)).ljust(WIDTH, ".")
@@ -94,6 +120,11 @@ class ProgressLine:
             return float(finish) - now
         _, since, before = self._stage
         return (total - done) * (now - since) / (done - before) if done > before else None
+
+
+def _place(job: Job) -> int | None:
+    """Return how many are ahead of a job that waits."""
+    return job.waiting.ahead if job.waiting is not None and waiting_text(job) else None
 
 
 def goes_on(job: Job) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -118,6 +118,15 @@ class JobReader:
         for job in self._active_ids():
             pipe.hmget(f"{self._prefix}job:{job}", ["kind", "status"])
         return [(kind.decode(), status.decode()) for kind, status in pipe.execute() if kind and status]
+
+    @property
+    def keys(self) -> tuple[redis.Redis, str]:
+        """The connection, and what the names of all keys begin with, for other readers of jobs."""
+        return self._redis, self._prefix
+
+    def several(self, jobs: Iterable[str]) -> list[JobRecord]:
+        """Return those of the jobs that are there and this reader may see."""
+        return self._records(list(jobs))
 
     def group(self, name: str) -> tuple[int, dict[str, Any]]:
         """Units and spec that a group was opened with: settings may have changed since. Raises NotFoundError."""

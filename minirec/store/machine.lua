@@ -12,6 +12,7 @@
 --   <p>group:<g>:leased    zset    unit -> when its lease ends
 --   <p>group:<g>:later     zset    unit -> when its pause ends: it is to do, and not claimed before
 --   <p>group:<g>:units     hash    a<i> attempts, f<i> fence, p<i> progress, w<i> worker, s<i> what it holds,
+--                                  t<i> when it was claimed,
 --                                  h<i> highest progress, x<i> setbacks since then, l<i> who had the last of them
 --   <p>group:<g>:waiters   set     jobs that wait for it
 --   <p>group:<g>:closing   set     cancelled jobs whose workers have not stopped yet
@@ -323,6 +324,17 @@ local function tell_retry(group, unit, detail, more)
   end
 end
 
+-- What a unit took is written down for every job that it was done for; work that is shared counts for each of them.
+local function book_time(group, unit)
+  local key = group_key(group)
+  local since = redis.call('HGET', key .. ':units', 't' .. unit)
+  if not since then return end
+  redis.call('HDEL', key .. ':units', 't' .. unit)
+  for _, job in ipairs(redis.call('SUNION', key .. ':waiters', key .. ':closing')) do
+    redis.call('HINCRBYFLOAT', job_key(job), 'worker_seconds', string.format('%.3f', math.max(0, now - tonumber(since))))
+  end
+end
+
 -- A unit that was leased is to do again, in `pause` seconds.
 local function put_back(group, unit, pause)
   local key = group_key(group)
@@ -337,6 +349,7 @@ end
 
 -- A unit that was leased comes back: for another attempt, or, attempts used up, to fail its group.
 local function give_back(group, unit, error, retryable, max_attempts)
+  book_time(group, unit)
   local attempt = tonumber(redis.call('HGET', group_key(group) .. ':units', 'a' .. unit) or 0)
   local fails = not retryable or attempt >= max_attempts
   if fails then
@@ -353,6 +366,7 @@ end
 -- comes further. The same process lost twice was only paused. A unit that loses one worker after the other, all at the
 -- same place, kills them: it fails its group with the setback after `limit`.
 local function set_back(group, unit, error, limit)
+  book_time(group, unit)
   local units = group_key(group) .. ':units'
   local facts = redis.call('HMGET', units, 'w' .. unit, 'l' .. unit, 'x' .. unit, 'p' .. unit)
   local setbacks = tonumber(facts[3] or 0)
@@ -436,7 +450,7 @@ function ops.claim(group, unit, worker, lease)
   redis.call('ZREM', key .. ':todo', unit)
   redis.call('ZREM', key .. ':later', unit)
   redis.call('ZADD', key .. ':leased', now + tonumber(lease), unit)
-  redis.call('HSET', key .. ':units', 'f' .. unit, fence, 'w' .. unit, worker)
+  redis.call('HSET', key .. ':units', 'f' .. unit, fence, 'w' .. unit, worker, 't' .. unit, stamp())
   for _, job in ipairs(waiters(group)) do move(job, 'running') end
   local group_fields = redis.call('HMGET', key, 'handler', 'spec', 'units', 'total')
   return { 'ok', fence, tostring(attempt), unpack(group_fields) }
@@ -504,6 +518,7 @@ end
 function ops.commit(group, unit, fence, progress, outcome, ...)
   if not holds(group, unit, fence) then return 'stale' end
   local key = group_key(group)
+  book_time(group, unit)
   local writes = { ... }
   for i = 1, #writes, 3 do redis.call('HSET', p .. writes[i], writes[i + 1], writes[i + 2]) end
   redis.call('ZREM', key .. ':leased', unit)
@@ -551,6 +566,7 @@ end
 -- release group unit fence: the worker stops although nothing went wrong (cancelled, shutting down)
 function ops.release(group, unit, fence)
   if not holds(group, unit, fence) then return 'stale' end
+  book_time(group, unit)
   redis.call('HINCRBY', group_key(group) .. ':units', 'a' .. unit, -1)
   put_back(group, unit, 0)
   close_cancelled(group)
@@ -729,6 +745,7 @@ function ops.reopen(group, unit, fence, limit, message, lost)
     if tonumber(redis.call('HGET', job_key(job), 'reopened') or 0) >= tonumber(limit) then return 'again' end
     back[#back + 1] = { job, index, from }
   end
+  book_time(group, unit)
   redis.call('ZREM', key .. ':leased', unit)
   redis.call('HDEL', key .. ':units', 'f' .. unit)
   redis.call('HINCRBY', key .. ':units', 'a' .. unit, -1)

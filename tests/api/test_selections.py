@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from api_schemas import Dataset, Selection, SelectionCreate
+from api_schemas import Dataset, Selection, SelectionCreate, Worker
+from api_schemas.jobs import Waiting
 from minirec.settings import Settings
 from minirec.specs import PrepareSelection
 from minirec.store import connect
@@ -266,6 +267,31 @@ def test_a_very_short_wait_is_not_a_long_one(service: Service, dataset_id: str) 
     started = time.monotonic()
     assert shown(service, selection_id, wait=0.0001).status == "queued"
     assert time.monotonic() - started < 5
+
+
+def test_one_job_says_where_it_stands_in_the_queue(service: Service, dataset_id: str) -> None:
+    first, second = (service.select(dataset_id)["id"] for _ in range(2))
+    assert shown(service, first).waiting == Waiting(ahead=0, workers=0)
+    assert shown(service, second).waiting == Waiting(ahead=1, workers=0)
+    service.store.workers.report(Worker(name="host/1", queues=["cpu"], version="0", started_at=1.0))
+    assert shown(service, second).waiting == Waiting(ahead=1, workers=1)
+    service.http.post(f"/v1/selections/{first}/cancel")
+    assert shown(service, second).waiting == Waiting(ahead=0, workers=1)
+    assert shown(service, first).waiting is None
+    listed = service.http.get("/v1/selections").json()["data"]
+    assert [job["waiting"] for job in listed] == [None, None], "a list does not ask for each of them"
+
+
+def test_jobs_that_need_the_same_scores_share_them(service: Service, dataset_id: str) -> None:
+    jobs = [service.select(dataset_id, size=size)["id"] for size in (3, 4)]
+    for job in jobs:
+        StandIn(service.store, job).prepare()
+    claim = service.store.machine.claim_next(service.doorbells[-1], worker="host/1", lease=60)
+    assert claim is not None
+    seen = [shown(service, job) for job in jobs]
+    assert [(job.waiting, job.shared_with) for job in seen] == [(None, [jobs[1]]), (None, [jobs[0]])]
+    service.store.machine.release(claim)
+    assert all(shown(service, job).worker_seconds >= 0 for job in jobs)
 
 
 def test_nobody_waits_for_what_is_over(service: Service, dataset_id: str) -> None:

@@ -153,6 +153,7 @@ def test_a_failed_job_ends_the_command_with_its_reason_and_the_way_on(monkeypatc
     result, _ = run(monkeypatch, ["status", "sel_1"], answer(failed))
     assert result.exit_code == 0
     assert "no [model] here" in result.stdout
+    assert "minirec retry sel_1 goes on from what is finished" in result.stdout
 
 
 def test_a_job_that_would_fail_in_the_same_way_is_not_to_be_retried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,6 +162,9 @@ def test_a_job_that_would_fail_in_the_same_way_is_not_to_be_retried(monkeypatch:
     assert result.exit_code == 1
     assert "fails in the same way until the cause is mended" in " ".join(result.stderr.split())
     assert "minirec retry" not in result.stderr
+    result, _ = run(monkeypatch, ["status", "sel_1"], answer(selection_json("failed", error=error)))
+    assert "it fails in the same way until the cause is mended" in result.stdout
+    assert "minirec retry" not in result.stdout
 
 
 def test_faulty_files_are_told_line_by_line_without_a_traceback(

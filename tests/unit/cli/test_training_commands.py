@@ -51,6 +51,7 @@ def test_train_follows_the_job_and_says_what_came_out(monkeypatch: pytest.Monkey
         answer(selection_json("succeeded")),
         answer(DATASET),
         answer(training_job_json(), 202),
+        answer(training_job_json(waiting={"ahead": 2, "workers": 1})),
         stream(*EVENTS),
         answer(DONE),
         answer(listed),
@@ -63,6 +64,7 @@ def test_train_follows_the_job_and_says_what_came_out(monkeypatch: pytest.Monkey
         "args": {"updates": 20, "grpo": {"learning_rate": 0.001}},
         "evaluation": {"valid_samples": 16},
     }
+    assert "waiting: 2 ahead in the queue" in result.stderr
     assert "update 2/20: loss 0.500  reward 0.250  NDCG@10 0.125" in result.stderr
     assert "update 1/20" not in result.stderr, "a line for every tenth is enough"
     assert "valid after 2 updates: NDCG@10 0.1000, HR@10 0.2000" in result.stderr
@@ -135,6 +137,6 @@ def test_training_jobs_are_listed_apart(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_failed_training_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     failed = training_job_json("failed", error={"code": "worker_lost", "message": "lost"})
     ended = stream(event_json(1, "status", status="failed"))
-    result, _ = run(monkeypatch, ["status", "trn_1", "--follow"], ended, answer(failed))
+    result, _ = run(monkeypatch, ["status", "trn_1", "--follow"], answer(failed), ended, answer(failed))
     assert result.exit_code == 1
     assert "minirec retry trn_1" in result.stderr
