@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from minirec.cli import output
+from minirec.cli.main import app
 from tests.e2e.stack import Stack
 
 pytestmark = pytest.mark.slow
@@ -18,18 +18,17 @@ pytestmark = pytest.mark.slow
 MODEL = ["--model", "tiny", "--set", "rollouts.max_new_tokens=8", "--set", "rollouts.seed=11"]
 
 
+@pytest.fixture(autouse=True)
+def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    for console in (output.notes, output.results):
+        monkeypatch.setattr(console, "width", 80)
+
+
 def minirec(stack: Stack, *arguments: str, code: int = 0) -> str:
-    """Run a command on 80 columns, and return its standard output."""
-    environment = os.environ | {"MINIREC_DATA_DIR": str(stack.data_dir), "COLUMNS": "80", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "minirec.cli.main", *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
+    """Run a command, and return its standard output; of one that fails, what it says of it."""
+    environment = {"MINIREC_DATA_DIR": str(stack.data_dir), "HF_HUB_OFFLINE": "1"}
+    done = CliRunner().invoke(app, arguments, env=environment)
+    assert done.exit_code == code, done.output
     return done.stdout if code == 0 else done.stderr
 
 
