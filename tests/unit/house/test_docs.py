@@ -21,6 +21,7 @@ from minirec.cli.main import app
 from minirec.data.importers import IMPORTERS
 from minirec.rewards import GROUP, known_rewards, load_reward
 from minirec.settings import Settings
+from tests.unit.cli.test_command_tree import TREE
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -195,3 +196,11 @@ def test_formulas_survive_github(page: Path) -> None:
     formulas = re.findall(r"\$\$(.+?)\$\$|(?<!\$)\$(?!\$)([^$\n]+)\$", text, re.DOTALL)
     eaten = [formula for pair in formulas for formula in pair if re.search(r"\\[^A-Za-z\s]", formula)]
     assert eaten == []
+
+
+def test_every_command_is_in_the_list() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text()
+    named = {
+        word for line in page.splitlines() if line.startswith("| `minirec") for word in re.findall(r"[a-z]+", line)
+    }
+    assert {word for path in TREE for word in path} <= named
