@@ -63,6 +63,8 @@ class Job(Response):
     started_at: float | None = None
     finished_at: float | None = None
     error: JobError | None = None
+    stage_finish: float | None = None
+    """Of a running job: when its present stage will be through at its pace so far, in seconds since 1970."""
     waiting: Waiting | None = None
     """Of one job that is asked for by its id, while nobody works on it: its place in the queue."""
     shared_with: list[str] = []

@@ -51,6 +51,7 @@ def common_fields(record: JobRecord, metadata: Mapping[str, str]) -> dict[str, A
         "created_at": float(record.fields["created_at"]),
         "started_at": record.time("started_at"),
         "finished_at": record.time("finished_at"),
+        "stage_finish": _stage_finish(record),
         "worker_seconds": float(record.fields.get("worker_seconds", 0)),
         "lost_workers": int(record.fields.get("lost_workers", 0)),
         "error": None if error is None else JobError.model_validate(error),
@@ -82,6 +83,16 @@ def _counts(record: JobRecord) -> Counts:
     done = record.group.progress
     cached = int(record.fields.get("inherited", 0)) + record.group.cached
     return Counts(total=record.group.total, scored=done, cached=min(done, cached), failed=failed)
+
+
+def _stage_finish(record: JobRecord) -> float | None:
+    """Return when the present stage will be through at its pace so far; what was cached says nothing about the pace."""
+    since, group = record.time("stage_at"), record.group
+    if record.status != "running" or since is None or group is None:
+        return None
+    computed = group.progress - group.cached - int(record.fields.get("inherited", 0))
+    now = time.time()
+    return now + (now - since) * (group.total - group.progress) / computed if computed > 0 else None
 
 
 def _estimated_finish(record: JobRecord, counts: Counts) -> float | None:

@@ -107,6 +107,15 @@ def selection_progress() -> Iterator[SelectionProgress]:
         yield SelectionProgress(progress)
 
 
+def until_text(selection: Selection) -> str:
+    """Return when a selection will be done, or its stage, as far as the service knows."""
+    if selection.estimated_finish is not None:
+        return f", done at about {clock_text(selection.estimated_finish)}"
+    if selection.stage_finish is not None:
+        return f", this stage until about {clock_text(selection.stage_finish)}"
+    return ""
+
+
 class WaitingNotes:
     """Lines about what holds a job up, or is shared with others; each is printed when it becomes true."""
 
@@ -149,8 +158,7 @@ class SelectionProgress:
         """Bring the bars up to date."""
         self._waiting.show(selection)
         stage = selection.stage if selection.status == "running" and selection.stage else selection.status
-        finish = selection.estimated_finish
-        until = "" if finish is None else f", done at about {clock_text(finish)}"
+        until = until_text(selection)
         self._log(stage, selection.counts, until)
         if stage in ("failed", "cancelling", "cancelled"):
             return

@@ -163,6 +163,8 @@ def progress_rows(job: Job) -> list[tuple[str, str | Text]]:
     finish = getattr(job, "estimated_finish", None)
     if finish is not None and job.status == "running":
         rows.append(("done at", f"about {clock_text(finish)}, in {duration(max(0.0, finish - time.time()))}"))
+    elif job.stage_finish is not None and job.status == "running":
+        rows.append(("this stage until", f"about {clock_text(job.stage_finish)}"))
     cost = [*([rollouts_text(job)] if isinstance(job, Selection) else [])]
     if job.worker_seconds:
         cost.append(f"{duration(job.worker_seconds)} of workers' time")

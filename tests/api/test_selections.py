@@ -181,7 +181,7 @@ def test_a_selection_is_shown_stage_by_stage(service: Service, dataset_id: str) 
     claim = worker.claim(worker.scoring)
     service.store.machine.renew(claim, lease=60, progress=8, cached=8)
     seen = shown(service, selection_id)
-    assert (seen.stage, seen.estimated_finish) == ("scoring", None)
+    assert (seen.stage, seen.estimated_finish, seen.stage_finish) == ("scoring", None, None)
     assert seen.counts.model_dump() == {"total": 48, "scored": 8, "cached": 8, "failed": 0}
 
     time.sleep(0.05)
@@ -190,6 +190,7 @@ def test_a_selection_is_shown_stage_by_stage(service: Service, dataset_id: str) 
     assert seen.counts.model_dump() == {"total": 48, "scored": 16, "cached": 8, "failed": 0}
     assert seen.estimated_finish is not None
     assert time.time() < seen.estimated_finish < time.time() + 60
+    assert seen.stage_finish == pytest.approx(seen.estimated_finish, abs=1)
 
     service.store.machine.release(claim)
     worker.score()

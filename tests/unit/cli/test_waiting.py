@@ -27,6 +27,7 @@ def test_following_says_from_the_first_second_what_a_job_waits_for(monkeypatch: 
     steps = [
         selection_json(waiting={"ahead": 2, "workers": 1}),
         selection_json(waiting={"ahead": 1, "workers": 1, "starts_at": STARTS}),
+        running("embedding_catalogue", 60, stage_finish=STARTS),
         running("scoring", 0, waiting={"ahead": 0, "workers": 1}),
         running("scoring", 100, estimated_finish=STARTS, shared_with=["sel_7"]),
         running("scoring", 120, waiting={"ahead": 0, "workers": 1}),
@@ -37,6 +38,7 @@ def test_following_says_from_the_first_second_what_a_job_waits_for(monkeypatch: 
     assert said[0] == "waiting: 2 ahead in the queue"
     assert "waiting: 1 ahead in the queue, starts at about Tue 14:35" in said
     assert "waiting: next in the queue" in said
+    assert "embedding catalogue 60/200, this stage until about Tue 14:35" in said
     assert "shares this work with sel_7: it is done once for all of them" in said
     assert "scoring 100/200, done at about Tue 14:35" in said
     assert sum(line.startswith("waiting") for line in said) == 3, "a moment between two shards is no waiting"
@@ -70,3 +72,5 @@ def test_a_job_says_what_it_has_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "in 1 min 30 s" in result.stdout
     result, _ = run(monkeypatch, ["selections", "show", "sel_1"], answer(running("embedding_catalogue", 60)))
     assert "rollouts" not in result.stdout, "items are no samples"
+    result, _ = run(monkeypatch, ["status", "sel_1"], answer(running("embedding_catalogue", 60, stage_finish=STARTS)))
+    assert "this stage until about Tue 14:35" in " ".join(result.stdout.split())
