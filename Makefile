@@ -50,6 +50,12 @@ lint: $(VENV)/.dev ## Style, types, import rules, generated code
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/unasync.py --check
 
+.PHONY: docs
+docs: $(VENV)/.dev ## Build the documentation's site into build/site (MINIREC_DOCS_REPOSITORY=https://... for links to the code)
+	@$(BIN)/python -m scripts.diagrams
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo 'Written: build/site. To read it: $(BIN)/python -m http.server --directory build/site'
+
 .PHONY: bench
 bench: $(VENV)/.dev ## Print the benchmarks' tables
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done

@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Host names of the service, comma-separated, beside localhost; none: any, where there are keys."""
     max_upload_bytes: int = 4 * 1024**3
+    """Largest upload."""
     max_client_requests: Annotated[int, Field(ge=1)] = 1000
     """How many requests of one key each process answers at the same time, streams and waiting ones included."""
     webhook_private_addresses: bool = False
@@ -81,6 +82,7 @@ class Settings(BaseSettings):
     heartbeat_file: Path | None = None
     """Touched every few seconds by workers and the janitor while they are alive, for health checks."""
     log_level: str = "INFO"
+    """`DEBUG`, `INFO`, `WARNING` or `ERROR`."""
 
     @field_validator("redis_url", "broker_url")
     @classmethod

