@@ -34,6 +34,10 @@ chaos: $(VENV)/.dev ## Kill and pause every process while jobs run, and report w
 images-test: $(VENV)/.dev ## Build the images and run the compose file on a container engine (DOCKER_HOST, BASE=, TORCH_INDEX=, DOCKER_BUILD_FLAGS=)
 	MINIREC_IMAGES_TEST=1 BASE="$(BASE)" TORCH_INDEX="$(TORCH_INDEX)" $(BIN)/python -m pytest tests/images -x --timeout 1800 $(PYTEST)
 
+.PHONY: examples-test
+examples-test: $(VENV)/.dev ## Run everything in examples/: a REST platform with webhooks, a notebook, training with TRL
+	MINIREC_EXAMPLES_TEST=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/e2e/test_examples.py -v --durations=0 $(PYTEST)
+
 .PHONY: fleet-test
 fleet-test: $(VENV)/.fleet ## Run a fleet over network namespaces, with latency, loss and a machine that is cut off (root, on Linux)
 	MINIREC_FLEET_TEST=1 HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/fleet -v -s -x --timeout 1800 $(PYTEST)

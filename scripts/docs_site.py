@@ -30,6 +30,7 @@ BESIDE = {
     "CONTRIBUTING.md": "about/contributing.md",
     "CHANGELOG.md": "about/changelog.md",
     "SECURITY.md": "about/security.md",
+    "examples/README.md": "about/examples.md",
 }
 """Files beside docs/ that are pages of the site, too."""
 FENCED = re.compile(r"(^```.*?^```)", re.DOTALL | re.MULTILINE)

@@ -27,6 +27,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     write_files(files)
     write_prompts(files)
     sizes = {"LEASE_SECONDS": "3", "JANITOR_SECONDS": "0.5", "SHARD_SIZE": "16", "MICRO_BATCH": "8"}
+    sizes["WEBHOOK_PRIVATE_ADDRESSES"] = "true"
     environment = os.environ | {f"MINIREC_{name}": value for name, value in sizes.items()}
     rewards = reward_package(tmp_path_factory.mktemp("packages"))
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(rewards), os.environ.get("PYTHONPATH"))))
