@@ -38,6 +38,10 @@ images-test: $(VENV)/.dev ## Build the images and run the compose file on a cont
 examples-test: $(VENV)/.dev ## Run everything in examples/: a REST platform with webhooks, a notebook, training with TRL
 	MINIREC_EXAMPLES_TEST=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/e2e/test_examples.py -v --durations=0 $(PYTEST)
 
+.PHONY: exports-test
+exports-test: $(VENV)/.dev .venv-exports/.verifiers ## Load an export with verifiers itself, in an environment of its own
+	MINIREC_EXPORTS_TEST=.venv-exports/bin/python $(BIN)/python -m pytest tests/unit/exports/test_export_more.py -v $(PYTEST)
+
 .PHONY: fleet-test
 fleet-test: $(VENV)/.fleet ## Run a fleet over network namespaces, with latency, loss and a machine that is cut off (root, on Linux)
 	MINIREC_FLEET_TEST=1 HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/fleet -v -s -x --timeout 1800 $(PYTEST)
@@ -71,7 +75,7 @@ quality: $(VENV)/.dev ## Train on chosen subsets and compare with random ones (S
 
 .PHONY: clean
 clean: ## Remove the virtual environment and everything built
-	rm -rf $(VENV) .venv-engines build dist *.egg-info demo-output quality-output gpu-output .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-engines .venv-exports build dist *.egg-info demo-output quality-output gpu-output .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help
@@ -93,6 +97,13 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.torch
 # An S3 server and its client.
 $(VENV)/.fleet: $(VENV)/.dev
 	@$(PIP) 'moto[server]' s3fs
+	@touch $@
+
+# verifiers brings an agent's whole toolbox.
+.venv-exports/.verifiers:
+	@echo 'Installing verifiers into .venv-exports ...'
+	@$(BIN)/python -m venv .venv-exports
+	@.venv-exports/bin/pip install -qq 'verifiers==0.4.0'
 	@touch $@
 
 # vLLM wants an older transformers than the worker.

@@ -15,6 +15,7 @@ class Code(NamedTuple):
 
 
 REQUEST_CODES: dict[str, Code] = {
+    "answer_missing": Code("422", "The export needs answers, and no prompt has one.", "Take another format."),
     "artifact_not_found": Code(
         "404", "The training job has no such file, or not yet.", "Wait until the job succeeded."
     ),

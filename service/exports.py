@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
 
 from api_schemas.exports import ExportFormat
-from minirec.data.exports import Pick, Row, Scores, SourceMissingError, build_rows, write_export
+from minirec.data.exports import AnswerMissingError, Pick, Row, Scores, SourceMissingError, build_rows, write_export
 from minirec.store import Store
 from service.content import open_content
 from service.dependencies import SelectionId, StoreOf
@@ -76,6 +76,9 @@ def export_selection(
     except SourceMissingError as error:
         file.close()
         raise invalid("source_missing", ("query", "source"), str(error)) from error
+    except AnswerMissingError as error:
+        file.close()
+        raise invalid("answer_missing", ("query", "format"), str(error)) from error
     size = file.tell()
     file.seek(0)
     name = f"{selection_id}-{format}.zip"

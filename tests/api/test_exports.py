@@ -99,7 +99,8 @@ def test_every_format_is_the_same_twice_and_says_where_it_is_from(
     assert manifest["selection"]["dataset_content_hash"] == dataset["content_hash"]
     assert manifest["counts"] == {"rows": 6, "stages": [4, 2]}
     assert manifest["prompt"]["window"] == 2
-    assert "multiple of a" in manifest["warnings"][-1]
+    if format not in ("verifiers", "llama-factory"):  # which drop no rows
+        assert "multiple of a" in manifest["warnings"][-1]
     for name, told in manifest["files"].items():
         assert hashlib.sha256(archive.read(name)).hexdigest() == told["sha256"]
 
@@ -141,7 +142,7 @@ def test_an_unfinished_selection_has_no_export(service: Service) -> None:
     ("query", "field"),
     [
         ("", "format"),
-        ("format=csv", "format"),
+        ("format=xlsx", "format"),
         ("format=trl&batch_size=0", "batch_size"),
         ("format=trl&batch_size=1000001", "batch_size"),
         ("format=verl&source=", "source"),

@@ -110,6 +110,6 @@ def test_the_notebook_runs(tmp_path: Path) -> None:
     (tmp_path / "notebook.py").write_text("\n\n".join(code))
     where = {"MPLBACKEND": "agg", "POOL": "80", "MINIREC_DATA_DIR": str(tmp_path / "stack")}
     printed = run(["notebook.py"], tmp_path, **where)
-    assert "picked" in printed
+    assert "Picked as number" in printed
     assert len((tmp_path / "for-training" / "train.jsonl").read_text().splitlines()) == 8
     shutil.rmtree(tmp_path / "stack")

@@ -46,6 +46,7 @@ def write_export(
 
     Raises:
         SourceMissingError: A row has no source, and the trainer needs one.
+        AnswerMissingError: No row has an answer, and the trainer learns from nothing else.
     """
     target = TARGETS[format]
     target.check(rows)

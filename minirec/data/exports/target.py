@@ -19,12 +19,17 @@ class SourceMissingError(ValueError):
     """A row does not say which data set it is from, and the trainer must know."""
 
 
+class AnswerMissingError(ValueError):
+    """No row has an answer, and the trainer learns from nothing else."""
+
+
 @dataclass(frozen=True)
 class DataFile:
     """A file of an export, written as its content is consumed."""
 
     name: str
-    rows: int
+    rows: int | None
+    """None for a file that has none."""
     content: Iterator[bytes]
 
 

@@ -8,10 +8,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from api_schemas.exports import ExportFormat
-from minirec.data.exports import openrlhf, plain, trl, verl
+from minirec.data.exports import llama_factory, ms_swift, nemo_rl, openrlhf, plain, slime, trl, verifiers, verl
 from minirec.data.exports.target import Target
 
 TARGETS: Mapping[ExportFormat, Target] = {
     target.format: target
-    for target in (trl.TARGET, verl.TARGET, openrlhf.TARGET, plain.JSONL, plain.PARQUET, plain.IDS)
+    for target in (
+        trl.TARGET,
+        verl.TARGET,
+        openrlhf.TARGET,
+        slime.TARGET,
+        verifiers.TARGET,
+        nemo_rl.TARGET,
+        ms_swift.TARGET,
+        llama_factory.TARGET,
+        plain.JSONL,
+        plain.PARQUET,
+        plain.CSV,
+        plain.IDS,
+    )
 }

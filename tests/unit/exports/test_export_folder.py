@@ -107,7 +107,7 @@ def test_ids_come_with_their_stages(export: Export, rows: list[Row]) -> None:
     assert content == {"ids": [row.id for row in rows], "stages": [0] * 4 + [1] * 4 + [2] * 3}
 
 
-@pytest.mark.parametrize("format", ["trl", "verl", "jsonl", "parquet", "ids"])
+@pytest.mark.parametrize("format", ["trl", "verl", "slime", "nemo-rl", "ms-swift", "jsonl", "parquet", "csv", "ids"])
 @pytest.mark.parametrize(
     ("batch_size", "lost", "sizes"), [(4, "the last 3", "8 or 12"), (9, "the last 2", "9 or 18"), (12, "all", "12")]
 )
@@ -122,7 +122,7 @@ def test_rows_that_fill_no_batch_are_warned_about(
     assert warning in (folder / "README.md").read_text()
 
 
-@pytest.mark.parametrize("format", ["trl", "verl", "jsonl", "parquet", "ids"])
+@pytest.mark.parametrize("format", ["trl", "verl", "slime", "nemo-rl", "ms-swift", "jsonl", "parquet", "csv", "ids"])
 @pytest.mark.parametrize("batch_size", [None, 1, 11])
 def test_full_batches_are_nothing_to_warn_about(export: Export, format: ExportFormat, batch_size: int | None) -> None:
     folder = export(format, batch_size=batch_size)
@@ -135,6 +135,10 @@ def test_full_batches_are_nothing_to_warn_about(export: Export, format: ExportFo
     [
         ("trl", ["shuffle_dataset=False", "generation_batch_size=8 * 16"]),
         ("verl", ["data.shuffle=False", "data.train_batch_size=16", "data.filter_overlong_prompts=False"]),
+        ("slime", ["--rollout-batch-size 16", "Leave out `--rollout-shuffle`", "--apply-chat-template"]),
+        ("nemo-rl", ["shuffle: false", "num_prompts_per_step: 16", "dataset_name: ResponseDataset"]),
+        ("ms-swift", ["--dataset_shuffle false", "--split_dataset_ratio 0", "$((8 * 16))"]),
+        ("llama-factory", ["--disable_shuffling true", "--packing false"]),
         ("openrlhf", ["for stage in stage_*.jsonl", "--rollout.batch_size 16", "--rollout_batch_size"]),
     ],
 )
@@ -188,12 +192,10 @@ def test_a_target_needs_nothing_but_itself(export: Export, rows: list[Row], monk
     assert "- 11 rows in 3 stages." in text
 
 
-def test_the_table_of_the_docs_has_a_column_for_every_target_with_prompts() -> None:
+def test_the_table_of_the_docs_has_a_row_for_every_target() -> None:
     page = (Path(__file__).parents[3] / "docs" / "rewards.md").read_text()
-    (head,) = [line for line in page.splitlines() if line.startswith("| | TRL")]
-    assert [cell.strip().lower() for cell in head.strip("|").split("|")[1:]] == [
-        name for name in TARGETS if name != "ids"
-    ]
+    table = page.partition("| format | chat |")[2].partition("\n\n")[0]
+    assert [line.split("`")[1] for line in table.splitlines() if line.startswith("| `")] == list(TARGETS)
 
 
 def test_without_a_name_verl_gets_no_made_up_source(dataset: Dataset, picks: list[Pick]) -> None:
