@@ -123,6 +123,11 @@ class TrainingResult(Response):
     stopped_early: bool
     best_update: int
     """Whose adapter is kept: best on validation, or the last where nothing was evaluated; 0 is the model as it was."""
+    improved: bool | None = None
+    """Whether an update was better than the model as it was, on validation samples. False: the adapter is the start
+    itself, and changes nothing. Null where nothing was validated with: the adapter is the last one."""
+    warnings: list[str] = []
+    """What to know before the adapter is used."""
     valid_ndcg10: float | None = None
     """Of the best adapter, by `rec_grpo`."""
     valid_reward: float | None = None

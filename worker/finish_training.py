@@ -36,6 +36,16 @@ def run(work: Work, spec: FinishTraining) -> Outcome:
     return Outcome(job={"result": result.model_dump_json()})
 
 
+UNCHANGED = (
+    "no update was better than the model as it was, by {measure} of {evaluations} evaluations on validation samples: "
+    "the adapter is the start itself and changes nothing. Train for more updates, with another learning_rate, or on "
+    "more samples; a model that is far from the task may need supervised fine-tuning first"
+)
+"""Said of a run that found nothing better than its start."""
+MEASURES = {"ndcg": "the NDCG over all ranks", "reward_mean": "the mean reward"}
+"""What an evaluation is judged by, by a field that it has."""
+
+
 def summarise(summary: dict[str, Any], test: dict[str, Any]) -> TrainingResult:
     """Return the job's result, from the run's summary and its evaluations on test samples."""
     valid = {entry["update"]: entry for entry in summary["evaluations"]}
@@ -45,11 +55,22 @@ def summarise(summary: dict[str, Any], test: dict[str, Any]) -> TrainingResult:
         samples_seen=summary["samples_seen"],
         stopped_early=summary["stopped_early"],
         best_update=summary["best_update"],
+        improved=summary["best_update"] > 0 if valid else None,
+        warnings=_warnings(summary),
         valid_ndcg10=best["ndcg"]["10"] if best and "ndcg" in best else None,
         valid_reward=best["reward_mean"] if best and "reward_mean" in best else None,
         test_before=test.get("before"),
         test_after=test.get("after"),
     )
+
+
+def _warnings(summary: dict[str, Any]) -> list[str]:
+    """Return that an adapter is of no use where it is its start."""
+    evaluations = summary["evaluations"]
+    if summary["best_update"] > 0 or not evaluations:
+        return []
+    (measure,) = [words for field, words in MEASURES.items() if field in evaluations[0]]
+    return [UNCHANGED.format(measure=measure, evaluations=len(evaluations))]
 
 
 def _read(blobs: BlobStore, blob: str) -> Any:

@@ -16,6 +16,7 @@ from minirec.store import Store
 from minirec.store.blobs import BlobStore
 from minirec.store.machine import Outcome
 from minirec.training.grpo import TrainResult
+from minirec.training.lora import name_base
 from minirec.training.runs import RecGrpoRun, TextGrpoRun, TrainingRun
 from minirec.training.settings import RunSettings
 from minirec.training.validation import Validation
@@ -38,7 +39,9 @@ def run(work: Work, spec: TrainSpec) -> Outcome:
             checkpoints = Checkpoints(blobs, training_checkpoints(name), Path(scratch))
             checkpoints.fetch()
             training_run = _run_of(spec, work.store, resolve_pinned(spec.model, work.settings), Path(scratch))
-            _store_result(blobs, name, _train(work, training_run, checkpoints))
+            result = _train(work, training_run, checkpoints)
+            name_base(result.adapter, spec.model)
+            _store_result(blobs, name, result)
             checkpoints.clear()
     work.done = json.loads(blobs.local_path(summary).read_bytes())["updates"]
     return Outcome(job={"updates_done": str(work.done)})

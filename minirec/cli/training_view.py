@@ -128,6 +128,7 @@ def result_rows(result: TrainingResult) -> list[tuple[str, str | Text]]:
     if result.valid_reward is not None:
         kept += f", mean reward {result.valid_reward:.4f} on validation samples"
     rows.append(("adapter", kept))
+    rows += [("warning", Text(warning, style="yellow")) for warning in result.warnings]
     before, after = result.test_before, result.test_after
     if isinstance(before, TextScore) and isinstance(after, TextScore):
         rows.append(("test reward", f"{before.reward_mean:.4f} before, {after.reward_mean:.4f} after"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +14,12 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from api_schemas import ModelReference
 from api_schemas.training import GrpoSettings
 from minirec.policy.load import keep_head_fast
 from minirec.policy.policy import Policy
 
-WEIGHTS = "adapter_model.safetensors"
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 @contextmanager
@@ -70,10 +72,27 @@ def save_adapter(policy: Policy, folder: Path) -> None:
     model: Any = policy.model
     config = copy.copy(model.peft_config["default"])
     config.inference_mode = True
-    # A path of this machine and the random order of a set would change the content hash of equal adapters.
+    # A path of this machine and the random order of a set would change the content hash of equal adapters. Who knows
+    # what the model is called says so afterwards: `name_base`.
     config.base_model_name_or_path = None
     config.target_modules = sorted(config.target_modules)
     config.save_pretrained(str(folder))
+
+
+def name_base(folder: Path, model: ModelReference) -> None:
+    """Write into a saved adapter which model it is for, as `base_model_name_or_path`, which other tools look for.
+
+    A hub model is named with its commit. A local one is `./ID`, its folder within the models folder: the name of a
+    folder alone would be taken for one of the hub.
+    """
+    path = folder / CONFIG
+    is_hub = model.source == "hub"
+    named = {
+        "base_model_name_or_path": model.id if is_hub else f"./{model.id}",
+        "revision": model.revision if is_hub else None,
+    }
+    config = json.loads(path.read_text()) | named
+    path.write_text(json.dumps(config, indent=2, sort_keys=True))
 
 
 def load_adapter(policy: Policy, folder: Path) -> None:

@@ -120,6 +120,8 @@ class TrainingStandIn:
     store: Store
     job_id: str
     updates: int = 3
+    warning: str | None = None
+    """Of a run that found nothing better than its start."""
 
     def claim(self, group: str) -> Claim:
         """Take a unit that is there to be taken."""
@@ -155,7 +157,8 @@ class TrainingStandIn:
         self.store.blobs.put_bytes("trainings/abc/adapter_config.json", b"{}")
         self.store.blobs.put_bytes("trainings/abc/metrics.jsonl", b'{"update": 1}\n')
         assert self.store.machine.commit(claim, progress=self.updates)
-        result = TrainingResult(updates=3, samples_seen=6, stopped_early=False, best_update=3)
+        found = {"best_update": 3} if self.warning is None else {"best_update": 0, "warnings": [self.warning]}
+        result = TrainingResult(updates=3, samples_seen=6, stopped_early=False, **found)
         outcome = Outcome({"result": result.model_dump_json()})
         assert self.store.machine.commit(self.claim(f"finish:{self.job_id}"), progress=1, outcome=outcome)
 

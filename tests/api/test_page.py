@@ -176,6 +176,12 @@ def test_a_service_without_keys_needs_no_session(make_service: Callable[..., Ser
     assert (answer.status_code, "set-cookie" in answer.headers) == (303, False)
 
 
+def test_an_adapter_that_changes_nothing_is_shown_with_a_warning(service: Service, browser: TestClient) -> None:
+    training_id = service.train(service.upload()["id"])["id"]
+    TrainingStandIn(service.store, training_id, warning="the adapter is the start itself").finish()
+    assert '<p class="warning">the adapter is the start itself</p>' in browser.get(f"/jobs/{training_id}").text
+
+
 def test_pages_run_nothing_inline_and_nothing_from_elsewhere(service: Service, browser: TestClient) -> None:
     selection_id = finished(service)
     training_id = service.train(service.upload()["id"])["id"]

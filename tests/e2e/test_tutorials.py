@@ -60,6 +60,8 @@ def test_from_files_to_a_subset_and_a_trained_adapter(stack: Stack, tmp_path: Pa
     assert "<html" in (tmp_path / "report.html").read_text()
     trained = run("train", stack, tmp_path)
     assert "test_after=" in trained[0]
+    assert re.search(r"^better than its start: (True|False)$", trained[1], re.MULTILINE)
+    assert "./tiny" in trained[2]
     assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
 
 

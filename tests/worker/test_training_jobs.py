@@ -111,7 +111,9 @@ def test_a_job_trains_evaluates_and_leaves_its_files(split_bench: Bench) -> None
     history = json.loads(artifact(split_bench, job, "evaluation.json").read_text())
     assert [entry["update"] for entry in history["valid"]] == [0, 2, 4, 6, 7]
     assert history["test"]["after"] == done.test_after.model_dump()
-    assert json.loads(artifact(split_bench, job, "adapter_config.json").read_text())["r"] == 4
+    config = json.loads(artifact(split_bench, job, "adapter_config.json").read_text())
+    assert (config["r"], config["base_model_name_or_path"], config["revision"]) == (4, "./tiny", None)
+    assert done.improved is (done.best_update > 0)
     name = split_bench.store.jobs.get(job).json("provenance")["training_fingerprint"]
     assert split_bench.store.blobs.folders(training_checkpoints(name)) == []
 
@@ -173,6 +175,7 @@ def test_without_held_out_samples_the_job_says_so_and_keeps_the_last_adapter(ben
     bench.hear()
     done = result(bench, job)
     assert (done.best_update, done.valid_ndcg10, done.test_before, done.test_after) == (7, None, None, None)
+    assert (done.improved, done.warnings) == (None, [])
     warnings = [event.data["message"] for event in events(bench, job, "warning")]
     assert len(warnings) == 2
     assert "no samples in its valid split" in warnings[0]
@@ -210,6 +213,21 @@ def test_the_best_adapter_survives_a_kill(
     short = split_bench.train(**body(args={"updates": 2}, evaluation={"valid_samples": 0}))
     split_bench.hear()
     assert_same_adapter(adapter(split_bench, job), adapter(split_bench, short))
+
+
+def test_a_run_that_found_nothing_better_than_its_start_says_so(
+    split_bench: Bench, scripted: Callable[[list[float]], None]
+) -> None:
+    scripted([0.5, 0.1, 0.2, 0.5, 0.4])
+    job = split_bench.train(**body())
+    split_bench.hear()
+    done = result(split_bench, job)
+    assert (done.best_update, done.improved, done.updates) == (0, False, 7)
+    (warning,) = done.warnings
+    assert "no update was better than the model as it was, by the NDCG over all ranks of 5 evaluations" in warning
+    moved = [tensor for name, tensor in adapter(split_bench, job).items() if "lora_B" in name]
+    assert moved
+    assert not any(tensor.any() for tensor in moved)
 
 
 def test_training_stops_when_validation_no_longer_rises(

@@ -76,6 +76,17 @@ def test_train_follows_the_job_and_says_what_came_out(monkeypatch: pytest.Monkey
     assert (tmp_path / "adapter" / "train.log").read_bytes() == b"done\n"
 
 
+def test_an_adapter_that_changes_nothing_is_not_passed_off_as_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    warning = "no update was better than the model as it was: the adapter changes nothing"
+    found = RESULT | {"best_update": 0, "improved": False, "warnings": [warning]}
+    job = training_job_json("succeeded", result=found, started_at=1.0, finished_at=66.0)
+    shown, _ = run(monkeypatch, ["status", job["id"]], answer(job))
+    assert shown.exit_code == 0, shown.output
+    words = " ".join(shown.stdout.split())
+    assert "none was better than the model as it was" in words
+    assert warning in words
+
+
 def test_train_can_leave_the_job_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["train", "sel_1", "--trainer", "rec_grpo", "--no-follow", "--json"]
     result, service = run(monkeypatch, arguments, answer(training_job_json(), 202))

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftConfig
 
+from api_schemas import ModelReference
 from api_schemas.training import GrpoSettings
 from minirec.policy.policy import Policy
-from minirec.training.lora import load_adapter, save_adapter, with_lora
+from minirec.training.lora import load_adapter, name_base, save_adapter, with_lora
 
 GRPO = GrpoSettings(lora_rank=4, lora_alpha=128)
 
@@ -61,6 +63,25 @@ def test_the_stored_configuration_names_no_place_of_this_machine(policy: Policy,
     assert (config["r"], config["lora_alpha"]) == (4, 128)
     assert config["base_model_name_or_path"] is None
     assert config["target_modules"] == sorted(config["target_modules"])
+
+
+@pytest.mark.parametrize(
+    ("source", "named", "revision"), [("hub", "owner/model", "c0ffee"), ("local", "./owner/model", None)]
+)
+def test_a_saved_adapter_can_name_its_model_and_stays_one(
+    policy: Policy, tmp_path: Path, source: str, named: str, revision: str | None
+) -> None:
+    with with_lora(policy, GRPO) as adapted:
+        save_adapter(adapted, tmp_path)
+        before = json.loads((tmp_path / "adapter_config.json").read_text())
+        name_base(
+            tmp_path, ModelReference.model_validate({"source": source, "id": "owner/model", "revision": "c0ffee"})
+        )
+        load_adapter(adapted, tmp_path)
+    config = PeftConfig.from_pretrained(str(tmp_path))
+    assert (config.base_model_name_or_path, config.revision, config.r) == (named, revision, 4)
+    after = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert {name for name in after if after[name] != before.get(name)} <= {"base_model_name_or_path", "revision"}
 
 
 def test_an_adapter_of_another_shape_is_refused(policy: Policy, tmp_path: Path) -> None:
