@@ -109,4 +109,12 @@ def _check(rows: Sequence[Row]) -> None:
         )
 
 
-TARGET = Target("llama-factory", "LLaMA-Factory", _files, _recipe, warnings=_warnings, check=_check)
+TARGET = Target(
+    "llama-factory",
+    "LLaMA-Factory",
+    _files,
+    _recipe,
+    checked_with="LLaMA-Factory 0.9.5",
+    warnings=_warnings,
+    check=_check,
+)

@@ -97,4 +97,4 @@ def _warnings(rows: Sequence[Row], batches: Batches) -> list[str]:
     return partial_batch(batches, "ms-swift's sampler drops the last partial batch of every epoch")
 
 
-TARGET = Target("ms-swift", "ms-swift (`swift rlhf`)", _files, _recipe, warnings=_warnings)
+TARGET = Target("ms-swift", "ms-swift (`swift rlhf`)", _files, _recipe, checked_with="ms-swift 4.6", warnings=_warnings)

@@ -100,4 +100,4 @@ def _recipe(context: Context) -> str:
     )
 
 
-TARGET = Target("verifiers", "verifiers and prime-rl", _files, _recipe)
+TARGET = Target("verifiers", "verifiers and prime-rl", _files, _recipe, checked_with="verifiers 0.4.0")
