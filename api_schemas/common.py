@@ -17,6 +17,8 @@ from pydantic import (
     WrapValidator,
 )
 
+from api_schemas.documented import described
+
 T = TypeVar("T")
 
 Metadata = Annotated[
@@ -61,7 +63,9 @@ class Request(BaseModel):
     """What a client sends: unknown fields and coerced types are errors."""
 
     # Validators are built when they are first used: importing the client takes a third less time.
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, defer_build=True, json_schema_extra=described
+    )
 
 
 def _without_unknown_fields(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
@@ -89,7 +93,7 @@ Echo = Annotated[T, WrapValidator(_without_unknown_fields)]
 class Response(BaseModel):
     """What the service sends. Unknown fields are kept, so an older client survives a newer server."""
 
-    model_config = ConfigDict(extra="allow", defer_build=True)
+    model_config = ConfigDict(extra="allow", defer_build=True, json_schema_extra=described)
 
     def _repr_html_(self) -> str:
         """Return what notebooks show: the fields that have a value, one per row."""
@@ -119,8 +123,11 @@ class Page(Response, Generic[T]):
     """One page of a list, newest first unless the route says otherwise."""
 
     object: Literal["list"] = "list"
+    """Always `list`."""
     data: list[T]
+    """The rows of this page."""
     has_more: bool
+    """Whether rows follow."""
     next_after: str | None = None
     """Pass as `after` to get the next page; null on the last one."""
 
@@ -129,32 +136,46 @@ class FieldError(Response):
     """One fault in a request body: where it is and what is wrong with it."""
 
     loc: list[str | int]
+    """Where: `body`, `query`, `path` or `header`, then names of fields and indices."""
     msg: str
+    """What is wrong, in words that continue the name of the field."""
     type: str | None = None
+    """Machine-readable kind of fault, by pydantic's names; null where the service checked by itself."""
 
 
 class RowError(Response):
     """One fault in an uploaded file."""
 
     file: str
+    """Name of the file, as it was sent."""
     line: int | None = None
     """1-based line (JSONL) or row (Parquet); null when the fault is the whole file's."""
     field: str | None = None
+    """The field at fault; null when the fault is the whole row's or file's."""
     msg: str
+    """What is wrong."""
 
 
 class Problem(Response):
     """An RFC 9457 problem document; the body of every error response."""
 
     type: str = "about:blank"
+    """URI of the kind of problem; always `about:blank`, `code` tells kinds apart."""
     title: str
+    """Phrase of the HTTP status."""
     status: int
+    """HTTP status of the answer."""
     detail: str
+    """What was wrong, where, and what to do."""
     instance: str | None = None
+    """Path of the request."""
     code: str
     """Stable, machine-readable name of the problem, e.g. `invalid_dataset`."""
     errors: list[FieldError | RowError] = []
+    """Every fault that was found, where there are several or where they have places."""
     total_errors: int | None = None
     """How many faults there were in all, when `errors` was cut short."""
     request_id: str | None = None
+    """Names the request in the service's log; also in the header `X-Request-ID`."""
     context: dict[str, Any] = {}
+    """Further facts by name, where a code has some."""

@@ -39,7 +39,9 @@ class Dataset(Response):
     """A dataset: once it is `ready`, every row was checked and all of it is stored."""
 
     id: str
+    """Identifies the dataset; requests name it by this."""
     object: Literal["dataset"] = "dataset"
+    """Always `dataset`."""
     kind: Kind = "interactions"
     """`interactions`: histories and targets of a catalogue. `prompts`: texts to answer."""
     status: DatasetStatus = "ready"
@@ -50,10 +52,15 @@ class Dataset(Response):
     failure: DatasetFailure | None = None
     """Once it is `failed`."""
     name: str | None = None
+    """A name for people, as given with the upload; not unique."""
     created_at: float
+    """When it was uploaded, in seconds since 1970."""
     n_samples: int
+    """Rows of the samples file, or of the prompts file."""
     n_items: int
+    """Items of the catalogue; 0 for prompts."""
     n_users: int
+    """Distinct users among the samples; 0 for prompts, and where no sample names one."""
     splits: dict[str, int]
     """Samples per split; `none` counts the samples without one."""
     content_hash: str
@@ -61,7 +68,11 @@ class Dataset(Response):
 
     Empty until the dataset is `ready`.
     """
+    same_as: str | None = None
+    """The earliest dataset of the same tenant that had the same rows at the upload, whatever its name and format; null
+    where there was none. It may have been deleted since."""
     metadata: Metadata = {}
+    """Key-value pairs that came with the upload."""
     warnings: list[str] = []
     """What looked odd in the upload and was no fault, in whole sentences."""
 
@@ -91,21 +102,31 @@ class DatasetDeleted(Response):
     """Confirms a deletion."""
 
     id: str
+    """The dataset that is gone."""
     deleted: Literal[True] = True
+    """Always true."""
 
 
 class Signals(Response):
     """Rewards (and perhaps vectors and embeddings) that were measured elsewhere, for a dataset's samples."""
 
     object: Literal["signals"] = "signals"
+    """Always `signals`."""
     dataset_id: str
+    """The dataset whose samples were measured."""
     created_at: float
+    """When they were uploaded, in seconds since 1970."""
     content_hash: str
+    """SHA-256 over the signals and the dataset they belong to."""
     dataset_content_hash: str
+    """`content_hash` of the dataset at the upload."""
     n_samples: int
     """Samples of the dataset that have rewards."""
     rollouts: int
     """Rewards per sample."""
     has_hits: bool
+    """Whether each reward came with whether its rollout reached the goal."""
     vector_size: int | None = None
+    """Numbers per vector; null where no vectors were uploaded."""
     embedding_size: int | None = None
+    """Numbers per embedding; null where no embeddings were uploaded."""

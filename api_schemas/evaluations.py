@@ -20,6 +20,7 @@ class Ranking(Response):
     """How well a policy ranks held-out targets: means over samples."""
 
     samples: int
+    """How many samples were ranked."""
     hr: dict[str, float]
     """HR@k by k (5, 10, 20, 50)."""
     ndcg: dict[str, float]
@@ -33,7 +34,9 @@ class TextScore(Response):
     """What answers to held-out prompts earn: means over prompts."""
 
     samples: int
+    """How many prompts were answered."""
     reward_mean: float
+    """Mean reward of the answers."""
     pass_rate: float
     """Share of the answers that earn something."""
 
@@ -42,6 +45,7 @@ class EvaluationCreate(Request):
     """Body of `POST /v1/evaluations`."""
 
     dataset_id: Annotated[str, Field(pattern=id_pattern("ds"))]
+    """The dataset whose samples are evaluated."""
     model: ModelReference
     """The model to evaluate, with its adapter inside."""
     split: EvaluatedSplit = "test"
@@ -56,6 +60,7 @@ class EvaluationCreate(Request):
     seed: Seed = 0
     """Of the random part that `max_samples` takes."""
     metadata: Metadata = {}
+    """Key-value pairs to keep with the evaluation; lists can be filtered by them."""
 
     @model_validator(mode="after")
     def _samples_with_transformers(self) -> EvaluationCreate:
@@ -68,16 +73,23 @@ class EvaluationResult(Response):
     """What an evaluation found: `ranking` for interactions, `text` for prompts."""
 
     samples: int
+    """How many samples were evaluated."""
     ranking: Ranking | None = None
+    """HR and NDCG of interactions; null for prompts."""
     text: TextScore | None = None
+    """Rewards of answers to prompts; null for interactions."""
 
 
 class Evaluation(Job):
     """An evaluation job. Its stages are preparing, evaluating and finishing."""
 
     object: Literal["evaluation"] = "evaluation"
+    """Always `evaluation`."""
     samples_done: int = 0
+    """Samples evaluated so far."""
     samples_total: int | None = None
     """Known once the job is prepared."""
     request: Echo[EvaluationCreate]
+    """The request that started it, with its defaults."""
     result: EvaluationResult | None = None
+    """What was measured; null until it has succeeded."""

@@ -21,10 +21,13 @@ class JobError(Response):
     """Why a job failed, for a program (`code`) and for a person (`message`)."""
 
     code: str
+    """Stable, machine-readable name of the error."""
     message: str
+    """What was wrong, where, and what to do."""
     retryable: bool = True
     """Whether a retry may help as things are; if not, it ends with the same error until its cause is mended."""
     stage: str | None = None
+    """What the job did when it failed; null where that is unknown."""
     sample_ids: list[str] = []
     """The samples that the error is about, or whose shard could not be computed; the first 1,000 of them."""
     samples: int | None = None
@@ -53,16 +56,23 @@ class Job(Response):
     """A job of any kind; each kind adds its request, its progress and its result."""
 
     id: str
+    """Identifies the job."""
     object: str
     """The kind of job."""
     status: Status
+    """`queued` and `running` go on to `succeeded` or `failed`; `cancelling` to `cancelled`."""
     stage: str | None = None
     """Of a running job: what it does now."""
     dataset_id: str
+    """The dataset that it works on."""
     created_at: float
+    """When it was asked for, in seconds since 1970."""
     started_at: float | None = None
+    """When its first unit of work began, in seconds since 1970; null while it is queued."""
     finished_at: float | None = None
+    """When it ended, in seconds since 1970; null before."""
     error: JobError | None = None
+    """Why it failed; null unless `status` is `failed`."""
     stage_finish: float | None = None
     """Of a running job: when its present stage will be through at its pace so far, in seconds since 1970."""
     waiting: Waiting | None = None
@@ -76,3 +86,4 @@ class Job(Response):
     provenance: dict[str, Any] = {}
     """Resolved model revision, dataset content hash, fingerprints, versions."""
     metadata: Metadata = {}
+    """Key-value pairs that came with the request."""

@@ -25,6 +25,7 @@ class ApiKeyCreate(Request):
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
     """What it is for: shown in lists."""
     scope: Scope = "write"
+    """`read` looks; `write` also uploads, starts, cancels and deletes; `admin` also manages the keys of its tenant."""
     tenant: Annotated[str, Field(pattern=TENANT_PATTERN)] | None = None
     """Whose data it is for; the caller's own tenant unless given. Only keys of the operator may name another."""
     expires_in_days: Annotated[float, Field(gt=0, le=MAX_DAYS)] | None = None
@@ -35,13 +36,21 @@ class ApiKey(Response):
     """A key without its secret, which nobody can look up."""
 
     id: str
+    """Identifies the key; `DELETE /v1/keys/{id}` revokes it. It is not the secret."""
     object: Literal["api_key"] = "api_key"
+    """Always `api_key`."""
     name: str
+    """What the key is for, as given when it was made."""
     scope: Scope
+    """What the key may do; each scope includes those before it."""
     tenant: str
+    """Whose data the key sees."""
     created_at: float
+    """When it was made, in seconds since 1970."""
     expires_at: float | None = None
+    """When it stops working, in seconds since 1970; null for never."""
     revoked_at: float | None = None
+    """When it was revoked, in seconds since 1970; null while it was not."""
 
 
 class CreatedApiKey(ApiKey):

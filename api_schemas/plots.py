@@ -39,7 +39,7 @@ class Points(Response):
     ids: Annotated[list[str], Field(description="Ids of the samples", examples=[["u7-3"]])]
     picked: Annotated[int, Field(description="How many of them, from the first on, are picks", examples=[1])]
     reward: Annotated[list[float], Field(description="Mean reward", examples=[[0.31]])]
-    learnability: Annotated[list[float], Field(description="L", examples=[[0.92]])]
+    learnability: Annotated[list[float], Field(description="L, from 0 to 1", examples=[[0.92]])]
     representativeness: Annotated[
         list[float] | None, Field(description="R; null where no vectors were measured", examples=[[0.71]])
     ] = None

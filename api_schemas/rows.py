@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from api_schemas.common import AnyNumber
+from api_schemas.documented import described
 
 
 @cache
@@ -47,13 +48,16 @@ TimestampUnit = Literal["s", "ms", "us", "ns"]
 class SampleRow(BaseModel):
     """One training sample: what a user did, and what came next."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, json_schema_extra=described)
 
     id: OwnIdentifier
+    """Id of the sample, unique in the file; results name it by this."""
     history: Annotated[list[Identifier], Field(min_length=1, max_length=MAX_HISTORY)]
     """Item ids, most recent last."""
     target: Identifier
+    """Id of the item that came next."""
     user_id: OwnIdentifier | None = None
+    """Whose history it is; null where unknown."""
     timestamp: float | None = None
     """When the target was chosen, in seconds since 1970."""
     ratings: list[float | None] | None = None
@@ -61,6 +65,7 @@ class SampleRow(BaseModel):
     history_timestamps: list[float | None] | None = None
     """One time per history item, in seconds since 1970: lets the prompt say how long ago each was."""
     split: Split | None = None
+    """Part of the data that it belongs to; null for none."""
 
     @model_validator(mode="after")
     def _aligned(self) -> SampleRow:
@@ -74,10 +79,12 @@ class SampleRow(BaseModel):
 class ItemRow(BaseModel):
     """One catalogue item; every further field is kept and shown to the model as an attribute."""
 
-    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, json_schema_extra=described)
 
     item_id: OwnIdentifier
+    """Id that histories and targets refer to, unique in the catalogue."""
     title: Annotated[Text, Field(max_length=2_000)]
+    """What the model reads of the item, and names it by."""
 
 
 def _shape(value: object) -> str | None:
@@ -88,9 +95,10 @@ def _shape(value: object) -> str | None:
 class Message(BaseModel):
     """One turn of a chat."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=described)
 
     role: Literal["system", "user", "assistant"]
+    """Who speaks."""
     content: Text
     """A text; a list of parts that are all text becomes one, a line each."""
 
@@ -98,9 +106,10 @@ class Message(BaseModel):
 class PromptRow(BaseModel):
     """One prompt to answer in text; every further field is kept, and handed to the rewards."""
 
-    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, json_schema_extra=described)
 
     id: OwnIdentifier
+    """Id of the prompt, unique in the file; results name it by this."""
     prompt: Annotated[
         Annotated[Text, Tag("text")] | Annotated[list[Message], Field(min_length=1, max_length=1_000), Tag("list")],
         Discriminator(
@@ -125,6 +134,7 @@ class PromptRow(BaseModel):
     source: OwnIdentifier | None = None
     """Data set that it comes from, e.g. `openai/gsm8k`; exports hand it on."""
     split: Split | None = None
+    """Part of the data that it belongs to; null for none."""
 
     @property
     def messages(self) -> list[Message]:
@@ -141,7 +151,7 @@ class PromptRow(BaseModel):
 class RewardRow(BaseModel):
     """Rewards of one sample, measured elsewhere; further fields are ignored."""
 
-    model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False, json_schema_extra=described)
 
     sample_id: Identifier
     """Id of a sample of the dataset; in files also an integer, which stands for its decimal text."""

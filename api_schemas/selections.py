@@ -50,6 +50,7 @@ class PoolSettings(Request):
     max_samples: PositiveInt | None = None
     """A seeded random part of the pool, to spend less; null scores all of it."""
     seed: Seed = 0
+    """Of the random part that `max_samples` takes."""
     too_long: Literal["fail", "leave_out"] = "leave_out"
     """Prompts that leave no room for `rollouts.max_new_tokens` in the model's context: `leave_out` of the pool, with a
     warning and their ids in the result, or `fail` with their ids in the error."""
@@ -70,10 +71,13 @@ class RolloutSettings(Request):
     group_size: Annotated[int, Field(ge=1, le=64)] = 4
     """G, rollouts per sample."""
     temperature: Annotated[float, Field(gt=0, le=10)] = 1.5
+    """Divides the logits before tokens are sampled; higher is more varied."""
     top_k: WholeNumber = 200
     """Sample from the k likeliest tokens; 0 means all."""
     top_p: Fraction = 1.0
+    """Sample from the likeliest tokens that together have this probability; 1 means all."""
     max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 256
+    """Most tokens of one rollout."""
     window: Annotated[int, Field(ge=1, le=1000)] = 5
     """History items shown in the prompt, the most recent ones."""
     ndcg_k: PositiveInt | None = None
@@ -84,6 +88,7 @@ class RolloutSettings(Request):
     tau: Positive = 0.02
     """Temperature of the softmax over the catalogue."""
     seed: Seed = 0
+    """Of the sampling: the same seed gives the same rollouts."""
     engine: Literal["transformers", "vllm"] | EngineServer = "transformers"
     """What samples the tokens. `vllm` needs a GPU and vLLM on the workers; `{"url": ...}` is an inference server. Other
     tokens, hence other scores."""
@@ -110,6 +115,7 @@ class GateSettings(Request):
     """
 
     enabled: bool = True
+    """Whether samples are set aside at all; false lets every sample through."""
     too_easy_reward: NonNegative = 0.95
     """Too easy when every rollout's reward is above this."""
     min_spread: NonNegative = 1e-3
@@ -139,12 +145,14 @@ class WeightSettings(Request):
     the policy gradient with the rollouts' advantages (`gradient`, default for prompts), or the Hessian-vector product
     (`hvp`, default of `paper`). Of uploaded vectors it says what they are."""
     gate: GateSettings = GateSettings()
+    """Which samples are set aside because they cannot teach."""
 
 
 class CurriculumSettings(Request):
     """Training order: shuffled groups, easy to hard within each (docs/method.md, section 6)."""
 
     group_size: PositiveInt = 64
+    """Samples per group; within a group they are ordered from easy to hard."""
     seed: Seed = 42
     """Which samples share a group, and which of equal samples is chosen first."""
 
@@ -153,6 +161,7 @@ class SelectionCreate(Request):
     """Body of `POST /v1/selections`."""
 
     dataset_id: Annotated[str, Field(pattern=id_pattern("ds"))]
+    """The dataset to choose from."""
     model: ModelReference | None = None
     """The policy; not needed with uploaded signals."""
     proxy: ProxySettings | AdapterReference | None = None
@@ -166,9 +175,13 @@ class SelectionCreate(Request):
     profile: Profile = "minirec"
     """`minirec`: the corrected method. `paper`: the published computation, exactly."""
     pool: PoolSettings = PoolSettings()
+    """Which of its samples may be chosen."""
     rollouts: RolloutSettings = RolloutSettings()
+    """How the policy is sampled and rewarded."""
     weights: WeightSettings = WeightSettings()
+    """How samples are judged and chosen."""
     curriculum: CurriculumSettings = CurriculumSettings()
+    """How the chosen samples are ordered."""
     texts: KeptTexts = KeptTexts()
     """Which of the rollouts' texts are kept, so that people can read why; with `rollouts` 0 none are."""
     stratify_by: StratifyBy | None = None
@@ -176,6 +189,7 @@ class SelectionCreate(Request):
     baselines: list[Baseline] = []
     """Baselines to compare with: each chooses as many samples from the same scores, with the same seed."""
     metadata: Metadata = {}
+    """Key-value pairs to keep with the selection; lists can be filtered by them."""
 
     @model_validator(mode="before")
     @classmethod
@@ -237,10 +251,13 @@ class Counts(Response):
     """Progress of the stage that does the work, in samples (or items, while the catalogue is embedded)."""
 
     total: int = 0
+    """All that this stage has to do."""
     scored: int = 0
+    """Done so far, cached ones included."""
     cached: int = 0
     """Of `scored`, those that an earlier selection or attempt had already paid for."""
     failed: int = 0
+    """Those that could not be computed."""
 
 
 class Arm(Response):
@@ -249,26 +266,35 @@ class Arm(Response):
     overlap: float
     """Share of its samples that the selection chose, too."""
     reward_mean: float
+    """Mean over its samples of their mean rewards."""
     pass_rate: float
+    """Share of the rollouts of its samples that hit."""
     dead: int
     """Samples that no rollout solved."""
     learnability_mean: float
+    """Mean learnability L of its samples, from 0 to 1."""
 
 
 class ArmIds(Response):
     """What a baseline chose, in the order in which it chose."""
 
     object: Literal["baseline"] = "baseline"
+    """Always `baseline`."""
     selection_id: str
+    """The selection that it is compared with."""
     baseline: Baseline
+    """Which baseline chose."""
     ids: list[str]
+    """Ids of the samples, as many as the selection has."""
     comparison: Arm
+    """How its choice compares with the selection's."""
 
 
 class TooLong(Response):
     """Samples of the pool that were not scored, since their prompts are too long for the model."""
 
     samples: int
+    """How many samples were left out for it."""
     sample_ids: list[str]
     """The first 1,000 of them."""
     reason: str
@@ -281,9 +307,11 @@ class Outlook(Response):
     gain: float
     """Difference in NDCG over the full rank after training on it, as a mean over sets."""
     low: float
+    """Lower end of where another set's difference lies."""
     high: float
     """Where another set's difference lies, as far as so few sets tell."""
     sets: int
+    """Data sets behind the numbers."""
     runs: int
     """Pairs of training runs behind the numbers."""
     random_wasted: float | None = None
@@ -299,9 +327,11 @@ class SelectionResult(Response):
     """What a finished selection says about its pool, in short."""
 
     pool_size: int
+    """Samples that were scored."""
     left_out: int = 0
     """Samples of the pool without uploaded rewards, or too long for the model; they are not counted in `pool_size`."""
     selected: int
+    """Samples that were chosen."""
     gated: dict[str, int]
     """Samples per gate verdict other than `open`."""
     backfilled: int
@@ -310,8 +340,11 @@ class SelectionResult(Response):
     """Samples by what their representativeness vector is made of: the rollouts' advantages (`policy`), the target
     whatever they earned (`teacher`), or nothing (`none`)."""
     reward_mean: float
+    """Mean over the pool of the samples' mean rewards."""
     reward_std: float
+    """Standard deviation over the pool of the samples' mean rewards."""
     selected_reward_mean: float
+    """Mean over the chosen samples of their mean rewards."""
     choice: Literal["matching", "diverse"] = "diverse"
     """How the samples were chosen. Results of release 0.1 do not say it; they were chosen by score and distance."""
     validation_samples: int = 0
@@ -326,6 +359,7 @@ class SelectionResult(Response):
     """What to expect of training on it; null where nothing like it was measured: for prompts, uploaded rewards, the
     `paper` profile, and weights other than the defaults."""
     warnings: list[str] = []
+    """What looked odd and was no fault, in whole sentences."""
 
 
 class Selection(Job):
@@ -336,31 +370,48 @@ class Selection(Job):
     """
 
     object: Literal["selection"] = "selection"
+    """Always `selection`."""
     counts: Counts = Counts()
+    """Progress of the current stage."""
     estimated_finish: float | None = None
+    """When scoring will be through at its pace so far, in seconds since 1970; null where no pace is known."""
     request: Echo[SelectionCreate]
+    """The request that started it, with its defaults."""
     result: SelectionResult | None = None
+    """The outcome in short; null until it has succeeded."""
 
 
 class SampleScore(Response):
     """What was measured of one sample."""
 
     id: str
+    """Id of the sample, as uploaded."""
     reward_mean: float
+    """Mean of `rewards`."""
     reward_std: float
+    """Standard deviation of `rewards`."""
     rewards: list[float]
+    """What each rollout earned."""
     hit: list[bool]
+    """Whether each rollout reached the goal."""
     pass_rate: float
     """Share of the rollouts with a hit."""
     learnability: float
+    """L, from 0 to 1 over the pool: how near the mean reward is to the most learnable (docs/method.md, section 3)."""
     learnability_raw: float
+    """The same before it is moved to 0 to 1, which can be compared between pools."""
     representativeness: float | None
+    """R: how far its vector agrees with those that it is held against (docs/method.md, section 4); null without
+    vectors."""
     score: float
+    """alpha * L + R, by which samples are ranked."""
     gate: GateVerdict
+    """Whether the sample can teach (`open`), or why it was set aside."""
     gate_value: float | None = None
     """The number that decided: of a sample that is too hard its highest reward (no rollout hits), of one that is too
     easy its lowest, of one without spread the standard deviation; null for an open one."""
     signal: Signal
+    """What the vector behind R is made of; `none` where there is no vector."""
     picked_rank: int | None = None
     """0-based place in the greedy choice; null when not selected."""
     training_position: int | None = None
@@ -371,22 +422,35 @@ class SubsetRow(Response):
     """One selected sample, in training order (`?format=jsonl`): the sample's own row and its scores."""
 
     id: str
+    """Id of the sample."""
     position: int
+    """0-based place in training order."""
     picked_rank: int
+    """0-based place in the greedy choice."""
     group: int
+    """0-based curriculum group."""
     reward_mean: float
+    """Mean reward of its rollouts."""
     pass_rate: float
+    """Share of its rollouts that hit."""
     learnability: float
+    """L, from 0 to 1."""
     representativeness: float | None
+    """R (docs/method.md, section 4); null without vectors."""
     gate: GateVerdict
+    """`open`, or why it was set aside before it was taken after all."""
     sample: dict[str, Any]
+    """The sample as it was uploaded."""
 
 
 class SubsetIds(Response):
     """Selected ids in training order (`?format=ids`)."""
 
     object: Literal["subset"] = "subset"
+    """Always `subset`."""
     selection_id: str
+    """The selection that chose them."""
     ids: list[str]
+    """Ids of the samples, in training order."""
     groups: list[int]
     """Curriculum group of each id."""

@@ -44,15 +44,18 @@ class EvaluationSettings(Request):
     test_samples: WholeNumber = 1024
     """Seeded random part of the `test` split, evaluated before training and with the best adapter; 0 for none."""
     seed: Seed = 0
+    """Of the random parts of `valid` and `test`."""
 
 
 class TrainingArgs(Request):
     """Arguments of a trainer."""
 
     epochs: Annotated[int, Field(gt=0, le=1_000_000)] = 10
+    """Passes over the samples, at most."""
     updates: PositiveInt | None = None
     """End training after this many updates, whatever `epochs` says."""
     grpo: GrpoSettings = GrpoSettings()
+    """How the adapter is updated."""
     rollouts: RolloutSettings | None = None
     """How to sample; null samples as the selection did."""
     rewards: Rewards | None = None
@@ -71,7 +74,9 @@ class TrainingJobCreate(Request):
     """Body of `POST /v1/training_jobs`: train on a selection's subset in its order, or on given samples in theirs."""
 
     selection_id: Annotated[str, Field(pattern=id_pattern("sel"))] | None = None
+    """Train on the subset of this selection, in its order; without `dataset_id` and `ids`."""
     dataset_id: Annotated[str, Field(pattern=id_pattern("ds"))] | None = None
+    """The dataset that `ids` are samples of; without `selection_id`."""
     ids: Annotated[list[Identifier], Field(min_length=1, max_length=100_000)] | None = None
     """Sample ids in training order, with `dataset_id`; up to 100,000 in a body of up to 8 MiB. For more, upload
     them as a dataset of their own."""
@@ -80,8 +85,11 @@ class TrainingJobCreate(Request):
     trainer: Trainer = "rec_grpo"
     """`rec_grpo` for interactions: reasoning and the recommendation head. `text_grpo` for prompts."""
     args: TrainingArgs = TrainingArgs()
+    """How to train."""
     evaluation: EvaluationSettings = EvaluationSettings()
+    """What is measured on held-out samples before, while and after training."""
     metadata: Metadata = {}
+    """Key-value pairs to keep with the training job; lists can be filtered by them."""
 
     @model_validator(mode="after")
     def _names_its_samples(self) -> TrainingJobCreate:
@@ -119,8 +127,11 @@ class TrainingResult(Response):
     """A finished training job in a few numbers."""
 
     updates: int
+    """Updates that were made."""
     samples_seen: int
+    """Samples trained on, repeated ones counted again."""
     stopped_early: bool
+    """Whether validation ended it before its last epoch."""
     best_update: int
     """Whose adapter is kept: best on validation, or the last where nothing was evaluated; 0 is the model as it was."""
     improved: bool | None = None
@@ -133,22 +144,30 @@ class TrainingResult(Response):
     valid_reward: float | None = None
     """Of the best adapter, by `text_grpo`."""
     test_before: Ranking | TextScore | None = None
+    """What the `test` split said before training; null where it was not evaluated."""
     test_after: Ranking | TextScore | None = None
+    """What the `test` split said with the best adapter; null where it was not evaluated."""
 
 
 class Artifact(Response):
     """A file that a training job left."""
 
     name: str
+    """File name; `GET .../artifacts/{name}` returns its content."""
     bytes: int
+    """Size of the file in bytes."""
 
 
 class TrainingJob(Job):
     """A training job. Its stages are preparing, evaluating_before, training, evaluating_after and finishing."""
 
     object: Literal["training_job"] = "training_job"
+    """Always `training_job`."""
     updates_done: int = 0
+    """Updates made so far."""
     updates_total: int | None = None
     """Known once the job is prepared."""
     request: Echo[TrainingJobCreate]
+    """The request that started it, with what its selection filled in."""
     result: TrainingResult | None = None
+    """The outcome in short; null until it has succeeded."""

@@ -40,10 +40,15 @@ class Webhook(Response):
     """An address that is told."""
 
     object: Literal["webhook"] = "webhook"
+    """Always `webhook`."""
     id: str
+    """Identifies the webhook."""
     url: str
+    """The address that is told."""
     statuses: list[Ending]
+    """Ends of jobs that it is told of."""
     created_at: float
+    """When it was made, in seconds since 1970."""
     last_delivery: Delivery | None = None
     """Null before the first attempt."""
 

@@ -11,6 +11,7 @@ class Worker(Response):
     """A process that does shards."""
 
     object: Literal["worker"] = "worker"
+    """Always `worker`."""
     name: str
     """Host and process id, as in the messages about lost shards."""
     queues: list[str]

@@ -25,11 +25,13 @@ from service import (
     plots,
     problems,
     resumable,
+    rewards,
     score_table,
     scores,
     signals,
     subset,
     training_artifacts,
+    used_models,
     webhooks,
 )
 from service.auth import require_admin, require_scope
@@ -58,6 +60,8 @@ TAGS = [
     {"name": "datasets", "description": "Samples and the catalogue that they refer to."},
     *({"name": f"{served.kind.title}s", "description": served.summary} for served in KINDS),
     {"name": "results", "description": "What a finished selection measured and chose."},
+    {"name": "models", "description": "What jobs used, and what training jobs left."},
+    {"name": "rewards", "description": "What an answer to a prompt may earn."},
     {"name": "webhooks", "description": "Addresses that are told when jobs end."},
     {"name": "keys", "description": "Who may use the service, for which tenant, and how far."},
     {"name": "operations", "description": "For those who run the service."},
@@ -71,7 +75,12 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     ring = CeleryRing(celery_app(settings), time_limit=settings.unit_time_limit)
     # Swagger UI and ReDoc are served from the package: people enter their keys there.
     app = FastAPIOffline(
-        title="MiniRec", version=__version__, description=DESCRIPTION, openapi_tags=TAGS, redirect_slashes=False
+        title="MiniRec",
+        version=__version__,
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        redirect_slashes=False,
+        generate_unique_id_function=openapi.operation_id,
     )
     app.state.settings = settings
     app.state.store = store or connect(settings, ring=ring, patience=REQUEST_PATIENCE)
@@ -82,7 +91,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.state.registry = CollectorRegistry()
     app.state.registry.register(StoreMetrics(app.state.store, ring.waiting))
     selected = (scores, score_table, explanations, plots, report, subset, baselines, exports)
-    modules = (datasets, resumable, signals, *selected, training_artifacts, webhooks)
+    modules = (datasets, resumable, signals, *selected, training_artifacts, used_models, rewards, webhooks)
     routers = [*(module.router for module in modules), *(job_router(served) for served in KINDS)]
     for router in routers:
         app.include_router(

@@ -21,16 +21,17 @@ from minirec.store.errors import InUseError, NotFoundError
 from minirec.store.retention import discard_signals, drop_dataset, empty_jobs_of
 from service import processing
 from service.content import open_content
-from service.dependencies import DATASET_ID, DatasetId, Limit, SettingsOf, StoreOf, Wait
+from service.dependencies import AFTER, DATASET_ID, DatasetId, Limit, SettingsOf, StoreOf, Wait
 from service.idempotency import Once, OnceOf
 from service.lookup import dataset_or_404
 from service.problems import ProblemError, invalid, problems
-from service.uploads import DATASET, Upload, check_form, copy_files, read_form, scratch
+from service.uploads import DATASET, MAX_NAME, Upload, check_form, copy_files, read_form, scratch
 
 TITLES = 20
 """History items of a row, the most recent ones, whose titles come with it."""
 AT_ONCE_BYTES = 4 << 20
 """Up to here files are checked sooner than a worker is asked."""
+SHA256 = r"^[0-9a-f]{64}$"
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], responses=problems(401, 422, 503))
 
@@ -95,11 +96,17 @@ def answered(dataset: Dataset, status: int) -> Response:
 
 @router.get("")
 def list_datasets(
-    store: StoreOf, limit: Limit = 20, after: Annotated[str | None, Query(pattern=DATASET_ID)] = None
+    store: StoreOf,
+    limit: Limit = 20,
+    after: Annotated[str | None, Query(pattern=DATASET_ID, description=AFTER)] = None,
+    name: Annotated[str | None, Query(max_length=MAX_NAME, description="Only datasets of exactly this name")] = None,
+    content_hash: Annotated[
+        str | None, Query(pattern=SHA256, description="Only datasets with these rows, by their `content_hash`")
+    ] = None,
 ) -> Page[Dataset]:
     """List datasets, newest first."""
     try:
-        found, has_more = store.datasets.page(limit=limit, after=after)
+        found, has_more = store.datasets.page(limit=limit, after=after, name=name, content_hash=content_hash)
     except NotFoundError as error:
         raise invalid("invalid_cursor", ("query", "after"), str(error)) from error
     data = [processing.shown(store, dataset) for dataset in found]

@@ -13,7 +13,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api_schemas import TERMINAL, Event, Page
+from api_schemas import TERMINAL, Event, EventPage, Page
 from minirec.settings import Settings
 from minirec.store import REQUEST_PATIENCE, Store
 from minirec.store.events import follow
@@ -27,7 +27,19 @@ EVENT_ID = r"^[0-9]{1,19}(-[0-9]{1,19})?$"
 log = structlog.get_logger(__name__)
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {SSE: {"schema": {"type": "string"}}}, "description": "Events, oldest first"},
+    200: {
+        "model": EventPage,
+        "content": {
+            SSE: {
+                "schema": {
+                    "type": "string",
+                    "description": "Server-sent events: `event` is the `type`, `id` the `id`, and `data` the JSON of "
+                    "an event as pages have it",
+                }
+            }
+        },
+        "description": "Events, oldest first",
+    },
     204: {"description": "To a client of server-sent events: the job is over and there is nothing left"},
 }
 

@@ -10,13 +10,16 @@ from fastapi import APIRouter, Body, Header, Path, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api_schemas import Event, Page, Status
+from api_schemas import Page, Status
 from service import events, jobs
-from service.dependencies import DATASET_ID, EXAMPLE_ID, Limit, SettingsOf, StoreOf, Wait
+from service.dependencies import AFTER, DATASET_ID, EXAMPLE_ID, Limit, SettingsOf, StoreOf, Wait
 from service.idempotency import OnceOf
+from service.metadata_filter import METADATA_PARAMETER, MetadataFilter
 from service.problems import problems
 from service.served_kind import ServedKind
 
+StatusFilter = Annotated[Status | None, Query(description="Only jobs in this status")]
+DatasetFilter = Annotated[str | None, Query(pattern=DATASET_ID, description="Only jobs on this dataset")]
 EventLimit = Annotated[int, Query(ge=1, le=1000, description="Rows per page")]
 AfterEvent = Annotated[str | None, Query(pattern=events.EVENT_ID, description="Only events behind this one")]
 LastEventId = Annotated[str | None, Header(pattern=events.EVENT_ID, description="Where a broken stream resumes")]
@@ -30,9 +33,15 @@ def job_router(served: ServedKind[Any, Any]) -> APIRouter:
     one = f"/{{{name}_id}}"
     body_type: Any = Annotated[kind.request, Body(openapi_examples=served.examples)]
     job_id_type: Any = Annotated[
-        str, Path(alias=f"{name}_id", pattern=kind.id_pattern, examples=[f"{kind.prefix}_{EXAMPLE_ID}"])
+        str,
+        Path(
+            alias=f"{name}_id",
+            pattern=kind.id_pattern,
+            description=f"The {title}",
+            examples=[f"{kind.prefix}_{EXAMPLE_ID}"],
+        ),
     ]
-    after_type: Any = Annotated[str | None, Query(pattern=kind.id_pattern)]
+    after_type: Any = Annotated[str | None, Query(pattern=kind.id_pattern, description=AFTER)]
     page_type: Any = Page[kind.resource]  # type: ignore[name-defined]
     router = APIRouter(prefix=kind.path, tags=[f"{title}s"], responses=problems(401, 422, 503))
 
@@ -47,15 +56,24 @@ def job_router(served: ServedKind[Any, Any]) -> APIRouter:
     def create(body: body_type, store: StoreOf, settings: SettingsOf, once: OnceOf) -> Response:
         return once(body.model_dump_json(), lambda: jobs.create(served, store, settings, body))
 
-    @router.get("", name=f"list_{name}s", description=f"{title.capitalize()}s, newest first.", response_model=page_type)
+    @router.get(
+        "",
+        name=f"list_{name}s",
+        description=f"{title.capitalize()}s, newest first.",
+        response_model=page_type,
+        openapi_extra=METADATA_PARAMETER,
+    )
     def list_jobs(
         store: StoreOf,
         limit: Limit = 20,
         after: after_type = None,
-        status: Status | None = None,
-        dataset_id: Annotated[str | None, Query(pattern=DATASET_ID)] = None,
+        status: StatusFilter = None,
+        dataset_id: DatasetFilter = None,
+        metadata: MetadataFilter = None,
     ) -> Any:
-        return jobs.page_of(served, store, limit=limit, after=after, status=status, dataset_id=dataset_id)
+        return jobs.page_of(
+            served, store, limit=limit, after=after, status=status, dataset_id=dataset_id, metadata=metadata
+        )
 
     @router.get(
         one,
@@ -97,7 +115,7 @@ def job_router(served: ServedKind[Any, Any]) -> APIRouter:
         f"{one}/events",
         name=f"get_{name}_events",
         description=text.events,
-        response_model=Page[Event],
+        response_model=None,
         responses=problems(404) | events.RESPONSES,
     )
     async def get_events(

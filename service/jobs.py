@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import Any
 
@@ -26,6 +28,7 @@ from service.events import changes
 from service.lookup import dataset_or_404, job_or_404
 from service.problems import ProblemError, invalid
 from service.served_kind import ServedKind
+from service.used_models import used_model
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +39,8 @@ def create(served: ServedKind[RequestT, JobT], store: Store, settings: Settings,
     job_id = new_id(served.kind.prefix)
     prepare = served.prepare(job_id=job_id).stage("preparing")
     fields = {"request": new.request.model_dump_json(), "dataset_id": new.dataset.id, **new.fields}
+    # What lists look for, beside requests that may be megabytes.
+    fields["metadata"], fields["used_model"] = json.dumps(getattr(body, "metadata", {})), used_model(new.request)
     if store.tenant not in (None, DEFAULT_TENANT):
         fields["tenant"] = str(store.tenant)
     with content_lock(store, new.dataset.content_hash):
@@ -55,6 +60,7 @@ def page_of(
     after: str | None,
     status: str | None,
     dataset_id: str | None,
+    metadata: Mapping[str, str] | None = None,
 ) -> Page[JobT]:
     """Return jobs of a kind, newest first.
 
@@ -65,13 +71,14 @@ def page_of(
         after: Id of the job before the first one; None starts at the newest.
         status: Only jobs in this status.
         dataset_id: Only jobs on this dataset.
+        metadata: Only jobs with these pairs among their metadata.
 
     Raises:
         ProblemError: 422, `after` no longer exists.
     """
     try:
         records, has_more = store.jobs.page(
-            served.kind.name, limit=limit, after=after, status=status, dataset_id=dataset_id
+            served.kind.name, limit=limit, after=after, status=status, dataset_id=dataset_id, metadata=metadata
         )
     except NotFoundError as error:
         raise invalid("invalid_cursor", ("query", "after"), str(error)) from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Body, Path
+from fastapi.openapi.models import Example
 
 from api_schemas import DEFAULT_TENANT, ApiKey, ApiKeyCreate, CreatedApiKey, Page
 from api_schemas.jobs import id_pattern
@@ -13,13 +14,27 @@ from service.auth import Caller, CallerOf
 from service.dependencies import EXAMPLE_ID, SettingsOf, StoreOf
 from service.problems import ProblemError, problems
 
-KeyId = Annotated[str, Path(pattern=id_pattern("key"), examples=[f"key_{EXAMPLE_ID}"])]
+KeyId = Annotated[str, Path(pattern=id_pattern("key"), description="The key", examples=[f"key_{EXAMPLE_ID}"])]
+EXAMPLES: dict[str, Example] = {
+    "write": {"summary": "A key of one's own tenant that may upload and start jobs", "value": {"name": "nightly"}},
+    "tenant": {
+        "summary": "The key with which another team's admin makes the rest, for 90 days",
+        "value": {"name": "team two", "scope": "admin", "tenant": "team-two", "expires_in_days": 90},
+    },
+}
+
+NewKey = Annotated[ApiKeyCreate, Body(openapi_examples=EXAMPLES)]
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"], responses=problems(401, 403, 422, 503))
 
 
 @router.post("", status_code=201, responses=problems(400, 409, 413))
-def create_key(store: StoreOf, settings: SettingsOf, caller: CallerOf, body: ApiKeyCreate) -> CreatedApiKey:
+def create_key(
+    store: StoreOf,
+    settings: SettingsOf,
+    caller: CallerOf,
+    body: NewKey,
+) -> CreatedApiKey:
     """Make a key. It is shown in this answer and never again: only its hash is stored.
 
     For the same reason an `Idempotency-Key` has no effect here; who lost the answer revokes the key and makes another.

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from api_schemas import ItemRow, PromptRow, RewardRow, SampleRow, SubsetRow
 from service.problems import MEDIA_TYPE
+
+PASSING = {"429", "503", "507"}
+"""Statuses of problems that pass by themselves."""
+RETRY_AFTER = {
+    "description": "Seconds after which the same request may succeed, where that can be told",
+    "schema": {"type": "integer", "minimum": 0},
+}
+READS_FILES = "410"
+"""An operation that may find stored files lost reads some, and keeps copies where they are elsewhere: on a disk."""
+
+
+def operation_id(route: APIRoute) -> str:
+    """Return a route's operation id: the name of its function, which generated clients call their methods by."""
+    return route.name
 
 
 def install(app: FastAPI) -> None:
@@ -25,10 +42,14 @@ def install(app: FastAPI) -> None:
                 tags=app.openapi_tags,
             )
             document["components"]["schemas"] |= _rows()
-            for operation in _operations(document):
+            for method, path, operation in _operations(document):
+                if path.startswith("/v1/") and (method != "get" or READS_FILES in operation["responses"]):
+                    _may_be_full(operation["responses"])
                 for status, response in operation["responses"].items():
                     if status >= "400":
                         _as_problem(response)
+                    if status in PASSING and path.startswith("/v1/"):
+                        response["headers"] = {"Retry-After": RETRY_AFTER}
             app.openapi_schema = document
         return app.openapi_schema
 
@@ -42,12 +63,22 @@ def _rows() -> dict[str, Any]:
     return dict(schemas["$defs"])
 
 
-def _operations(document: dict[str, Any]) -> list[dict[str, Any]]:
-    return [operation for path in document["paths"].values() for operation in path.values()]
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield method, path, operation
+
+
+def _may_be_full(responses: dict[str, Any]) -> None:
+    """Declare the answer of a service whose Redis or disk is full."""
+    responses["507"] = {
+        "description": HTTPStatus.INSUFFICIENT_STORAGE.phrase,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
 
 
 def _as_problem(response: dict[str, Any]) -> None:
     """Declare a response under the media type that problem documents have."""
     content = response["content"]
-    if content["application/json"]["schema"].get("$ref", "").endswith("/Problem"):
+    if content.get("application/json", {}).get("schema", {}).get("$ref", "").endswith("/Problem"):
         content[MEDIA_TYPE] = content.pop("application/json")

@@ -27,19 +27,19 @@ BLOB_CHECK_SECONDS = 10.0
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/version")
+@router.get("/version", name="get_version")
 async def version() -> Version:
     """Return the version that runs here."""
     return Version(version=__version__)
 
 
-@router.get("/health/live")
+@router.get("/health/live", name="get_liveness")
 async def live() -> Health:
     """Tell whether the process runs; nothing else is asked."""
     return Health(status="ok")
 
 
-@router.get("/health/ready", response_model=Health, responses={503: {"model": Health}})
+@router.get("/health/ready", name="get_readiness", response_model=Health, responses={503: {"model": Health}})
 async def ready(request: Request) -> Response:
     """Tell whether Redis and the blob store answer; 503 with what does not.
 
@@ -80,6 +80,7 @@ def list_workers(request: Request) -> Page[Worker]:
 
 @router.get(
     "/metrics",
+    name="get_metrics",
     dependencies=[Depends(require_operator)],
     response_class=Response,
     responses={200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}, **problems(401, 403, 503)},

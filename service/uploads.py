@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from fastapi import Request
+from fastapi.openapi.models import Example
 from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import FormData, UploadFile
 
@@ -41,35 +42,36 @@ class Form:
     """Schema of each plain field."""
     belongs_to: dict[str, str] = field(default_factory=dict)
     """Files without which a field says nothing, and is refused."""
+    examples: dict[str, Example] = field(default_factory=dict)
+    """Bodies for the documentation, each file as its text."""
 
     @property
     def request_body(self) -> dict[str, Any]:
         """OpenAPI's description of the body, which is read by hand: after the key was checked, and straight to disk."""
-        schemas = [self._schema(names) for names in self.required]
-        schema = schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
-        return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+        content = {"schema": self._schema, "examples": self.examples}
+        return {"required": True, "content": {"multipart/form-data": content}}
 
     @property
     def wanted(self) -> str:
         """Return what must be sent, in words."""
         return ", or ".join(_files(names) for names in self.required)
 
-    def _schema(self, required: tuple[str, ...]) -> dict[str, Any]:
-        elsewhere = {name for names in self.required for name in names} - set(required)
-        files = {
-            name: {"type": "string", "format": "binary", "description": text}
-            for name, text in self.files.items()
-            if name not in elsewhere
-        }
-        fields = {
-            name: schema for name, schema in self.fields.items() if self.belongs_to.get(name, required[0]) in files
-        }
-        return {
-            "type": "object",
-            "required": list(required),
-            "additionalProperties": False,
-            "properties": files | fields,
-        }
+    @property
+    def _schema(self) -> dict[str, Any]:
+        """One object with all parts: of a choice between objects, generated clients send nothing."""
+        files = {name: {"type": "string", "format": "binary", "description": text} for name, text in self.files.items()}
+        schema = {"type": "object", "additionalProperties": False, "properties": files | self.fields}
+        first, *others = self.required
+        if not others:
+            return schema | {"required": list(first)}
+        (second,) = others
+        return schema | {"if": {"required": list(second)}, "then": self._only(second), "else": self._only(first)}
+
+    def _only(self, required: tuple[str, ...]) -> dict[str, Any]:
+        """Return what holds of a body with one of the sets of files: it has all of it, and nothing of the others."""
+        others = {name for names in self.required for name in names} - set(required)
+        alien = [name for name in (*self.files, *self.fields) if {name, self.belongs_to.get(name)} & others]
+        return {"required": list(required), "properties": dict.fromkeys(alien, False)}
 
     def chosen(self, given: Collection[str]) -> tuple[str, ...]:
         """Return the set of files that a body with these parts has, or may have. Raises ProblemError for several."""
@@ -89,7 +91,11 @@ DATASET = Form(
     },
     required=(("samples", "items"), ("prompts",)),
     fields={
-        "name": {"type": "string", "maxLength": MAX_NAME},
+        "name": {
+            "type": "string",
+            "maxLength": MAX_NAME,
+            "description": "A name for people; lists can be filtered by it",
+        },
         "metadata": {"type": "string", "description": 'A JSON object of strings, e.g. `{"source": "ml-100k"}`'},
         "timestamp_unit": {
             "type": "string",
@@ -98,6 +104,27 @@ DATASET = Form(
         },
     },
     belongs_to={"timestamp_unit": "samples"},
+    examples={
+        "interactions": {
+            "summary": "Two samples and their catalogue",
+            "value": {
+                "samples": '{"id": "u1-1", "user_id": "u1", "history": ["m12"], "target": "m31"}\n'
+                '{"id": "u2-1", "user_id": "u2", "history": ["m31", "m12"], "target": "m7"}\n',
+                "items": '{"item_id": "m7", "title": "Heat"}\n{"item_id": "m12", "title": "Apollo 13"}\n'
+                '{"item_id": "m31", "title": "Crimson Tide"}\n',
+                "name": "movies",
+                "metadata": '{"source": "ml-100k"}',
+            },
+        },
+        "prompts": {
+            "summary": "Two prompts with their answers",
+            "value": {
+                "prompts": '{"id": "a", "prompt": "What is 1 + 1?", "answer": "2"}\n'
+                '{"id": "b", "prompt": "What is 2 + 3?", "answer": "5"}\n',
+                "name": "sums",
+            },
+        },
+    },
 )
 SIGNALS = Form(
     files={
@@ -107,6 +134,15 @@ SIGNALS = Form(
         "ids": "One sample id per line: which rows `vectors` and `embeddings` have",
     },
     required=(("rewards",),),
+    examples={
+        "rewards": {
+            "summary": "Four rollouts' rewards of each of two samples",
+            "value": {
+                "rewards": '{"sample_id": "u1-1", "reward": [0.0, 1.0, 0.0, 0.5]}\n'
+                '{"sample_id": "u2-1", "reward": [1.0, 1.0, 1.0, 1.0]}\n'
+            },
+        }
+    },
 )
 
 

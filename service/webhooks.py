@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Body, Path
+from fastapi.openapi.models import Example
 
 from api_schemas import CreatedWebhook, Page, Webhook, WebhookCreate
 from api_schemas.jobs import id_pattern
@@ -14,13 +15,22 @@ from service.outbound import RefusedAddress, check_address
 from service.problems import ProblemError, invalid, problems
 
 MOST = 20
-WebhookId = Annotated[str, Path(pattern=id_pattern("wh"), examples=[f"wh_{EXAMPLE_ID}"])]
+WebhookId = Annotated[str, Path(pattern=id_pattern("wh"), description="The webhook", examples=[f"wh_{EXAMPLE_ID}"])]
+EXAMPLES: dict[str, Example] = {
+    "all": {"summary": "Told of every job that ends", "value": {"url": "https://platform.example.com/hooks/minirec"}},
+    "failures": {
+        "summary": "Told of failures only",
+        "value": {"url": "https://platform.example.com/hooks/failures", "statuses": ["failed"]},
+    },
+}
+
+NewWebhook = Annotated[WebhookCreate, Body(openapi_examples=EXAMPLES)]
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], responses=problems(401, 422, 503))
 
 
 @router.post("", status_code=201, responses=problems(400, 409, 413))
-def create_webhook(store: StoreOf, settings: SettingsOf, body: WebhookCreate) -> CreatedWebhook:
+def create_webhook(store: StoreOf, settings: SettingsOf, body: NewWebhook) -> CreatedWebhook:
     """Name an address that is told when jobs end. Its secret is in this answer and is never shown again.
 
     Messages are signed as Standard Webhooks says, and sent again for about two days until they are answered with 2xx.

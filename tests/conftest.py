@@ -15,7 +15,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-SLOW_FOLDERS = {"api", "chaos", "e2e", "images", "worker", "benchmarks", "training"}
+SLOW_FOLDERS = {"api", "chaos", "clients", "contract", "e2e", "images", "worker", "benchmarks", "training"}
 """Folders of tests that start servers, workers or containers, or train models: all of them are slow."""
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-
 from minirec.cli.options import AsJson
 from minirec.cli.output import print_json, results, table
-from minirec.rewards import UnknownRewardError, known_rewards, load_reward
+from minirec.rewards import UnknownRewardError, known_rewards, load_reward, summary_of
 
 
 def rewards(as_json: AsJson = False) -> None:
@@ -28,7 +26,6 @@ def rewards(as_json: AsJson = False) -> None:
 def described(name: str) -> str:
     """Return what a reward pays for, in one line: the first of its function's docstring."""
     try:
-        lines = (inspect.getdoc(load_reward(name)) or "").splitlines()
+        return summary_of(load_reward(name))
     except UnknownRewardError as error:
         return str(error)
-    return lines[0] if lines else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from api_schemas import TERMINAL, Event, Job, Status
@@ -26,8 +27,20 @@ def poll(path: str, job_id: str, seconds: float) -> Call:
     return Call("GET", f"{path}/{job_id}", params={"wait": f"{held:.3f}"}, read_timeout=held + LONG_POLL)
 
 
-def page(path: str, after: str | None, status: Status | None, dataset: str | None) -> Call:
-    return Call("GET", path, params={"after": after, "status": status, "dataset_id": dataset})
+def page(
+    path: str, after: str | None, status: Status | None, dataset: str | None, metadata: Mapping[str, str] | None
+) -> Call:
+    """Build a `list`.
+
+    Args:
+        path: Of the jobs.
+        after: Id of the job before the first one.
+        status: Only jobs in this status.
+        dataset: Id; only jobs on this dataset.
+        metadata: Only jobs with these pairs among theirs.
+    """
+    pairs = {f"metadata[{key}]": value for key, value in (metadata or {}).items()}
+    return Call("GET", path, params={"after": after, "status": status, "dataset_id": dataset, **pairs})
 
 
 def act(path: str, job_id: str, verb: Literal["cancel", "retry"]) -> Call:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -24,3 +25,8 @@ def needs_answer(function: Function) -> Function:
 def does_need_answer(reward: Reward) -> bool:
     """Return whether a reward is marked as one that compares with the prompt's answer."""
     return bool(getattr(reward, ATTRIBUTE, False))
+
+
+def summary_of(reward: Reward) -> str:
+    """Return what a reward pays for, in one line: the first of its function's docstring, which may be empty."""
+    return (inspect.getdoc(reward) or "").partition("\n")[0]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import LockError
 
-from api_schemas import Dataset
+from api_schemas import DEFAULT_TENANT, Dataset
+from api_schemas.common import LARGEST
 from minirec.data.content import Content
 from minirec.store.errors import ContentBusyError
 from minirec.store.names import items_blob, prompts_blob, samples_blob
@@ -79,6 +80,7 @@ def store_content(
     name = content_name(content.hash, tenant)
     whole = dataset.model_copy(update={**content.facts, "content_hash": name, "status": "ready"})
     with content_lock(store, name):
+        whole.same_as = _earliest(store, name, tenant)
         until_kept(lambda: keep_dataset(store, whole.id, name))
         try:
             for part, path in content.tables.items():
@@ -91,3 +93,9 @@ def store_content(
         if not wanted:
             drop_dataset(store, whole.id, name)
     return whole if wanted else None
+
+
+def _earliest(store: Store, content_hash: str, tenant: str | None) -> str | None:
+    """Return the first of the tenant's datasets with a content, null where there is none."""
+    found, _ = store.datasets.of_tenant(tenant or DEFAULT_TENANT).page(limit=LARGEST, content_hash=content_hash)
+    return found[-1].id if found else None

@@ -79,6 +79,7 @@ class JobReader:
         after: str | None = None,
         status: str | None = None,
         dataset_id: str | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> tuple[list[JobRecord], bool]:
         """Return jobs of a kind, newest first, and whether there are more.
 
@@ -90,18 +91,32 @@ class JobReader:
             after: Id of the job before the first one; None starts at the newest.
             status: Only jobs in this status.
             dataset_id: Only jobs on this dataset.
+            metadata: Only jobs with these pairs among their metadata.
 
         Raises:
             NotFoundError: `after` is not there.
         """
         wanted = {name: value for name, value in (("status", status), ("dataset_id", dataset_id)) if value is not None}
-        chunk = PAGE if wanted else limit + 1
+        chunk = PAGE if wanted or metadata else limit + 1
         found: list[str] = []
         for jobs in self._newest_first(kind, after, chunk):
-            found += self._with_fields(jobs, wanted) if wanted else jobs
+            jobs = self._with_fields(jobs, wanted) if wanted else jobs
+            found += self._with_metadata(jobs, metadata) if metadata else jobs
             if len(found) > limit:
                 break
         return self._records(found[:limit]), len(found) > limit
+
+    def facts(self, kind: str, *names: str) -> Iterator[dict[str, str | None]]:
+        """Yield `id` and these fields of every job of a kind, newest first, and nothing more of it."""
+        for jobs in self._newest_first(kind, None, PAGE):
+            for job, values in zip(jobs, self._fields(jobs, names), strict=True):
+                facts: dict[str, str | None] = dict(zip(names, values, strict=True))
+                yield facts | {"id": job}
+
+    def request_field(self, job: str, name: str) -> Any:
+        """Return a field of what a job was asked, None where there is none. Reads all of the request."""
+        raw = cast("bytes | None", self._redis.hget(f"{self._prefix}job:{job}", "request"))
+        return None if raw is None else json.loads(raw).get(name)
 
     def stages(self, job: str) -> list[str]:
         """Return the names of the stages that a job has so far, in their order."""
@@ -156,11 +171,25 @@ class JobReader:
 
     def _with_fields(self, jobs: list[str], wanted: Mapping[str, str]) -> list[str]:
         """Return those of the jobs whose fields have these values."""
+        expected = list(wanted.values())
+        return [job for job, values in zip(jobs, self._fields(jobs, wanted), strict=True) if values == expected]
+
+    def _with_metadata(self, jobs: list[str], wanted: Mapping[str, str]) -> list[str]:
+        """Return those of the jobs that have these pairs among their metadata."""
+        found = []
+        for job, (stored,) in zip(jobs, self._fields(jobs, ("metadata",)), strict=True):
+            # Releases before 0.2 have it in the request only.
+            metadata = self.request_field(job, "metadata") if stored is None else json.loads(stored)
+            if wanted.items() <= (metadata or {}).items():
+                found.append(job)
+        return found
+
+    def _fields(self, jobs: list[str], names: Iterable[str]) -> list[list[str | None]]:
+        """Return these fields of each job, in one round trip."""
         pipe = self._redis.pipeline(transaction=False)
         for job in jobs:
-            pipe.hmget(f"{self._prefix}job:{job}", list(wanted))
-        expected = [value.encode() for value in wanted.values()]
-        return [job for job, values in zip(jobs, pipe.execute(), strict=True) if values == expected]
+            pipe.hmget(f"{self._prefix}job:{job}", list(names))
+        return [[None if value is None else value.decode() for value in values] for values in pipe.execute()]
 
     def _records(self, jobs: list[str]) -> list[JobRecord]:
         """Return the jobs that are there, in two round trips however many they are."""

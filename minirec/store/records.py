@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,6 +16,8 @@ from minirec.store.tenants import index_of
 
 IDEMPOTENCY_SECONDS = 24 * 3600
 UNFINISHED_SECONDS = 60
+PAGE = 200
+"""Datasets looked at together where a list is filtered."""
 _REPLACE = """
 -- Only while the key is free again or still the owner's: its answer is then stored, or, empty, the key freed.
 local held = redis.call('GET', KEYS[1])
@@ -97,11 +100,35 @@ class DatasetRecords:
         stored = cast("list[bytes]", self._redis.hvals(self._hash))
         return [Dataset.model_validate_json(raw) for raw in stored]
 
-    def page(self, *, limit: int, after: str | None = None) -> tuple[list[Dataset], bool]:
-        """Up to `limit` datasets, newest first, and whether there are more. Raises NotFoundError for `after`.
+    def page(
+        self, *, limit: int, after: str | None = None, name: str | None = None, content_hash: str | None = None
+    ) -> tuple[list[Dataset], bool]:
+        """Up to `limit` datasets, newest first, and whether there are more; those that are not ready, as they were put.
 
-        Those that are not ready are among them, as they were put.
+        Args:
+            limit: How many datasets at most.
+            after: Id of the dataset before the first one; None starts at the newest.
+            name: Only datasets of exactly this name.
+            content_hash: Only datasets with this content.
+
+        Raises:
+            NotFoundError: `after` is not there.
         """
+        filtered = name is not None or content_hash is not None
+        found: list[Dataset] = []
+        for datasets in self._newest_first(after, PAGE if filtered else limit + 1):
+            found += [
+                dataset
+                for dataset in datasets
+                if (name is None or dataset.name == name)
+                and (content_hash is None or dataset.content_hash == content_hash)
+            ]
+            if len(found) > limit:
+                break
+        return found[:limit], len(found) > limit
+
+    def _newest_first(self, after: str | None, chunk: int) -> Iterator[list[Dataset]]:
+        """Yield datasets, up to `chunk` at a time. Raises NotFoundError for `after`."""
         index = self._index(self._tenant)
         start = 0
         if after is not None:
@@ -109,14 +136,16 @@ class DatasetRecords:
             if rank is None:
                 raise NotFoundError(f"no dataset {after} to list after")
             start = rank + 1
-        ids = cast("list[bytes]", self._redis.zrevrange(index, start, start + limit))
-        pipe = self._redis.pipeline()
-        for where in (self._hash, self._unready) if ids else ():
-            pipe.hmget(where, ids)
-        stored = cast("list[list[bytes | None]]", pipe.execute())
-        raws = (ready or unready for ready, unready in zip(*stored, strict=True))
-        found = [Dataset.model_validate_json(raw) for raw in raws if raw is not None]
-        return found[:limit], len(ids) > limit
+        while ids := cast("list[bytes]", self._redis.zrevrange(index, start, start + chunk - 1)):
+            pipe = self._redis.pipeline()
+            for where in (self._hash, self._unready):
+                pipe.hmget(where, ids)
+            stored = cast("list[list[bytes | None]]", pipe.execute())
+            raws = (ready or unready for ready, unready in zip(*stored, strict=True))
+            yield [Dataset.model_validate_json(raw) for raw in raws if raw is not None]
+            # Datasets added meanwhile move the ranks.
+            rank = cast("int | None", self._redis.zrevrank(index, ids[-1]))
+            start = start + chunk if rank is None else rank + 1
 
     def delete(self, dataset_id: str) -> bool:
         """Forget a dataset; True when its content is used by no other. Raises NotFoundError."""

@@ -144,7 +144,7 @@ class TrainingStandIn:
     def update(self, claim: Claim, number: int) -> None:
         """Do one update."""
         shown = {"loss": 0.5, "reward_mean": 0.1, "ndcg10": 0.2, "tokens_per_second": 90.0, "seconds": 2.0}
-        self.store.machine.tell(claim, "metrics", {"update": number, "epoch": 1} | shown)
+        self.store.machine.tell(claim, "metrics", {"stage": "training", "update": number, "epoch": 1} | shown)
         self.store.machine.renew(claim, lease=60, progress=number)
 
     def finish(self) -> None:

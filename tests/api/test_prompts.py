@@ -142,9 +142,9 @@ def test_training_names_ids_that_are_not_there(service: Service) -> None:
 def test_the_document_describes_both_kinds_of_upload(service: Service) -> None:
     document = service.http.get("/openapi.json").json()
     body = document["paths"]["/v1/datasets"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert [schema["required"] for schema in body["oneOf"]] == [["samples", "items"], ["prompts"]]
-    assert [set(schema["properties"]) for schema in body["oneOf"]] == [
-        {"samples", "items", "name", "metadata", "timestamp_unit"},
-        {"prompts", "name", "metadata"},
-    ]
+    assert set(body["properties"]) == {"samples", "items", "prompts", "name", "metadata", "timestamp_unit"}
+    assert body["if"] == {"required": ["prompts"]}
+    assert body["then"]["required"] == ["prompts"]
+    assert body["then"]["properties"] == {"samples": False, "items": False, "timestamp_unit": False}
+    assert body["else"] == {"required": ["samples", "items"], "properties": {"prompts": False}}
     assert {"PromptRow", "Message"} <= set(document["components"]["schemas"])

@@ -15,6 +15,8 @@ from minirec.client._async.datasets import AsyncDatasets
 from minirec.client._async.evaluations import AsyncEvaluations
 from minirec.client._async.jobs import AsyncJobs
 from minirec.client._async.keys import AsyncKeys
+from minirec.client._async.models import AsyncModels
+from minirec.client._async.rewards import AsyncRewards
 from minirec.client._async.selections import AsyncSelections
 from minirec.client._async.training_jobs import AsyncTrainingJobs
 from minirec.client._async.transport import AsyncTransport
@@ -28,7 +30,8 @@ class AsyncMiniRec:
     """A MiniRec service.
 
     `client.datasets` uploads data, `client.selections` chooses from it, `client.training_jobs` trains on what was
-    chosen, `client.evaluations` measures models, `client.keys` lets others in.
+    chosen, `client.evaluations` measures models, `client.models` and `client.rewards` list what there is,
+    `client.keys` lets others in.
 
     `api_key` and `base_url` come from `MINIREC_API_KEY` and `MINIREC_BASE_URL` unless given. Without an address it is
     the stack that `minirec up` runs here (of several the one in `MINIREC_DATA_DIR`), reached by its own key; `local`
@@ -46,6 +49,10 @@ class AsyncMiniRec:
     """Train on a subset, and take back the adapter."""
     evaluations: AsyncEvaluations
     """How good a model is on held-out samples."""
+    models: AsyncModels
+    """List what jobs used, and the adapters that training jobs left."""
+    rewards: AsyncRewards
+    """List what answers to prompts may earn."""
     keys: AsyncKeys
     """API keys of tenants, for the operator."""
     _stack: EmbeddedStack | None = None
@@ -97,6 +104,8 @@ class AsyncMiniRec:
         self.selections = AsyncSelections(transport)
         self.training_jobs = AsyncTrainingJobs(transport)
         self.evaluations = AsyncEvaluations(transport)
+        self.models = AsyncModels(transport)
+        self.rewards = AsyncRewards(transport)
         self.keys = AsyncKeys(transport)
 
     def __repr__(self) -> str:

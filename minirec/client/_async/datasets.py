@@ -183,12 +183,24 @@ class AsyncDatasets(AsyncResource):
         """Return one dataset."""
         return await self._transport.get(Call("GET", f"/v1/datasets/{id_of(dataset_id, 'dataset')}"), Dataset)
 
-    def list(self, *, after: DatasetRef | None = None, limit: int | None = None) -> AsyncPages[Dataset]:
+    def list(
+        self,
+        *,
+        name: str | None = None,
+        content_hash: str | None = None,
+        after: DatasetRef | None = None,
+        limit: int | None = None,
+    ) -> AsyncPages[Dataset]:
         """Return all datasets, newest first: iterate over them, or over `pages()`.
 
-        `after` begins behind a dataset, `limit` is the most that come.
+        Args:
+            name: Only datasets of exactly this name.
+            content_hash: Only datasets with the rows that have it, whatever their names.
+            after: The dataset, or its id, that the list begins behind.
+            limit: The most that come.
         """
-        call = Call("GET", "/v1/datasets", params={"after": dataset_of(after)})
+        params = {"after": dataset_of(after), "name": name, "content_hash": content_hash}
+        call = Call("GET", "/v1/datasets", params=params)
         return AsyncPages(self._transport, call, Page[Dataset], limit=limit)
 
     async def delete(self, dataset_id: DatasetRef) -> DatasetDeleted:

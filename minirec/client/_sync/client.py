@@ -16,6 +16,8 @@ from minirec.client._sync.datasets import Datasets
 from minirec.client._sync.evaluations import Evaluations
 from minirec.client._sync.jobs import Jobs
 from minirec.client._sync.keys import Keys
+from minirec.client._sync.models import Models
+from minirec.client._sync.rewards import Rewards
 from minirec.client._sync.selections import Selections
 from minirec.client._sync.training_jobs import TrainingJobs
 from minirec.client._sync.transport import Transport
@@ -28,7 +30,8 @@ class MiniRec:
     """A MiniRec service.
 
     `client.datasets` uploads data, `client.selections` chooses from it, `client.training_jobs` trains on what was
-    chosen, `client.evaluations` measures models, `client.keys` lets others in.
+    chosen, `client.evaluations` measures models, `client.models` and `client.rewards` list what there is,
+    `client.keys` lets others in.
 
     `api_key` and `base_url` come from `MINIREC_API_KEY` and `MINIREC_BASE_URL` unless given. Without an address it is
     the stack that `minirec up` runs here (of several the one in `MINIREC_DATA_DIR`), reached by its own key; `local`
@@ -46,6 +49,10 @@ class MiniRec:
     """Train on a subset, and take back the adapter."""
     evaluations: Evaluations
     """How good a model is on held-out samples."""
+    models: Models
+    """List what jobs used, and the adapters that training jobs left."""
+    rewards: Rewards
+    """List what answers to prompts may earn."""
     keys: Keys
     """API keys of tenants, for the operator."""
     _stack: EmbeddedStack | None = None
@@ -97,6 +104,8 @@ class MiniRec:
         self.selections = Selections(transport)
         self.training_jobs = TrainingJobs(transport)
         self.evaluations = Evaluations(transport)
+        self.models = Models(transport)
+        self.rewards = Rewards(transport)
         self.keys = Keys(transport)
 
     def __repr__(self) -> str:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, Self
 
 import httpx2
@@ -104,15 +104,21 @@ class Jobs(Resource, Generic[JobT]):
         *,
         status: Status | None = None,
         dataset: DatasetRef | None = None,
+        metadata: Mapping[str, str] | None = None,
         after: JobRef | None = None,
         limit: int | None = None,
     ) -> Pages[JobT]:
         """Return all jobs of this kind, newest first: iterate over them, or over `pages()`.
 
-        `after` begins behind a job, `limit` is the most that come.
+        Args:
+            status: Only jobs in this status.
+            dataset: Only jobs on this dataset, or its id.
+            metadata: Only jobs with these pairs among their metadata.
+            after: The job, or its id, that the list begins behind.
+            limit: The most that come.
         """
         behind = None if after is None else self._id(after)
-        call = calls.page(self._path, behind, status, dataset_of(dataset))
+        call = calls.page(self._path, behind, status, dataset_of(dataset), metadata)
         return Pages(self._transport, call, self._page, limit=limit, prepare=self._live)
 
     def cancel(self, job_id: JobRef) -> JobT:

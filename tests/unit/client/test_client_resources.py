@@ -402,3 +402,28 @@ def test_the_async_client_does_the_same(tmp_path: Path) -> None:
     done, events, jobs, rows = asyncio.run(use())
     assert (done.status, events, jobs, rows) == ("succeeded", ["1"], ["sel_1"], ["a"])
     assert (tmp_path / "s.jsonl").read_bytes() == b"file"
+
+
+def test_lists_ask_for_what_they_are_to_find() -> None:
+    service = Script(*(answer({"data": [], "has_more": False}) for _ in range(2)))
+    client = service.client()
+    assert list(client.datasets.list(name="movies", content_hash="0" * 64)) == []
+    assert list(client.selections.list(metadata={"run": "first", "team": "a b"})) == []
+    sent = [dict(request.url.params) for request in service.requests]
+    assert (sent[0]["name"], sent[0]["content_hash"]) == ("movies", "0" * 64)
+    assert (sent[1]["metadata[run]"], sent[1]["metadata[team]"]) == ("first", "a b")
+
+
+def test_models_and_rewards_are_listed() -> None:
+    row = {"id": "mdl_1", "model": {"source": "hub", "id": "a/b"}, "jobs": 1, "created_at": 1.0, "last_used_at": 2.0}
+    pages = [
+        {"data": [row], "has_more": True, "next_after": "mdl_1"},
+        {"data": [row | {"id": "mdl_0"}], "has_more": False},
+    ]
+    service = Script(*map(answer, pages))
+    found = list(service.client().models.list(after="mdl_2"))
+    assert [(model.id, model.model.id) for model in found] == [("mdl_1", "a/b"), ("mdl_0", "a/b")]
+    assert [request.url.params["after"] for request in service.requests] == ["mdl_2", "mdl_1"]
+    rewards = [{"name": "exact_title", "built_in": True, "summary": "1 if", "needs_answer": True}]
+    service = Script(answer({"data": rewards, "has_more": False}))
+    assert [reward.name for reward in service.client().rewards.list()] == ["exact_title"]
