@@ -101,7 +101,7 @@ async def put_upload_part(
     "/{upload_id}/complete",
     status_code=202,
     response_model=Dataset,
-    responses=problems(404, 409),
+    responses=problems(400, 404, 409, 413),
     name="complete_upload",
 )
 def complete_upload(store: StoreOf, upload_id: UploadId, body: UploadComplete) -> Response:

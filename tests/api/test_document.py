@@ -68,6 +68,12 @@ def test_every_body_has_an_example(document: dict[str, Any]) -> None:
             assert content.get("examples"), (where, media_type)
 
 
+def test_every_json_body_may_be_unreadable_or_too_large(document: dict[str, Any]) -> None:
+    for where, operation in operations(document):
+        if "application/json" in operation.get("requestBody", {}).get("content", {}):
+            assert {"400", "413"} <= set(operation["responses"]), where
+
+
 def test_operation_ids_are_short_and_unique(document: dict[str, Any]) -> None:
     ids = Counter(operation["operationId"] for _, operation in operations(document))
     assert [name for name, times in ids.items() if times > 1] == []
