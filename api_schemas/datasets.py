@@ -16,6 +16,7 @@ class DatasetProgress(Response):
     """How much of an upload's files was checked."""
 
     bytes_done: int
+    """Of `bytes_total`, those that were checked."""
     bytes_total: int
     """Of the files as they were sent."""
     waiting: bool = False
@@ -28,11 +29,13 @@ class DatasetFailure(Response):
     code: str
     """`invalid_dataset` where rows or files are at fault."""
     message: str
+    """What was wrong, where, and what to do."""
     retryable: bool = False
     """Whether `POST /v1/datasets/{id}/retry` may help."""
     errors: list[RowError] = []
     """The first 100 faults."""
     total_errors: int = 0
+    """How many faults there are in all."""
 
 
 class Dataset(Response):

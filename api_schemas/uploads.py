@@ -33,14 +33,18 @@ class UploadPart(Response):
     size: int
     """Bytes."""
     sha256: str
+    """SHA-256 of its bytes, in hexadecimal digits."""
 
 
 class Upload(Response):
     """An upload under way."""
 
     object: Literal["upload"] = "upload"
+    """Always `upload`."""
     id: str
+    """Identifies the upload; paths name it by this."""
     created_at: float
+    """When it was begun, in seconds since 1970."""
     expires_at: float
     """When it is deleted, seconds since 1970: a day after its last part."""
     files: dict[FileName, list[UploadPart]]

@@ -6,7 +6,8 @@ import hashlib
 from pathlib import Path as FilePath
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Body, Path, Query, Request
+from fastapi.openapi.models import Example
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -28,20 +29,46 @@ PART_BYTES = 64 << 20
 """Of one part at most."""
 MOST_PARTS = 10_000
 
-UploadId = Annotated[str, Path(pattern=id_pattern("upl"), examples=[f"upl_{EXAMPLE_ID}"])]
+UploadId = Annotated[str, Path(pattern=id_pattern("upl"), description="The upload", examples=[f"upl_{EXAMPLE_ID}"])]
 Number = Annotated[int, Path(ge=0, lt=MOST_PARTS, description="Place of the part in its file, from 0")]
 File = Annotated[FileName, Path(description="The file that the part is of")]
 Digest = Annotated[
     str | None,
     Query(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the part: one that came damaged is refused"),
 ]
-BODY = {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+BODY = {
+    "required": True,
+    "content": {
+        "application/octet-stream": {
+            "schema": {"type": "string", "format": "binary", "description": "The bytes of the part"},
+            "examples": {
+                "line": {
+                    "summary": "A part that is one line of JSONL",
+                    "value": '{"id": "a", "prompt": "What is 1 + 1?", "answer": "2"}\n',
+                }
+            },
+        }
+    },
+}
+FILES: dict[str, Example] = {
+    "interactions": {
+        "summary": "Two files",
+        "value": {"files": {"samples": "samples.jsonl", "items": "items.jsonl"}, "name": "movies"},
+    },
+    "prompts": {"summary": "One file of prompts", "value": {"files": {"prompts": "prompts.jsonl.gz"}, "name": "sums"}},
+}
+PARTS: dict[str, Example] = {
+    "interactions": {"summary": "12 parts of samples, one of items", "value": {"parts": {"samples": 12, "items": 1}}},
+    "prompts": {"summary": "One part of prompts", "value": {"parts": {"prompts": 1}}},
+}
+NewUpload = Annotated[UploadCreate, Body(openapi_examples=FILES)]
+AllSent = Annotated[UploadComplete, Body(openapi_examples=PARTS)]
 
 router = APIRouter(prefix="/v1/uploads", tags=["datasets"], responses=problems(401, 422, 503))
 
 
 @router.post("", status_code=201, response_model=Upload, responses=problems(400, 409, 413))
-def create_upload(store: StoreOf, body: UploadCreate, once: OnceOf) -> Response:
+def create_upload(store: StoreOf, body: NewUpload, once: OnceOf) -> Response:
     """Begin an upload in parts, for files that one request is too fragile for.
 
     Send the parts with PUT, in any order and at the same time; what got lost is sent again, and `GET` says what is
@@ -68,7 +95,7 @@ def get_upload(store: StoreOf, upload_id: UploadId) -> Upload:
     return _get(store, upload_id)[0]
 
 
-@router.put("/{upload_id}/{file}/{number}", responses=problems(404, 409, 413), openapi_extra={"requestBody": BODY})
+@router.put("/{upload_id}/{file}/{number}", responses=problems(400, 404, 409, 413), openapi_extra={"requestBody": BODY})
 async def put_upload_part(
     request: Request,
     store: StoreOf,
@@ -104,7 +131,7 @@ async def put_upload_part(
     responses=problems(400, 404, 409, 413),
     name="complete_upload",
 )
-def complete_upload(store: StoreOf, upload_id: UploadId, body: UploadComplete) -> Response:
+def complete_upload(store: StoreOf, upload_id: UploadId, body: AllSent) -> Response:
     """Have a worker check the files that were sent: the answer is their dataset, which is `processing`."""
     upload, request = _get(store, upload_id)
     for file in request.files:

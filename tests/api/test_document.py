@@ -37,7 +37,8 @@ def objects(where: str, schema: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         if isinstance(schema.get("properties"), dict):
             yield where, schema
         for name, one in schema.items():
-            if name not in ("examples", "example", "default"):
+            # What a condition says of properties is no description of them.
+            if name not in ("examples", "example", "default", "if", "then", "else"):
                 yield from objects(f"{where}.{name}", one)
 
 
