@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import load, load_file, save
+from safetensors.numpy import load, save
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -42,8 +42,9 @@ def unpack_arrays(data: bytes) -> tuple[Arrays, bool]:
 
 def read_arrays(path: Path) -> tuple[Arrays, bool]:
     """Return the same from a file. Raises SafetensorError or ChecksumError."""
-    arrays = load_file(path)
+    # Opened once: the name may come to be another file's in between.
     with safe_open(path, framework="numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
         return arrays, _checked(arrays, file.metadata())
 
 

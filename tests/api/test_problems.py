@@ -85,7 +85,7 @@ def test_a_malformed_id_is_told_from_an_unknown_one(service: Service, path: str)
 def test_a_misspelt_parameter_is_not_ignored(service: Service) -> None:
     problem = assert_problem(service.http.get("/v1/selections?state=failed"), 422, "invalid_request")
     assert field_errors(problem)[0].loc == ["query", "state"]
-    assert "after, dataset_id, limit, status" in problem.detail
+    assert "after, dataset_id, limit, metadata[...], status" in problem.detail
     for url in ("/v1/selections/sel_1/cancel?force=1", "/v1/datasets?name=x"):
         assert_problem(service.http.post(url), 422, "invalid_request")
 
