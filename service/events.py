@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 import redis.asyncio
 import structlog
@@ -25,6 +26,8 @@ SSE = "text/event-stream"
 EVENT_ID = r"^[0-9]{1,19}(-[0-9]{1,19})?$"
 
 log = structlog.get_logger(__name__)
+
+SeenT = TypeVar("SeenT")
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
@@ -81,6 +84,43 @@ async def _stream(settings: Settings, store: Store, job_id: str, after: str | No
     except RedisError as error:
         # The client comes back with its last event's id and misses nothing.
         log.warning("event_stream_broken", job_id=job_id, error=str(error))
+
+
+async def until_changed(
+    settings: Settings,
+    store: Store,
+    job_id: str,
+    look: Callable[[], SeenT],
+    *,
+    is_over: Callable[[SeenT], bool],
+    compared: Callable[[SeenT], object],
+    seconds: float,
+) -> SeenT:
+    """Return what is seen of a job: at once where it is over, else as soon as it has changed.
+
+    Args:
+        settings: The address of Redis is taken from here.
+        store: Its prefix of keys.
+        job_id: Id of the job.
+        look: Returns what is seen now; called in a thread.
+        is_over: Whether nothing can change any more.
+        compared: What has to differ for a change.
+        seconds: How long to wait for one at most; 0 does not wait.
+
+    Raises:
+        ProblemError: As `look` does.
+    """
+    first = await run_in_threadpool(look)
+    if seconds == 0 or is_over(first):
+        return first
+    deadline = time.monotonic() + seconds
+    before, newest = compared(first), first
+    async with aclosing(changes(settings, store, job_id, after="$", every=min(seconds, 1.0))) as events:
+        async for _ in events:
+            newest = await run_in_threadpool(look)
+            if compared(newest) != before or time.monotonic() >= deadline:
+                break
+    return newest
 
 
 async def changes(

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, aclosing, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import structlog
 from pydantic import ValidationError
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api_schemas import DEFAULT_TENANT, TERMINAL, Page
+from api_schemas import TERMINAL, Page
 from api_schemas.job_kinds import JobT, RequestT
 from api_schemas.jobs import Waiting
 from minirec.settings import Settings
@@ -24,7 +22,8 @@ from minirec.store.ids import new_id
 from minirec.store.jobs import JobRecord
 from minirec.store.places import place_of
 from minirec.store.retention import delete_job
-from service.events import changes
+from minirec.store.tenants import owner
+from service.events import until_changed
 from service.lookup import dataset_or_404, job_or_404
 from service.problems import ProblemError, invalid
 from service.served_kind import ServedKind
@@ -38,11 +37,14 @@ def create(served: ServedKind[RequestT, JobT], store: Store, settings: Settings,
     new = served.start(store, settings, body)
     job_id = new_id(served.kind.prefix)
     prepare = served.prepare(job_id=job_id).stage("preparing")
-    fields = {"request": new.request.model_dump_json(), "dataset_id": new.dataset.id, **new.fields}
+    fields = {
+        "request": new.request.model_dump_json(),
+        "dataset_id": new.dataset.id,
+        **new.fields,
+        **owner(store.tenant),
+    }
     # What lists look for, beside requests that may be megabytes.
     fields["metadata"], fields["used_model"] = json.dumps(getattr(body, "metadata", {})), used_model(new.request)
-    if store.tenant not in (None, DEFAULT_TENANT):
-        fields["tenant"] = str(store.tenant)
     with content_lock(store, new.dataset.content_hash):
         dataset_or_404(store, new.dataset.id)  # It may have been deleted since.
         for needed in new.needs:
@@ -143,18 +145,15 @@ async def wait_for(
         record = job_or_404(store, job_id)
         return placed(store, record, shown(served, record))
 
-    first = await run_in_threadpool(look)
-    if seconds == 0 or first.status in TERMINAL:
-        return first
-    deadline = time.monotonic() + seconds
-    before = served.kind.progress_of(first)
-    newest = first
-    async with aclosing(changes(settings, store, job_id, after="$", every=min(seconds, 1.0))) as events:
-        async for _ in events:
-            newest = await run_in_threadpool(look)
-            if served.kind.progress_of(newest) != before or time.monotonic() >= deadline:
-                break
-    return newest
+    return await until_changed(
+        settings,
+        store,
+        job_id,
+        look,
+        is_over=lambda job: job.status in TERMINAL,
+        compared=served.kind.progress_of,
+        seconds=seconds,
+    )
 
 
 def cancel(served: ServedKind[Any, JobT], store: Store, job_id: str) -> Response:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Mapping
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from starlette.concurrency import run_in_threadpool
-
-from api_schemas import DEFAULT_TENANT, Dataset, RowError
+from api_schemas import Dataset, RowError
 from api_schemas.datasets import DatasetFailure, DatasetProgress
 from minirec.settings import Settings
 from minirec.specs import IngestSpec, UploadedFile
@@ -19,8 +17,9 @@ from minirec.store import Store
 from minirec.store.errors import InUseError, NotFoundError
 from minirec.store.ids import new_id
 from minirec.store.jobs import JobRecord
+from minirec.store.tenants import owner
 from minirec.store.uploads import folder_of
-from service.events import changes
+from service.events import until_changed
 from service.lookup import dataset_missing
 from service.problems import ProblemError
 
@@ -65,9 +64,7 @@ def hand_over(store: Store, upload: Upload, paths: Mapping[str, Path]) -> Datase
 
 def begin(store: Store, dataset: Dataset, spec: IngestSpec, *, n_bytes: int) -> Dataset:
     """Have a worker check files that are stored, and return the dataset as it is now."""
-    fields = {"dataset_id": dataset.id}
-    if store.tenant not in (None, DEFAULT_TENANT):
-        fields["tenant"] = str(store.tenant)
+    fields = {"dataset_id": dataset.id} | owner(store.tenant)
     # The record first: a worker that does not find it takes the dataset for deleted.
     store.datasets.put_unready(dataset)
     store.machine.create(_job(dataset.id), KIND, fields, [spec.stage("checking", total=max(1, n_bytes))])
@@ -140,17 +137,15 @@ async def wait_for(store: Store, settings: Settings, dataset_id: str, seconds: f
     Raises:
         ProblemError: 404, there is no such dataset.
     """
-    first = await run_in_threadpool(current, store, dataset_id)
-    if seconds == 0 or first.status != "processing":
-        return first
-    deadline = time.monotonic() + seconds
-    newest = first
-    async with aclosing(changes(settings, store, _job(dataset_id), after="$", every=min(seconds, 1.0))) as events:
-        async for _ in events:
-            newest = await run_in_threadpool(current, store, dataset_id)
-            if newest != first or time.monotonic() >= deadline:
-                break
-    return newest
+    return await until_changed(
+        settings,
+        store,
+        _job(dataset_id),
+        lambda: current(store, dataset_id),
+        is_over=lambda dataset: dataset.status != "processing",
+        compared=lambda dataset: dataset,
+        seconds=seconds,
+    )
 
 
 def cancel(store: Store, dataset_id: str) -> Dataset:

@@ -51,10 +51,9 @@ def selection_id(client: MiniRec, text: str) -> str:
 
 def datasets_named(client: MiniRec, name: str) -> list[Dataset]:
     """Return the datasets of a name, newest first. Raises CommandError where there is none."""
-    known = list(client.datasets.list())
-    found = [dataset for dataset in known if dataset.name == name]
+    found = list(client.datasets.list(name=name))
     if not found:
-        near = get_close_matches(name, {dataset.name for dataset in known if dataset.name}, n=3)
+        near = get_close_matches(name, {dataset.name for dataset in client.datasets.list() if dataset.name}, n=3)
         advice = (
             f"did you mean {' or '.join(map(repr, near))}?" if near else "minirec datasets list shows what there is"
         )

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import LockError
 
-from api_schemas import DEFAULT_TENANT, Dataset
-from api_schemas.common import LARGEST
+from api_schemas import Dataset
 from minirec.data.content import Content
-from minirec.store.errors import ContentBusyError
+from minirec.store.errors import ContentBusyError, NotFoundError
 from minirec.store.names import items_blob, prompts_blob, samples_blob
 from minirec.store.renewal import renewed
-from minirec.store.retention import drop_dataset, keep_dataset
+from minirec.store.retention import adopt_jobs, drop_dataset, keep_dataset
 from minirec.store.tenants import content_name
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def store_content(
     name = content_name(content.hash, tenant)
     whole = dataset.model_copy(update={**content.facts, "content_hash": name, "status": "ready"})
     with content_lock(store, name):
-        whole.same_as = _earliest(store, name, tenant)
+        whole.same_as = _earliest(store, name)
         until_kept(lambda: keep_dataset(store, whole.id, name))
         try:
             for part, path in content.tables.items():
@@ -95,7 +94,17 @@ def store_content(
     return whole if wanted else None
 
 
-def _earliest(store: Store, content_hash: str, tenant: str | None) -> str | None:
-    """Return the first of the tenant's datasets with a content, null where there is none."""
-    found, _ = store.datasets.of_tenant(tenant or DEFAULT_TENANT).page(limit=LARGEST, content_hash=content_hash)
-    return found[-1].id if found else None
+def _earliest(store: Store, content_hash: str) -> str | None:
+    """Return the first of the datasets that keep a content, null where there is none.
+
+    A content is one tenant's, since its name is made from the tenant's.
+    """
+    adopt_jobs(store)  # Datasets of older releases keep theirs only then.
+    found = []
+    for owner in store.machine.owners_of(samples_blob(content_hash)):
+        kind, _, name = owner.partition(":")
+        if kind == "dataset":
+            with suppress(NotFoundError):  # It is about to be deleted, or not ready yet.
+                dataset = store.datasets.get(name)
+                found.append((dataset.created_at, dataset.id))
+    return min(found)[1] if found else None

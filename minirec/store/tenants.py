@@ -34,6 +34,11 @@ def index_of(index: str, tenant: str | None) -> str:
     return index if tenant in (None, DEFAULT_TENANT) else f"{index}@{tenant}"
 
 
+def owner(tenant: str | None) -> dict[str, str]:
+    """Return the field of a job's record that says whose it is; the default tenant's have none."""
+    return {} if tenant in (None, DEFAULT_TENANT) else {"tenant": str(tenant)}
+
+
 def content_name(content_hash: str, tenant: str | None) -> str:
     """Return what a tenant's content is called.
 

@@ -88,9 +88,7 @@ def _recipe(context: Context) -> str:
         answer=context.answer,
         more=PROMPT if is_text else ITEM,
     )
-    if not is_text:
-        return recipe
-    return recipe + REWARD.format(paid=context.rewards_in_words, rewards=context.rewards_as_python)
+    return context.with_reward(recipe, REWARD)
 
 
 def _warnings(rows: Sequence[Row], batches: Batches) -> list[str]:

@@ -10,7 +10,7 @@ from minirec.data.dataset import answer_text
 from minirec.data.exports.encode import json_lines
 from minirec.data.exports.fields import meta_field, own_fields
 from minirec.data.exports.rows import Row
-from minirec.data.exports.target import ANSWERS, TITLE, Batches, Context, DataFile, Target, partial_batch
+from minirec.data.exports.target import Batches, Context, DataFile, Target, partial_batch
 
 SIDE_FILE = "scores.jsonl"
 
@@ -64,7 +64,7 @@ def _recipe(context: Context) -> str:
     is_text = context.kind == "prompts"
     return RECIPE.format(
         batch=context.batch,
-        answer=f"{ANSWERS}, and without an answer it is empty" if is_text else TITLE,
+        answer=context.answer_or_empty,
         side_file=SIDE_FILE,
         more=PROMPT if is_text else ITEM,
     )

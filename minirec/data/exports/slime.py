@@ -10,7 +10,7 @@ from minirec.data.dataset import answer_text
 from minirec.data.exports.encode import json_lines
 from minirec.data.exports.fields import prefixed_fields
 from minirec.data.exports.rows import Row
-from minirec.data.exports.target import ANSWERS, TITLE, Batches, Context, DataFile, Target, partial_batch
+from minirec.data.exports.target import Batches, Context, DataFile, Target, partial_batch
 
 RECIPE = """\
 ```bash
@@ -77,12 +77,10 @@ def _recipe(context: Context) -> str:
     recipe = RECIPE.format(
         batch=context.batch,
         reward="minirec_rm.custom_rm" if is_text else "YOUR_MODULE.custom_rm",
-        answer=f"{ANSWERS}, and without an answer it is empty" if is_text else TITLE,
+        answer=context.answer_or_empty,
         more=PROMPT if is_text else ITEM,
     )
-    if not is_text:
-        return recipe
-    return recipe + REWARD.format(paid=context.rewards_in_words, rewards=context.rewards_as_python)
+    return context.with_reward(recipe, REWARD)
 
 
 def _warnings(rows: Sequence[Row], batches: Batches) -> list[str]:

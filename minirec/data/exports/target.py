@@ -75,6 +75,17 @@ class Context:
         return TITLE if self.kind == "interactions" else f"{ANSWERS}, and without an answer it is null"
 
     @property
+    def answer_or_empty(self) -> str:
+        """The same, of a column that cannot be null."""
+        return TITLE if self.kind == "interactions" else f"{ANSWERS}, and without an answer it is empty"
+
+    def with_reward(self, recipe: str, reward: str) -> str:
+        """Return a recipe, for prompts with `reward` behind it: how to write a function that pays the rewards."""
+        if self.kind == "interactions":
+            return recipe
+        return recipe + reward.format(paid=self.rewards_in_words, rewards=self.rewards_as_python)
+
+    @property
     def rewards_as_python(self) -> str:
         """The selection's rewards as Python; an example where it has none."""
         if not self.rewards:
