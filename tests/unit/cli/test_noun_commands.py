@@ -28,8 +28,10 @@ def service(**lists: list[dict[str, Any]]) -> Callable[[httpx2.Request], httpx2.
             return answer({"id": rest[0], "deleted": True}) if kind == "datasets" else httpx2.Response(204)
         if rest:
             return answer(next((each for each in found if each["id"] == rest[0]), None) or {})
-        of = request.url.params.get("dataset_id")
-        return answer({"data": [each for each in found if of in (None, each.get("dataset_id"))], "has_more": False})
+        for field in ("dataset_id", "name"):  # Lists are filtered by these, as the service does it.
+            if (wanted := request.url.params.get(field)) is not None:
+                found = [each for each in found if each.get(field) == wanted]
+        return answer({"data": found, "has_more": False})
 
     return respond
 
