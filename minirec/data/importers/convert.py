@@ -22,6 +22,7 @@ from minirec.data.importers.values import as_title
 from minirec.data.importers.writing import RowWriter
 
 REPORT = "import.json"
+SPLITS = ("train", "valid", "test", "none")
 NAMES = {"samples": "samples.jsonl.gz", "items": "items.jsonl.gz", "prompts": "prompts.jsonl.gz"}
 MAX_TITLE = 2_000
 """Characters that an upload takes."""
@@ -161,7 +162,7 @@ def _write(contents: Contents, folder: Path, options: Options, tally: Tally) -> 
             "language model cannot recommend by ids; import a file of items together with this one."
         )
         items.write({"item_id": item, "title": item} for item in sorted(used))
-    splits = {split: count for split, count in samples.splits.items() if count}
+    splits = {split: samples.splits[split] for split in SPLITS if samples.splits[split]}
     return {"samples": samples.count, "items": items.count}, splits
 
 

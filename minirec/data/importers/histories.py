@@ -16,6 +16,8 @@ TRAIN, VALID = 0.8, 0.9
 """Where in the samples' global order of time the train and the valid part end."""
 _EARLIEST = 631_152_000
 """Seconds from 1970 to 1990: nothing that people rate online is older."""
+_CENTURY = 4_102_444_800
+"""Seconds from 1970 to 2100."""
 
 
 class Events:
@@ -56,8 +58,10 @@ def samples_of(
         tally: Gets what is left out.
     """
     events = Events()
+    n_rated = 0
     for event in interactions:
         tally.count("interactions")
+        n_rated += event.rating is not None
         if known is not None and event.item not in known:
             tally.drop("interaction with an item that is not in the catalogue", event.item)
         elif options.min_rating is not None and event.rating is not None and event.rating < options.min_rating:
@@ -67,8 +71,10 @@ def samples_of(
     users, items, ratings, times = events.arrays()
     if not len(users):
         return
-    if options.min_rating is not None and np.isnan(ratings).all():
+    if options.min_rating is not None and not n_rated:
         tally.note("No interaction has a rating: min_rating had no effect.")
+    elif options.min_rating is not None and (unrated := int(np.isnan(ratings).sum())):
+        tally.note(f"{unrated:,} interactions have no rating, and stay.")
     times = _seconds(times, tally)
     kept = _once(users, items, times, tally)
     kept = kept[_core(users[kept], items[kept], options.min_interactions, tally)]
@@ -83,13 +89,32 @@ def _seconds(times: NDArray[Any], tally: Tally) -> NDArray[Any]:
         known = "no times" if missing == len(times) else f"no time for {missing:,} of {len(times):,} interactions"
         tally.note(f"There are {known}: the order of the source is taken as the order of time.")
         return np.full(len(times), np.nan)
+    if (days := _days(times)) is not None:
+        tally.note("Times such as 20200131 were read as dates: year, month, day.")
+        return days
     divisor, unit = unit_of(float(np.abs(times).max()))
+    # The largest says the unit of all. A time that would then be in January 1970, but is a usual one in seconds, is in
+    # seconds: two files were joined.
+    in_seconds = (divisor != 1) & (times >= _EARLIEST) & (times < _CENTURY)
     if divisor != 1:
-        tally.note(f"Times were read as {unit}.")
-    times = times / divisor
+        part = f", but {int(in_seconds.sum()):,} of them as seconds, by their size" if in_seconds.any() else ""
+        tally.note(f"Times were read as {unit}{part}.")
+    times = np.where(in_seconds, times, times / divisor)
     if 0 < times.max() < _EARLIEST:
         tally.note("All times are before 1990: they are used for the order, but are they seconds since 1970?")
     return times
+
+
+def _days(times: NDArray[Any]) -> NDArray[Any] | None:
+    """Return seconds since 1970 of times that are all written as 20200131; None if one is not."""
+    if times.min() < 1990_01_01 or times.max() > 2100_12_31 or (times % 1 != 0).any():
+        return None
+    whole = times.astype(np.int64)
+    year, month, day = whole // 10_000, whole // 100 % 100, whole % 100
+    if not ((month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)).all():
+        return None
+    months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
+    return (months.astype("datetime64[D]") + (day - 1)).astype("datetime64[s]").astype(np.float64)
 
 
 def _once(users: NDArray[Any], items: NDArray[Any], times: NDArray[Any], tally: Tally) -> NDArray[Any]:

@@ -9,7 +9,7 @@ from minirec.data.importers.base import Contents, Importer, Interaction, Match, 
 from minirec.data.importers.catalogue import item_row
 from minirec.data.importers.errors import SourceError
 from minirec.data.importers.sources import AnyTable, File, Source, View
-from minirec.data.importers.values import as_id, as_number, as_time, as_title
+from minirec.data.importers.values import as_id, as_number, as_rating, as_time, as_title
 
 USUAL: Mapping[str, Sequence[str]] = {
     "user": [
@@ -60,6 +60,8 @@ USUAL: Mapping[str, Sequence[str]] = {
     ],
 }
 """Role -> names that columns with it usually have, in lower case."""
+MISSING = ("", "nan", "na", "n/a", "null", "none", "<na>")
+UNREADABLE_TIME = "row whose time is no number, ISO 8601 date (2015-10-02 14:30) or day.month.year date (2.10.2015)"
 HEADLESS = ("user", "item", "rating", "timestamp")
 
 
@@ -162,9 +164,22 @@ def _events(tables: Sequence[AnyTable | View], options: Options, tally: Tally) -
             when = row.get(time) if time else None
             if when not in (None, "") and as_time(when) is None:
                 tally.count("interactions")
-                tally.drop("row whose time cannot be read", f"{where}: {when!r}")
+                tally.drop(UNREADABLE_TIME, f"{where}: {when!r}")
                 continue
-            yield Interaction(who, what, as_number(row.get(rating)) if rating else None, as_time(when))
+            stars = row.get(rating) if rating else None
+            value = as_rating(stars)
+            if value is None and not _is_missing(stars):
+                if options.min_rating is not None:
+                    tally.count("interactions")
+                    tally.drop("row whose rating is no number", f"{where}: {stars!r}")
+                    continue
+                tally.note(f"Ratings that are no numbers, such as {stars!r} in {where}, are left out of histories.")
+            yield Interaction(who, what, value, as_time(when))
+
+
+def _is_missing(cell: Any) -> bool:
+    """Tell whether a cell holds no value: empty, null or NaN."""
+    return cell is None or cell != cell or (isinstance(cell, str) and cell.strip().lower() in MISSING)
 
 
 def _items(tables: Sequence[AnyTable], options: Options, tally: Tally) -> Iterator[dict[str, Any]]:

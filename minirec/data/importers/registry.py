@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from minirec.data.importers import (
     amazon,
     histories_table,
@@ -13,10 +15,12 @@ from minirec.data.importers import (
     r2ec,
     recbole,
     sequences,
+    tables,
+    texts,
 )
 from minirec.data.importers.base import Importer, Match, Options
 from minirec.data.importers.errors import SourceError
-from minirec.data.importers.sources import Source
+from minirec.data.importers.sources import File, Source
 
 SPECIAL: tuple[Importer, ...] = (
     recbole.IMPORTER,
@@ -72,13 +76,33 @@ def _unknown(source: Source) -> str:
 
 def _listed(source: Source) -> str:
     """Return the files and tables of a source, one a line."""
-    files = [f"  {file.name}: {_looks(file.kind, file.columns)}" for file in source.files[:10]]
+    files = [f"  {file.name}: {_looks(file)}" for file in source.files[:10]]
     files += [f"  {table.name}: columns {', '.join(table.columns)}" for table in source.held]
     files += [f"  and {len(source.files) - 10} more"] if len(source.files) > 10 else []
     return "\n".join(files or ["  no files"])
 
 
-def _looks(kind: str, columns: tuple[str, ...]) -> str:
+def _looks(file: File) -> str:
     """Return a file's kind and columns in words."""
-    names = ", ".join(columns[:12]) + (", ..." if len(columns) > 12 else "")
-    return f"{kind}, columns {names}" if columns else "of another kind" if kind == "other" else kind
+    named = [name for name in file.columns if name]
+    if named:
+        return f"{file.kind}, columns {', '.join(named[:12])}" + (", ..." if len(named) > 12 else "")
+    if file.kind == "csv":
+        first = next((cells for _, cells in tables.cells(file)), [])
+        if twice := [name for name in dict.fromkeys(first) if first.count(name) > 1]:
+            return f"csv; its first line has {twice[0]!r} more than once: rename one of them if these are columns"
+        return "csv, without a header"
+    if file.kind == "other":
+        return _looks_other(file.path)
+    return file.kind
+
+
+def _looks_other(path: Path) -> str:
+    """Return what a file that is no text and no table is, in words."""
+    with texts.open_bytes(path) as opened:
+        start = opened.read(1 << 12)
+    if not start.strip():
+        return "empty"
+    if b"\0" in start[:2] and start.count(b"\0") > len(start) // 3:
+        return "UTF-16 without a byte-order mark: save it as UTF-8"
+    return "binary, or a text with zero bytes"

@@ -14,6 +14,8 @@ from typing import Any
 _LITERAL_FAULTS = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 _LATEST = 1e10
 """Seconds since 1970 until the year 2286; a later time is in a smaller unit."""
+_DAY_FIRST = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?:,?[ T]+(\d{1,2}):(\d{2})(?::(\d{2}))?)?")
+_DECIMAL_COMMA = re.compile(r"\s*-?\d+,\d{1,2}\s*")
 _TAG = re.compile(r"<[^<>]{1,200}>")
 _SPACE = re.compile(r"\s+")
 
@@ -38,6 +40,13 @@ def as_number(value: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None
+
+
+def as_rating(value: Any) -> float | None:
+    """Return a finite number as `as_number` does, also from "3,5" with a decimal comma; None for anything else."""
+    if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value):
+        value = value.replace(",", ".")
+    return as_number(value)
 
 
 def literal(text: str) -> Any:
@@ -76,7 +85,8 @@ def as_ids(value: Any) -> list[str] | None:
 def as_time(value: Any) -> float | None:
     """Return a time as a number in whatever unit it has, or in seconds since 1970 from a date; None for no time.
 
-    A date without a zone is taken as UTC.
+    A date without a zone is taken as UTC. 2.10.2015 is the second of October; dates with slashes are no time, because
+    3/4/2020 is March in some countries and April in others.
     """
     if isinstance(value, datetime):
         return (value if value.tzinfo is not None else value.replace(tzinfo=UTC)).timestamp()
@@ -85,8 +95,12 @@ def as_time(value: Any) -> float | None:
     if (number := as_number(value)) is not None:
         return number
     if isinstance(value, str) and len(value) >= 8:
+        text = value.strip()
         try:
-            return as_time(datetime.fromisoformat(value.strip()))
+            if (found := _DAY_FIRST.fullmatch(text)) is not None:
+                day, month, year, hour, minute, second = (int(part or 0) for part in found.groups())
+                return as_time(datetime(year, month, day, hour, minute, second))
+            return as_time(datetime.fromisoformat(text))
         except ValueError:
             return None
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from minirec.data.importers import SourceError
+from minirec.data.importers.interactions import UNREADABLE_TIME
 from tests.unit.data.importers.conftest import Put, Run
 
 
@@ -39,7 +40,7 @@ def test_columns_with_usual_names_and_a_second_table_with_titles(run: Run, put: 
         {"item_id": "7", "title": "Lamp", "Colour": "red"},
         {"item_id": "8", "title": "Desk"},
     ]
-    assert found.imported.first_dropped["row whose time cannot be read"] == "events.csv, line 4: 'soon'"
+    assert found.imported.first_dropped[UNREADABLE_TIME] == "events.csv, line 4: 'soon'"
 
 
 def test_columns_that_are_said(run: Run, put: Put) -> None:
@@ -187,3 +188,71 @@ def test_a_table_whose_times_have_an_unusual_name_is_noted(run: Run, put: Put) -
     found = run(source, split="none", columns={"timestamp": "clicked"})
     assert found.samples[-1]["history"] == ["2", "1"]
     assert not any("--column timestamp" in note for note in found.imported.notes)
+
+
+def test_a_table_of_a_german_spreadsheet(run: Run, put: Put) -> None:
+    rows = "k1;a1;02.10.2015 08:30;3,5\nk1;a2;3.10.2015;4,0\nk1;a3;4.10.2015, 09:15:30;2,5\nk1;a4;31.2.2016;5,0\n"
+    folder = put({"orders.csv": "\ufeffuser;item;date;rating\n" + rows})
+    found = run(folder, split="none", min_rating=3)
+    assert [sample["ratings"] for sample in found.samples] == [[3.5]]
+    assert found.samples[0]["history_timestamps"] == [datetime.fromisoformat("2015-10-02T08:30:00+00:00").timestamp()]
+    assert found.imported.dropped == {"interaction rated below 3": 1, UNREADABLE_TIME: 1}
+    assert found.imported.first_dropped[UNREADABLE_TIME] == "orders.csv, line 5: '31.2.2016'"
+
+
+def test_dates_whose_day_and_month_may_be_exchanged_are_refused(run: Run, put: Put) -> None:
+    folder = put({"orders.csv": "user,item,date\nk1,a1,3/4/2020\nk1,a2,3/5/2020\n"})
+    with pytest.raises(
+        SourceError, match=r"2 x row whose time .*ISO 8601.* \(first: orders\.csv, line 2: '3/4/2020'\)"
+    ):
+        run(folder)
+
+
+def test_dates_as_numbers(run: Run, put: Put) -> None:
+    found = run(put({"orders.csv": "user,item,date\nk1,a1,20200131\nk1,a2,20200301.0\n"}), split="none")
+    assert [datetime.fromtimestamp(at, UTC).date().isoformat() for at in found.samples[0]["history_timestamps"]] == [
+        "2020-01-31"
+    ]
+    assert datetime.fromtimestamp(found.samples[0]["timestamp"], UTC).date().isoformat() == "2020-03-01"
+    assert any("read as dates" in note for note in found.imported.notes)
+
+
+def test_numbers_that_are_no_dates_stay_seconds(run: Run, put: Put) -> None:
+    found = run(put({"orders.csv": "user,item,time\nk1,a1,20200131\nk1,a2,20201399\n"}), split="none")
+    assert found.samples[0]["timestamp"] == 20201399
+
+
+def test_seconds_among_milliseconds_are_read_by_their_size(run: Run, put: Put) -> None:
+    folder = put({"orders.csv": "user,item,time\nk1,a1,1600000000\nk1,a2,1600000100000\nk1,a3,1600000200\n"})
+    found = run(folder, split="none")
+    assert found.path("k1-2") == (["a1", "a2"], "a3")
+    assert found.samples[-1]["history_timestamps"] == [1_600_000_000, 1_600_000_100]
+    assert "Times were read as milliseconds, but 2 of them as seconds, by their size." in found.imported.notes
+
+
+def test_ratings_that_are_no_numbers_are_not_taken_for_unrated(run: Run, put: Put) -> None:
+    rows = "k1,a1,good,1\nk1,a2,4,2\nk1,a3,NaN,3\nk1,a4,,4\nk1,a5,2,5\n"
+    folder = put({"orders.csv": "user,item,rating,time\n" + rows})
+    found = run(folder, split="none", min_rating=3)
+    assert found.imported.dropped == {"row whose rating is no number": 1, "interaction rated below 3": 1}
+    assert found.imported.first_dropped["row whose rating is no number"] == "orders.csv, line 2: 'good'"
+    assert "2 interactions have no rating, and stay." in found.imported.notes
+    found = run(folder, split="none")
+    assert found.imported.written["samples"] == 4
+    assert any("'good' in orders.csv, line 2" in note for note in found.imported.notes)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "empty"),
+        ("user,item\n1,2\n".encode("utf-16-le"), "UTF-16 without a byte-order mark"),
+        (b"user,item,user\n1,2,3\n", "'user' more than once"),
+        (b"\x89PNG\r\n\0\0\0\r", "binary"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(run: Run, put: Put, content: bytes, said: str) -> None:
+    folder = put({"other.csv": "x,y\na,b\n"})
+    (folder / "data.csv").write_bytes(content)
+    with pytest.raises(SourceError, match=f"data.csv: .*{said}"):
+        run(folder)
