@@ -13,7 +13,9 @@ BATCH_ROWS = 1_024
 
 
 def columns_of(table: Any) -> tuple[str, ...] | None:
-    """Return the names of the columns of a table in memory; None for what is none."""
+    """Return the names of the columns of a table in memory; None for what is none. Lazy frames raise TypeError."""
+    if hasattr(table, "collect_schema") and hasattr(table, "collect"):  # polars
+        raise TypeError("a lazy frame has no rows yet; give the result of its .collect()")
     if isinstance(table, str | bytes):
         return None
     if isinstance(table, Mapping):
@@ -22,7 +24,7 @@ def columns_of(table: Any) -> tuple[str, ...] | None:
     if names is None:
         names = getattr(table, "columns", None)  # pandas, polars
     if names is not None and not callable(names):
-        return tuple(str(name) for name in names)
+        return tuple(str(name) for name in (*_index_names(table), *names))
     if isinstance(table, list | tuple) and table and isinstance(table[0], Mapping):
         return tuple(dict.fromkeys(str(name) for row in table[:50] for name in row))
     return None
@@ -39,15 +41,34 @@ def _is_column(value: Any) -> bool:
     return isinstance(value, list | tuple) or (hasattr(value, "tolist") and hasattr(value, "__len__"))
 
 
+def _index_names(table: Any) -> list[Any]:
+    """Return the names of a pandas index that are no columns; empty for other tables."""
+    index = getattr(table, "index", None) if hasattr(table, "itertuples") else None
+    return [name for name in getattr(index, "names", ()) if name is not None and name not in table.columns]
+
+
+def _with_index(table: Any) -> Any:
+    """Return a pandas frame with its named index as columns, in front."""
+    names = _index_names(table)
+    return table.reset_index(level=names) if names else table
+
+
 def rows_of(table: Any) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a table in memory, as plain Python values."""
+    """Yield the rows of a table in memory, as plain Python values; a named index of pandas is a column, as in Parquet.
+
+    Raises:
+        TypeError: The frame is lazy.
+        ValueError: Two columns have the same name.
+    """
+    names = [str(name) for name in columns_of(table) or ()]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise ValueError(f"the table has more than one column {twice[0]!r}; rename or drop one of them")
     if hasattr(table, "iter_rows"):  # polars
         yield from table.iter_rows(named=True)
     elif hasattr(table, "to_batches"):  # pyarrow
         yield from chain.from_iterable(batch.to_pylist() for batch in table.to_batches(max_chunksize=BATCH_ROWS))
     elif hasattr(table, "itertuples"):  # pandas
-        names = [str(name) for name in table.columns]
-        for values in table.itertuples(index=False, name=None):
+        for values in _with_index(table).itertuples(index=False, name=None):
             yield {name: plain(value) for name, value in zip(names, values, strict=True)}
     elif isinstance(table, Mapping):
         names = [str(name) for name in table]

@@ -91,6 +91,8 @@ def open_part(rows: Part, part: str, stack: ExitStack, timestamp_unit: str | Non
             raise TypeError(f"{part} is {type(rows).__name__}; give an array (of a data frame: .to_numpy()), or a path")
         write_npy(rows, spool, part)
         return FilePart(f"{part}.npy", spool)
+    if columns_of(rows) is None and (isinstance(rows, bytes | bytearray) or not hasattr(rows, "__iter__")):
+        raise TypeError(f"{part} is {type(rows).__name__}; give a path, an open file, a table, or rows")
     table = not isinstance(rows, list | tuple) and columns_of(rows) is not None and not _yields_rows(rows)
     found: Iterable[Any] = rows_of(rows) if table else cast(Iterable[Any], rows)
     default = _encoder(part, _PER_SECOND.get(timestamp_unit or "s", 1))

@@ -19,6 +19,9 @@ from service.selections import selection_or_404
 SAMPLES = 12
 """Picks that are shown whole."""
 
+SCRIPTS = ("language.js", "uPlot.iife.min.js", "charts.js")
+"""In the order in which they must run."""
+
 router = APIRouter(prefix="/v1/selections", tags=["results"], responses=problems(401, 404, 409, 410, 422, 503))
 
 
@@ -56,6 +59,6 @@ def report(store: Store, selection_id: str) -> str:
         explained=explained(store, selection, links=False),
         samples=[explain(store, selection_id, sample_id) for sample_id in picks],
         styles=Markup((STATIC / "uPlot.min.css").read_text() + (STATIC / "page.css").read_text()),
-        scripts=Markup((STATIC / "uPlot.iife.min.js").read_text() + (STATIC / "charts.js").read_text()),
+        scripts=Markup("\n".join((STATIC / name).read_text() for name in SCRIPTS)),
         licence=(STATIC / "uPlot.LICENSE.txt").read_text(),
     )

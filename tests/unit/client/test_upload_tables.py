@@ -60,6 +60,28 @@ def sent(samples: Any, items: Any, **options: Any) -> dict[str, list[dict[str, A
     return found
 
 
+def test_a_named_index_of_pandas_is_a_column() -> None:
+    items = [{"item_id": 10, "title": "Heat"}]
+    assert sent(pd.DataFrame(ROWS).set_index(["id", "target"]), pd.DataFrame(items).set_index("item_id")) == sent(
+        [{**{name: row[name] for name in ("id", "target")}, **row} for row in ROWS], items
+    )
+
+
+@pytest.mark.parametrize(
+    ("samples", "error", "said"),
+    [
+        (pd.DataFrame([[1, 2]], columns=["id", "id"]), ValueError, "more than one column 'id'"),
+        (pa.Table.from_arrays([pa.array([1])] * 2, names=["id", "id"]), ValueError, "more than one column 'id'"),
+        (pl.DataFrame(ROWS).lazy(), TypeError, r"\.collect\(\)"),
+        (5, TypeError, "samples is int; give a path"),
+        (b"{}", TypeError, "samples is bytes; give a path"),
+    ],
+)
+def test_what_is_no_table_is_refused(samples: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        sent(samples, [{"item_id": 1, "title": "Heat"}])
+
+
 @pytest.mark.parametrize("made", TABLES.values(), ids=TABLES)
 def test_tables_are_sent_row_by_row(made: Callable[[], Any]) -> None:
     assert sent(made(), [])["samples"] == ROWS
