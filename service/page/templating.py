@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import quote, urlencode
 
 import structlog
@@ -21,6 +21,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from api_schemas.exports import ExportFormat
 from api_schemas.messages import located
 from minirec import __version__
 from minirec.store.errors import LostError
@@ -86,7 +87,7 @@ _environment.filters |= {
     "segment": lambda text: quote(str(text), safe=""),
     "number": lambda value: "–" if value is None else f"{value:.4g}",
 }
-_environment.globals |= {"version": __version__, "now": time.time}
+_environment.globals |= {"version": __version__, "now": time.time, "export_formats": get_args(ExportFormat)}
 
 
 def render(name: str, **values: Any) -> str:
