@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from pyarrow import types
 from pydantic import BaseModel
 
-from api_schemas.rows import TimestampUnit
+from minirec.api_schemas.rows import TimestampUnit
 from minirec.data.files import FileFault, Limits, OnRead, ignored
 from minirec.data.layouts import PARTS, is_index_column, misplaced, missing_fields, part_of, similar_name
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
-from api_schemas.rows import MAX_HISTORY, MAX_ID, SampleRow, Split, not_blank
+from minirec.api_schemas.rows import MAX_HISTORY, MAX_ID, SampleRow, Split, not_blank
 from minirec.data.rows import Lines
 from minirec.data.tables import SAMPLES
 from minirec.data.times import Floats, Ints, Times

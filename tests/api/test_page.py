@@ -14,11 +14,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 import service.page
-from service import sessions
-from service.page.commands import commands
-from service.page.new import read
-from service.page.sign_in import own_path
-from service.page.templating import embedded, span
+from minirec.service import sessions
+from minirec.service.page.commands import commands
+from minirec.service.page.new import read
+from minirec.service.page.sign_in import own_path
+from minirec.service.page.templating import embedded, span
 from tests.api.conftest import KEY, Service
 from tests.api.stand_in import StandIn, TrainingStandIn
 

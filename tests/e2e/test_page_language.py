@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from service.page.report import SCRIPTS
-from service.page.templating import STATIC
+from minirec.service.page.report import SCRIPTS
+from minirec.service.page.templating import STATIC
 from tests.e2e.browser import running_browser
 
 POSIX = 'Object.defineProperty(navigator, "language", { value: "en-US@posix", configurable: true });'

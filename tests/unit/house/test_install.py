@@ -109,7 +109,7 @@ def test_a_worker_needs_neither_the_service_nor_what_only_laptops_need() -> None
 
 @pytest.mark.slow
 def test_a_worker_that_has_not_forked_yet_has_not_imported_torch() -> None:
-    loaded = modules_after_importing(["worker.app"], extra="worker")
+    loaded = modules_after_importing(["minirec.worker.app"], extra="worker")
     assert not loaded & {"torch", "transformers"}
 
 
