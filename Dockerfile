@@ -63,7 +63,7 @@ COPY --from=build-api /opt/minirec /opt/minirec
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/health/live', timeout=4)"]
-CMD ["uvicorn", "service.app:create_app", "--factory", "--host", "0.0.0.0", "--port", "8000", "--timeout-graceful-shutdown", "5", "--http", "service.protocol:ImpatientProtocol"]
+CMD ["uvicorn", "minirec.service.app:create_app", "--factory", "--host", "0.0.0.0", "--port", "8000", "--timeout-graceful-shutdown", "5", "--http", "minirec.service.protocol:ImpatientProtocol"]
 
 # The worker's event loop touches the heartbeat file every few seconds, also while its child computes.
 FROM base AS worker
@@ -71,11 +71,11 @@ COPY --from=build-worker /opt/minirec /opt/minirec
 ENV MINIREC_HEARTBEAT_FILE=/tmp/alive
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
     CMD ["sh", "-c", "test -n \"$(find \"$MINIREC_HEARTBEAT_FILE\" -mmin -1)\""]
-CMD ["celery", "-A", "worker.app", "worker", "-Q", "gpu,train", "-c", "1", "-n", "gpu@%h"]
+CMD ["celery", "-A", "minirec.worker.app", "worker", "-Q", "gpu,train", "-c", "1", "-n", "gpu@%h"]
 
 FROM base AS worker-gpu
 COPY --from=build-worker-gpu /opt/minirec /opt/minirec
 ENV MINIREC_HEARTBEAT_FILE=/tmp/alive NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
     CMD ["sh", "-c", "test -n \"$(find \"$MINIREC_HEARTBEAT_FILE\" -mmin -1)\""]
-CMD ["celery", "-A", "worker.app", "worker", "-Q", "gpu,train", "-c", "1", "-n", "gpu@%h"]
+CMD ["celery", "-A", "minirec.worker.app", "worker", "-Q", "gpu,train", "-c", "1", "-n", "gpu@%h"]

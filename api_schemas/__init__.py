@@ -1,21 +1,21 @@
 """The contract: pydantic models of every request, response, event and error. Imports nothing but pydantic."""
 
-from api_schemas.baselines import Baseline
-from api_schemas.common import FieldError, Metadata, Page, Problem, Request, Response, RowError
-from api_schemas.datasets import Dataset, DatasetDeleted, DatasetRows, Signals
-from api_schemas.evaluations import Evaluation, EvaluationCreate, EvaluationResult, Ranking, TextScore
-from api_schemas.events import Event, EventPage, EventType, TypedEvent
-from api_schemas.explanations import NearestPick, Rollout, SampleExplanation, TitledItem
-from api_schemas.health import Health, Version
-from api_schemas.job_kinds import EVALUATION, JOB_KINDS, SELECTION, TRAINING_JOB, JobKind, kind_of
-from api_schemas.jobs import TERMINAL, Job, JobError, Status
-from api_schemas.kept_texts import KeptTexts
-from api_schemas.keys import DEFAULT_TENANT, ApiKey, ApiKeyCreate, CreatedApiKey
-from api_schemas.models import AdapterReference, ModelReference, UsedModel
-from api_schemas.plots import SelectionPlots
-from api_schemas.rewards import Reward, TextReward
-from api_schemas.rows import ItemRow, Message, PromptRow, RewardRow, SampleRow, TimestampUnit
-from api_schemas.selections import (
+from minirec.api_schemas.baselines import Baseline
+from minirec.api_schemas.common import FieldError, Metadata, Page, Problem, Request, Response, RowError
+from minirec.api_schemas.datasets import Dataset, DatasetDeleted, DatasetRows, Signals
+from minirec.api_schemas.evaluations import Evaluation, EvaluationCreate, EvaluationResult, Ranking, TextScore
+from minirec.api_schemas.events import Event, EventPage, EventType, TypedEvent
+from minirec.api_schemas.explanations import NearestPick, Rollout, SampleExplanation, TitledItem
+from minirec.api_schemas.health import Health, Version
+from minirec.api_schemas.job_kinds import EVALUATION, JOB_KINDS, SELECTION, TRAINING_JOB, JobKind, kind_of
+from minirec.api_schemas.jobs import TERMINAL, Job, JobError, Status
+from minirec.api_schemas.kept_texts import KeptTexts
+from minirec.api_schemas.keys import DEFAULT_TENANT, ApiKey, ApiKeyCreate, CreatedApiKey
+from minirec.api_schemas.models import AdapterReference, ModelReference, UsedModel
+from minirec.api_schemas.plots import SelectionPlots
+from minirec.api_schemas.rewards import Reward, TextReward
+from minirec.api_schemas.rows import ItemRow, Message, PromptRow, RewardRow, SampleRow, TimestampUnit
+from minirec.api_schemas.selections import (
     Arm,
     ArmIds,
     Counts,
@@ -32,8 +32,8 @@ from api_schemas.selections import (
     SubsetRow,
     WeightSettings,
 )
-from api_schemas.training import GrpoSettings, ProxySettings
-from api_schemas.training_jobs import (
+from minirec.api_schemas.training import GrpoSettings, ProxySettings
+from minirec.api_schemas.training_jobs import (
     Artifact,
     EarlyStopping,
     EvaluationSettings,
@@ -42,8 +42,8 @@ from api_schemas.training_jobs import (
     TrainingJobCreate,
     TrainingResult,
 )
-from api_schemas.webhooks import CreatedWebhook, JobEnded, Webhook, WebhookCreate
-from api_schemas.workers import Worker
+from minirec.api_schemas.webhooks import CreatedWebhook, JobEnded, Webhook, WebhookCreate
+from minirec.api_schemas.workers import Worker
 
 __all__ = [
     "AdapterReference",

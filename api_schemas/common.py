@@ -17,7 +17,7 @@ from pydantic import (
     WrapValidator,
 )
 
-from api_schemas.documented import described
+from minirec.api_schemas.documented import described
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from api_schemas.common import Metadata, Response, RowError
+from minirec.api_schemas.common import Metadata, Response, RowError
 
 Kind = Literal["interactions", "prompts"]
 DatasetStatus = Literal["processing", "ready", "failed", "cancelled"]

@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from api_schemas.common import Echo, Metadata, PositiveInt, Request, Response, Seed
-from api_schemas.jobs import Job, id_pattern
-from api_schemas.models import ModelReference
-from api_schemas.rewards import Rewards
-from api_schemas.rows import Split
-from api_schemas.selections import RolloutSettings
+from minirec.api_schemas.common import Echo, Metadata, PositiveInt, Request, Response, Seed
+from minirec.api_schemas.jobs import Job, id_pattern
+from minirec.api_schemas.models import ModelReference
+from minirec.api_schemas.rewards import Rewards
+from minirec.api_schemas.rows import Split
+from minirec.api_schemas.selections import RolloutSettings
 
 EvaluatedSplit = Literal[Split, "all"]
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator
 
-from api_schemas.common import Page, Response
-from api_schemas.jobs import JobError, Status
+from minirec.api_schemas.common import Page, Response
+from minirec.api_schemas.jobs import JobError, Status
 
 EventType = Literal["status", "stage", "progress", "metrics", "evaluation", "warning", "retry", "error"]
 

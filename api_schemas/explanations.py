@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from api_schemas.common import Response
-from api_schemas.selections import SampleScore
+from minirec.api_schemas.common import Response
+from minirec.api_schemas.selections import SampleScore
 
 
 class TitledItem(Response):

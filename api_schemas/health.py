@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api_schemas.common import Response
+from minirec.api_schemas.common import Response
 
 
 class Health(Response):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from api_schemas.common import Request
-from api_schemas.evaluations import Evaluation, EvaluationCreate
-from api_schemas.jobs import Job, id_pattern
-from api_schemas.selections import Selection, SelectionCreate
-from api_schemas.training_jobs import TrainingJob, TrainingJobCreate
+from minirec.api_schemas.common import Request
+from minirec.api_schemas.evaluations import Evaluation, EvaluationCreate
+from minirec.api_schemas.jobs import Job, id_pattern
+from minirec.api_schemas.selections import Selection, SelectionCreate
+from minirec.api_schemas.training_jobs import TrainingJob, TrainingJobCreate
 
 RequestT = TypeVar("RequestT", bound=Request)
 JobT = TypeVar("JobT", bound=Job)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from api_schemas.common import Metadata, Response
+from minirec.api_schemas.common import Metadata, Response
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelling", "cancelled"]
 TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})

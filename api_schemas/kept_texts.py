@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from api_schemas.common import Request
+from minirec.api_schemas.common import Request
 
 
 class KeptTexts(Request):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from api_schemas.common import Request, Response
+from minirec.api_schemas.common import Request, Response
 
 Scope = Literal["read", "write", "admin"]
 """What a key may do: look; also upload, start, cancel and delete; also manage the keys of its tenant."""

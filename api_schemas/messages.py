@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from api_schemas.models import MODEL_ID, REVISION
-from api_schemas.rewards import REWARD_NAME
+from minirec.api_schemas.models import MODEL_ID, REVISION
+from minirec.api_schemas.rewards import REWARD_NAME
 
 WORDS = {
     MODEL_ID: "should be a hub id such as org/name, or a path below the models folder: parts of ASCII letters, digits, "

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from api_schemas.common import Echo, Request, Response
+from minirec.api_schemas.common import Echo, Request, Response
 
 MODEL_ID = r"^[A-Za-z0-9][A-Za-z0-9._\-]*(/[A-Za-z0-9][A-Za-z0-9._\-]*)*$"
 REVISION = r"^[A-Za-z0-9][A-Za-z0-9._\-/]*$"

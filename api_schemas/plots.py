@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from api_schemas.common import Response
+from minirec.api_schemas.common import Response
 
 
 class Funnel(Response):

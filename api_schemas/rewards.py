@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from api_schemas.common import Positive, Request, Response
+from minirec.api_schemas.common import Positive, Request, Response
 
 REWARD_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}$"
 

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from api_schemas.common import AnyNumber
-from api_schemas.documented import described
+from minirec.api_schemas.common import AnyNumber
+from minirec.api_schemas.documented import described
 
 
 @cache

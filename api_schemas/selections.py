@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from api_schemas.baselines import Baseline
-from api_schemas.common import (
+from minirec.api_schemas.baselines import Baseline
+from minirec.api_schemas.common import (
     AnyNumber,
     Echo,
     Metadata,
@@ -19,12 +19,12 @@ from api_schemas.common import (
     Seed,
     WholeNumber,
 )
-from api_schemas.jobs import Job, id_pattern
-from api_schemas.kept_texts import KeptTexts
-from api_schemas.models import AdapterReference, ModelReference
-from api_schemas.rewards import Rewards
-from api_schemas.rows import Split
-from api_schemas.training import ProxySettings
+from minirec.api_schemas.jobs import Job, id_pattern
+from minirec.api_schemas.kept_texts import KeptTexts
+from minirec.api_schemas.models import AdapterReference, ModelReference
+from minirec.api_schemas.rewards import Rewards
+from minirec.api_schemas.rows import Split
+from minirec.api_schemas.training import ProxySettings
 
 Profile = Literal["minirec", "paper"]
 GateVerdict = Literal["open", "too_hard", "too_easy", "no_spread"]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from api_schemas.common import OPERATIONAL, NonNegative, Positive, PositiveInt, Request, Seed
+from minirec.api_schemas.common import OPERATIONAL, NonNegative, Positive, PositiveInt, Request, Seed
 
 
 class GrpoSettings(Request):

@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from api_schemas.common import Echo, Metadata, NonNegative, PositiveInt, Request, Response, Seed, WholeNumber
-from api_schemas.evaluations import Ranking, TextScore
-from api_schemas.jobs import Job, id_pattern
-from api_schemas.models import ModelReference
-from api_schemas.rewards import Rewards
-from api_schemas.rows import Identifier
-from api_schemas.selections import RolloutSettings
-from api_schemas.training import GrpoSettings
+from minirec.api_schemas.common import Echo, Metadata, NonNegative, PositiveInt, Request, Response, Seed, WholeNumber
+from minirec.api_schemas.evaluations import Ranking, TextScore
+from minirec.api_schemas.jobs import Job, id_pattern
+from minirec.api_schemas.models import ModelReference
+from minirec.api_schemas.rewards import Rewards
+from minirec.api_schemas.rows import Identifier
+from minirec.api_schemas.selections import RolloutSettings
+from minirec.api_schemas.training import GrpoSettings
 
 Trainer = Literal["rec_grpo", "text_grpo"]
 

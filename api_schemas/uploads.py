@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from api_schemas.common import Metadata, Request, Response
-from api_schemas.rows import TimestampUnit
+from minirec.api_schemas.common import Metadata, Request, Response
+from minirec.api_schemas.rows import TimestampUnit
 
 FileName = Literal["samples", "items", "prompts"]
 

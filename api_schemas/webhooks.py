@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from api_schemas.common import Request, Response
+from minirec.api_schemas.common import Request, Response
 
 Ending = Literal["succeeded", "failed", "cancelled"]
 """How a job can end."""

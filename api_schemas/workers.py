@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from api_schemas.common import Response
+from minirec.api_schemas.common import Response
 
 
 class Worker(Response):

@@ -23,17 +23,17 @@ import pyarrow as pa
 from fastapi.testclient import TestClient
 from safetensors.numpy import save
 
-from api_schemas import Dataset
+from minirec.api_schemas import Dataset
 from minirec.cli.embedded_redis import EmbeddedRedis, find_server
 from minirec.selection import learnability
+from minirec.service import results
+from minirec.service.app import create_app
 from minirec.settings import Settings
 from minirec.store import Store, connect
 from minirec.store.columns import Columns, as_shown, pack, shard_field
 from minirec.store.machine import Outcome, Stage
 from minirec.store.names import result_columns
 from minirec.store.results import MEASURED, read_result
-from service import results
-from service.app import create_app
 
 ROLLOUTS, SHARD, PICKED = 4, 64, 0.1
 PAGES = 400

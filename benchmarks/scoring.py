@@ -24,8 +24,8 @@ from unittest import mock
 import numpy as np
 import torch
 
-from api_schemas.models import ModelReference
-from api_schemas.selections import RolloutSettings
+from minirec.api_schemas.models import ModelReference
+from minirec.api_schemas.selections import RolloutSettings
 from minirec.data.dataset import Sample
 from minirec.data.prompts import ANSWER
 from minirec.data.wheels import cache_dir

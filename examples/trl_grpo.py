@@ -18,7 +18,7 @@ from typing import Any
 from datasets import load_dataset
 from trl import GRPOConfig, GRPOTrainer
 
-from api_schemas import TextReward
+from minirec.api_schemas import TextReward
 from minirec.rewards import Scorer
 
 

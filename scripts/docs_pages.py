@@ -9,9 +9,9 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from api_schemas.problem_codes import JOB_CODES, REQUEST_CODES
+from minirec.api_schemas.problem_codes import JOB_CODES, REQUEST_CODES
+from minirec.service.app import create_app
 from minirec.settings import Settings
-from service.app import create_app
 
 METHODS = ("get", "post", "put", "patch", "delete")
 LONGEST_EXAMPLE = 2_000

@@ -1,4 +1,4 @@
-"""The ASGI application: `uvicorn service.app:create_app --factory`."""
+"""The ASGI application: `uvicorn minirec.service.app:create_app --factory`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from prometheus_client import CollectorRegistry
 import minirec.settings
 from minirec import __version__
 from minirec.logs import configure_logging
-from minirec.settings import Settings
-from minirec.store import REQUEST_PATIENCE, Store, connect
-from minirec.store.doorbell import CeleryRing, celery_app
-from service import (
+from minirec.service import (
     baselines,
     datasets,
     explanations,
@@ -34,18 +31,21 @@ from service import (
     used_models,
     webhooks,
 )
-from service.auth import require_admin, require_scope
-from service.concurrency import InHand, count_requests
-from service.dependencies import only_known_parameters
-from service.hosts import HostCheck
-from service.job_kinds import KINDS
-from service.job_routes import job_router
-from service.limits import BodyLimit, LargeBodies, uploads
-from service.metrics import HttpMetrics, StoreMetrics
-from service.page import app as page
-from service.page import report
-from service.probes import Throttled
-from service.requests import RequestLog
+from minirec.service.auth import require_admin, require_scope
+from minirec.service.concurrency import InHand, count_requests
+from minirec.service.dependencies import only_known_parameters
+from minirec.service.hosts import HostCheck
+from minirec.service.job_kinds import KINDS
+from minirec.service.job_routes import job_router
+from minirec.service.limits import BodyLimit, LargeBodies, uploads
+from minirec.service.metrics import HttpMetrics, StoreMetrics
+from minirec.service.page import app as page
+from minirec.service.page import report
+from minirec.service.probes import Throttled
+from minirec.service.requests import RequestLog
+from minirec.settings import Settings
+from minirec.store import REQUEST_PATIENCE, Store, connect
+from minirec.store.doorbell import CeleryRing, celery_app
 
 DESCRIPTION = """
 Which samples of a pool are worth training a recommender on, and in which order.

@@ -10,14 +10,14 @@ from typing import Annotated, cast
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from api_schemas import DEFAULT_TENANT
-from api_schemas.keys import SCOPES, ApiKey, Scope
+from minirec.api_schemas import DEFAULT_TENANT
+from minirec.api_schemas.keys import SCOPES, ApiKey, Scope
+from minirec.service import sessions
+from minirec.service.hosts import SAFE_METHODS
+from minirec.service.problems import ProblemError
 from minirec.settings import Settings
 from minirec.store import Store
 from minirec.store.errors import NotFoundError
-from service import sessions
-from service.hosts import SAFE_METHODS
-from service.problems import ProblemError
 
 _bearer = HTTPBearer(auto_error=False, description="A key of `POST /v1/keys`, or one of the service's MINIREC_API_KEYS")
 

@@ -7,11 +7,11 @@ from typing import Annotated
 import numpy as np
 from fastapi import APIRouter, Path
 
-from api_schemas import Arm, ArmIds, Baseline
-from service.dependencies import SelectionId, StoreOf
-from service.lookup import job_or_404
-from service.problems import ProblemError, problems
-from service.results import result_of
+from minirec.api_schemas import Arm, ArmIds, Baseline
+from minirec.service.dependencies import SelectionId, StoreOf
+from minirec.service.lookup import job_or_404
+from minirec.service.problems import ProblemError, problems
+from minirec.service.results import result_of
 
 router = APIRouter(prefix="/v1/selections", tags=["results"], responses=problems(401, 404, 409, 410, 422, 503))
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 import numpy.typing as npt
 
-from api_schemas import (
+from minirec.api_schemas import (
     AdapterReference,
     Dataset,
     EngineServer,
@@ -20,16 +20,16 @@ from api_schemas import (
     Signals,
     TextReward,
 )
-from api_schemas.baselines import BASELINES, Measurement
-from api_schemas.selections import StratifyBy
-from api_schemas.training_jobs import Trainer
+from minirec.api_schemas.baselines import BASELINES, Measurement
+from minirec.api_schemas.selections import StratifyBy
+from minirec.api_schemas.training_jobs import Trainer
 from minirec.data.dataset import SampleTable
 from minirec.engines import engine_allowed
 from minirec.rewards import known_rewards
+from minirec.service.content import open_content
+from minirec.service.problems import ProblemError, invalid
 from minirec.settings import Settings
 from minirec.store import Store
-from service.content import open_content
-from service.problems import ProblemError, invalid
 
 TRAINERS: dict[str, Trainer] = {"interactions": "rec_grpo", "prompts": "text_grpo"}
 

@@ -8,9 +8,9 @@ from typing import cast
 
 from fastapi import Request
 
-from service.auth import Caller, CallerOf
-from service.dependencies import SettingsOf
-from service.problems import ProblemError
+from minirec.service.auth import Caller, CallerOf
+from minirec.service.dependencies import SettingsOf
+from minirec.service.problems import ProblemError
 
 
 class InHand:

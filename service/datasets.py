@@ -10,22 +10,22 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
-from api_schemas import Dataset, DatasetDeleted, DatasetRows, Page
-from api_schemas.common import LARGEST
+from minirec.api_schemas import Dataset, DatasetDeleted, DatasetRows, Page
+from minirec.api_schemas.common import LARGEST
 from minirec.data.content import check_files
 from minirec.data.dataset import Dataset as StoredDataset
 from minirec.data.faults import DatasetError
+from minirec.service import processing
+from minirec.service.content import open_content
+from minirec.service.dependencies import AFTER, DATASET_ID, DatasetId, Limit, SettingsOf, StoreOf, Wait
+from minirec.service.idempotency import Once, OnceOf
+from minirec.service.lookup import dataset_or_404
+from minirec.service.problems import ProblemError, invalid, problems
+from minirec.service.uploads import DATASET, MAX_NAME, Upload, check_form, copy_files, read_form, scratch
 from minirec.store import Store
 from minirec.store.contents import content_lock, store_content
 from minirec.store.errors import InUseError, NotFoundError
 from minirec.store.retention import discard_signals, drop_dataset, empty_jobs_of
-from service import processing
-from service.content import open_content
-from service.dependencies import AFTER, DATASET_ID, DatasetId, Limit, SettingsOf, StoreOf, Wait
-from service.idempotency import Once, OnceOf
-from service.lookup import dataset_or_404
-from service.problems import ProblemError, invalid, problems
-from service.uploads import DATASET, MAX_NAME, Upload, check_form, copy_files, read_form, scratch
 
 TITLES = 20
 """History items of a row, the most recent ones, whose titles come with it."""

@@ -15,13 +15,13 @@ from datetime import UTC, datetime
 import structlog
 from redis.exceptions import RedisError
 
-from api_schemas.webhooks import Delivery, JobEnded
 from minirec import __version__
+from minirec.api_schemas.webhooks import Delivery, JobEnded
+from minirec.service.outbound import RefusedAddress, post
 from minirec.settings import Settings
 from minirec.store import Store
 from minirec.store.errors import NotFoundError
 from minirec.store.webhooks import Message
-from service.outbound import RefusedAddress, post
 
 log = structlog.get_logger(__name__)
 

@@ -8,13 +8,13 @@ from fastapi import Depends, Path, Query, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from api_schemas import SELECTION, TRAINING_JOB
-from api_schemas.jobs import id_pattern
+from minirec.api_schemas import SELECTION, TRAINING_JOB
+from minirec.api_schemas.jobs import id_pattern
+from minirec.service.auth import CallerOf
+from minirec.service.problems import invalid
 from minirec.settings import Settings
 from minirec.store import Store
 from minirec.store.tenants import store_of
-from service.auth import CallerOf
-from service.problems import invalid
 
 
 async def _store(request: Request, caller: CallerOf) -> Store:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from fastapi.openapi.models import Example
 
-from api_schemas import EVALUATION, Dataset, Evaluation, EvaluationCreate
+from minirec.api_schemas import EVALUATION, Dataset, Evaluation, EvaluationCreate
 from minirec.data.pool import counted
+from minirec.service.checks import check_models_allowed, check_rewards_suit
+from minirec.service.lookup import dataset_or_404
+from minirec.service.problems import invalid
+from minirec.service.served_kind import Descriptions, NewJob, ServedKind, deletion
+from minirec.service.views import common_fields
 from minirec.settings import Settings
 from minirec.specs import PrepareEvaluation
 from minirec.store import Store
 from minirec.store.jobs import JobRecord
-from service.checks import check_models_allowed, check_rewards_suit
-from service.lookup import dataset_or_404
-from service.problems import invalid
-from service.served_kind import Descriptions, NewJob, ServedKind, deletion
-from service.views import common_fields
 
 EXAMPLES: dict[str, Example] = {
     "hub": {

@@ -14,12 +14,12 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api_schemas import TERMINAL, Event, EventPage, Page
+from minirec.api_schemas import TERMINAL, Event, EventPage, Page
+from minirec.service.lookup import job_or_404
+from minirec.service.problems import ProblemError
 from minirec.settings import Settings
 from minirec.store import REQUEST_PATIENCE, Store
 from minirec.store.events import follow
-from service.lookup import job_or_404
-from service.problems import ProblemError
 
 PING_SECONDS = 15
 SSE = "text/event-stream"

@@ -8,19 +8,19 @@ import numpy as np
 import numpy.typing as npt
 from fastapi import APIRouter, Path
 
-from api_schemas import NearestPick, Rollout, SampleExplanation, SampleScore, Selection, TitledItem
-from api_schemas.explanations import Reason
-from api_schemas.selections import GATE_VERDICTS
+from minirec.api_schemas import NearestPick, Rollout, SampleExplanation, SampleScore, Selection, TitledItem
+from minirec.api_schemas.explanations import Reason
+from minirec.api_schemas.selections import GATE_VERDICTS
 from minirec.data.dataset import Dataset
+from minirec.service.content import open_content
+from minirec.service.dependencies import SelectionId, StoreOf
+from minirec.service.lookup import job_or_404
+from minirec.service.problems import ProblemError, problems
+from minirec.service.results import Result, result_of
+from minirec.service.scores import sample_score
+from minirec.service.selections import selection_or_404
+from minirec.service.stored_views import Beside
 from minirec.store import Store
-from service.content import open_content
-from service.dependencies import SelectionId, StoreOf
-from service.lookup import job_or_404
-from service.problems import ProblemError, problems
-from service.results import Result, result_of
-from service.scores import sample_score
-from service.selections import selection_or_404
-from service.stored_views import Beside
 
 router = APIRouter(prefix="/v1/selections", tags=["results"], responses=problems(401, 404, 409, 410, 422, 503))
 

@@ -8,16 +8,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
 
-from api_schemas.exports import ExportFormat
+from minirec.api_schemas.exports import ExportFormat
 from minirec.data.exports import AnswerMissingError, Pick, Row, Scores, SourceMissingError, build_rows, write_export
+from minirec.service.content import open_content
+from minirec.service.dependencies import SelectionId, StoreOf
+from minirec.service.files import pieces
+from minirec.service.lookup import dataset_or_404, job_or_404
+from minirec.service.problems import invalid, problems
+from minirec.service.results import Result, result_of
+from minirec.service.views import selection_view
 from minirec.store import Store
-from service.content import open_content
-from service.dependencies import SelectionId, StoreOf
-from service.files import pieces
-from service.lookup import dataset_or_404, job_or_404
-from service.problems import invalid, problems
-from service.results import Result, result_of
-from service.views import selection_view
 
 ZIP = "application/zip"
 PROVENANCE = {"id", "dataset_id", "request", "result", "provenance", "metadata"}

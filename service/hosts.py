@@ -15,7 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.problems import ProblemError, problem_response
+from minirec.service.problems import ProblemError, problem_response
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 """Names of this machine, which may always be used."""

@@ -9,11 +9,11 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 from starlette.responses import Response
 
+from minirec.service.dependencies import StoreOf
+from minirec.service.problems import ProblemError
 from minirec.store.records import IdempotencyConflictError, IdempotencyRecords, Replay
 from minirec.store.renewal import renewed
 from minirec.store.tenants import index_of
-from service.dependencies import StoreOf
-from service.problems import ProblemError
 
 Key = Annotated[
     str | None,

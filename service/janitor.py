@@ -1,4 +1,4 @@
-"""`python -m service.janitor`: gives back what lost workers held, rings forgotten doorbells again, and cleans up.
+"""`python -m minirec.service.janitor`: gives back what lost workers held, rings doorbells again, and cleans up.
 
 Several may run: one of them is the leader, and another takes over when it stops.
 """
@@ -16,6 +16,10 @@ from redis.exceptions import LockError, RedisError
 from redis.lock import Lock
 
 from minirec.logs import configure_logging
+from minirec.service.deliveries import Deliverer
+from minirec.service.metrics import Waiting
+from minirec.service.resumable import remove
+from minirec.service.uploads import remove_stale
 from minirec.settings import Settings, settings
 from minirec.store import Store, connect
 from minirec.store.counters import LEASES_EXPIRED
@@ -23,10 +27,6 @@ from minirec.store.doorbell import QUEUES, CeleryRing, celery_app
 from minirec.store.garbage import collect_garbage
 from minirec.store.retention import adopt_jobs, expire_jobs
 from minirec.store.upgrade import rename_kinds
-from service.deliveries import Deliverer
-from service.metrics import Waiting
-from service.resumable import remove
-from service.uploads import remove_stale
 
 log = structlog.get_logger(__name__)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.evaluations import EVALUATIONS
-from service.selections import SELECTIONS
-from service.served_kind import ServedKind
-from service.training_jobs import TRAINING_JOBS
+from minirec.service.evaluations import EVALUATIONS
+from minirec.service.selections import SELECTIONS
+from minirec.service.served_kind import ServedKind
+from minirec.service.training_jobs import TRAINING_JOBS
 
 KINDS: tuple[ServedKind[Any, Any], ...] = (SELECTIONS, TRAINING_JOBS, EVALUATIONS)

@@ -10,13 +10,13 @@ from fastapi import APIRouter, Body, Header, Path, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api_schemas import Page, Status
-from service import events, jobs
-from service.dependencies import AFTER, DATASET_ID, EXAMPLE_ID, Limit, SettingsOf, StoreOf, Wait
-from service.idempotency import OnceOf
-from service.metadata_filter import METADATA_PARAMETER, MetadataFilter
-from service.problems import problems
-from service.served_kind import ServedKind
+from minirec.api_schemas import Page, Status
+from minirec.service import events, jobs
+from minirec.service.dependencies import AFTER, DATASET_ID, EXAMPLE_ID, Limit, SettingsOf, StoreOf, Wait
+from minirec.service.idempotency import OnceOf
+from minirec.service.metadata_filter import METADATA_PARAMETER, MetadataFilter
+from minirec.service.problems import problems
+from minirec.service.served_kind import ServedKind
 
 StatusFilter = Annotated[Status | None, Query(description="Only jobs in this status")]
 DatasetFilter = Annotated[str | None, Query(pattern=DATASET_ID, description="Only jobs on this dataset")]

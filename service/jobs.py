@@ -11,9 +11,14 @@ import structlog
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from api_schemas import TERMINAL, Page
-from api_schemas.job_kinds import JobT, RequestT
-from api_schemas.jobs import Waiting
+from minirec.api_schemas import TERMINAL, Page
+from minirec.api_schemas.job_kinds import JobT, RequestT
+from minirec.api_schemas.jobs import Waiting
+from minirec.service.events import until_changed
+from minirec.service.lookup import dataset_or_404, job_or_404
+from minirec.service.problems import ProblemError, invalid
+from minirec.service.served_kind import ServedKind
+from minirec.service.used_models import used_model
 from minirec.settings import Settings
 from minirec.store import Store
 from minirec.store.contents import content_lock
@@ -23,11 +28,6 @@ from minirec.store.jobs import JobRecord
 from minirec.store.places import place_of
 from minirec.store.retention import delete_job
 from minirec.store.tenants import owner
-from service.events import until_changed
-from service.lookup import dataset_or_404, job_or_404
-from service.problems import ProblemError, invalid
-from service.served_kind import ServedKind
-from service.used_models import used_model
 
 log = structlog.get_logger(__name__)
 

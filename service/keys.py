@@ -7,12 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Path
 from fastapi.openapi.models import Example
 
-from api_schemas import DEFAULT_TENANT, ApiKey, ApiKeyCreate, CreatedApiKey, Page
-from api_schemas.jobs import id_pattern
+from minirec.api_schemas import DEFAULT_TENANT, ApiKey, ApiKeyCreate, CreatedApiKey, Page
+from minirec.api_schemas.jobs import id_pattern
+from minirec.service.auth import Caller, CallerOf
+from minirec.service.dependencies import EXAMPLE_ID, SettingsOf, StoreOf
+from minirec.service.problems import ProblemError, problems
 from minirec.store.errors import NotFoundError
-from service.auth import Caller, CallerOf
-from service.dependencies import EXAMPLE_ID, SettingsOf, StoreOf
-from service.problems import ProblemError, problems
 
 KeyId = Annotated[str, Path(pattern=id_pattern("key"), description="The key", examples=[f"key_{EXAMPLE_ID}"])]
 EXAMPLES: dict[str, Example] = {

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.problems import ProblemError, problem_response
+from minirec.service.problems import ProblemError, problem_response
 
 JSON_BYTES = 1 << 20
 """Enough for any body but an upload's, and a list of many ids."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from api_schemas import Dataset, kind_of
+from minirec.api_schemas import Dataset, kind_of
+from minirec.service.problems import ProblemError
 from minirec.store import Store
 from minirec.store.errors import NotFoundError
 from minirec.store.jobs import JobRecord
-from service.problems import ProblemError
 
 
 def dataset_or_404(store: Store, dataset_id: str) -> Dataset:

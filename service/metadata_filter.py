@@ -12,9 +12,9 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from pydantic import TypeAdapter, ValidationError
 
-from api_schemas import Metadata
-from api_schemas.messages import explained
-from service.problems import invalid
+from minirec.api_schemas import Metadata
+from minirec.api_schemas.messages import explained
+from minirec.service.problems import invalid
 
 _NAME = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 _metadata = TypeAdapter(Metadata)

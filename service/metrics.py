@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
-from api_schemas import JOB_KINDS
+from minirec.api_schemas import JOB_KINDS
 from minirec.store import Store
 from minirec.store.counters import LEASES_EXPIRED, SAMPLES, UNIT_SECONDS, UNITS
 from minirec.store.doorbell import QUEUES

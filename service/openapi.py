@@ -11,8 +11,8 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
-from api_schemas import ItemRow, PromptRow, RewardRow, SampleRow, SubsetRow
-from service.problems import MEDIA_TYPE
+from minirec.api_schemas import ItemRow, PromptRow, RewardRow, SampleRow, SubsetRow
+from minirec.service.problems import MEDIA_TYPE
 
 PASSING = {"429", "503", "507"}
 """Statuses of problems that pass by themselves."""

@@ -12,11 +12,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis.exceptions import OutOfMemoryError
 from starlette.responses import JSONResponse, Response
 
-from api_schemas import Health, Page, Version, Worker
 from minirec import __version__
+from minirec.api_schemas import Health, Page, Version, Worker
+from minirec.service.auth import require_operator
+from minirec.service.problems import problems
 from minirec.store import Store
-from service.auth import require_operator
-from service.problems import problems
 
 log = structlog.get_logger(__name__)
 

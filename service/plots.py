@@ -8,16 +8,16 @@ import numpy as np
 import numpy.typing as npt
 from fastapi import APIRouter
 
-from api_schemas.plots import CurriculumPoint, Funnel, Histogram, Points, Popularity, SelectionPlots
-from api_schemas.selections import GATE_VERDICTS, SelectionResult
+from minirec.api_schemas.plots import CurriculumPoint, Funnel, Histogram, Points, Popularity, SelectionPlots
+from minirec.api_schemas.selections import GATE_VERDICTS, SelectionResult
 from minirec.data.dataset import Dataset
+from minirec.service.content import open_content
+from minirec.service.dependencies import SelectionId, StoreOf
+from minirec.service.lookup import job_or_404
+from minirec.service.problems import problems
+from minirec.service.results import Result, result_of
+from minirec.service.stored_views import Beside
 from minirec.store import Store
-from service.content import open_content
-from service.dependencies import SelectionId, StoreOf
-from service.lookup import job_or_404
-from service.problems import problems
-from service.results import Result, result_of
-from service.stored_views import Beside
 
 BINS = 40
 POINTS, POINTS_PICKED = 3_000, 1_500

@@ -16,8 +16,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 
-from api_schemas import FieldError, Problem, RowError
-from api_schemas.messages import located
+from minirec.api_schemas import FieldError, Problem, RowError
+from minirec.api_schemas.messages import located
 from minirec.store.errors import FULL, ContentBusyError, LostError, is_storage_fault
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from api_schemas import Dataset, RowError
-from api_schemas.datasets import DatasetFailure, DatasetProgress
+from minirec.api_schemas import Dataset, RowError
+from minirec.api_schemas.datasets import DatasetFailure, DatasetProgress
+from minirec.service.events import until_changed
+from minirec.service.lookup import dataset_missing
+from minirec.service.problems import ProblemError
 from minirec.settings import Settings
 from minirec.specs import IngestSpec, UploadedFile
 from minirec.store import Store
@@ -19,12 +22,9 @@ from minirec.store.ids import new_id
 from minirec.store.jobs import JobRecord
 from minirec.store.tenants import owner
 from minirec.store.uploads import folder_of
-from service.events import until_changed
-from service.lookup import dataset_missing
-from service.problems import ProblemError
 
 if TYPE_CHECKING:
-    from service.uploads import Upload
+    from minirec.service.uploads import Upload
 
 KIND = "ingest"
 STOP_SECONDS = 10.0

@@ -11,8 +11,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.metrics import HttpMetrics
-from service.problems import internal_error, problem_response
+from minirec.service.metrics import HttpMetrics
+from minirec.service.problems import internal_error, problem_response
 
 log = structlog.get_logger(__name__)
 

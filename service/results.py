@@ -11,15 +11,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from minirec.service.content import open_content
+from minirec.service.lookup import job_or_404
+from minirec.service.problems import ProblemError
+from minirec.service.recent import Recent
 from minirec.store import Store
 from minirec.store.columns import Columns
 from minirec.store.errors import NotFoundError
 from minirec.store.jobs import JobRecord
 from minirec.store.results import read_result
-from service.content import open_content
-from service.lookup import job_or_404
-from service.problems import ProblemError
-from service.recent import Recent
 
 KEPT_BYTES = 256 << 20
 """Most bytes of results, and of sample ids, that a process keeps in memory."""

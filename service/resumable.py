@@ -11,19 +11,19 @@ from fastapi.openapi.models import Example
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api_schemas import Dataset
-from api_schemas.jobs import id_pattern
-from api_schemas.uploads import FileName, Upload, UploadComplete, UploadCreate, UploadPart
+from minirec.api_schemas import Dataset
+from minirec.api_schemas.jobs import id_pattern
+from minirec.api_schemas.uploads import FileName, Upload, UploadComplete, UploadCreate, UploadPart
+from minirec.service import processing
+from minirec.service.datasets import answered
+from minirec.service.dependencies import EXAMPLE_ID, SettingsOf, StoreOf
+from minirec.service.idempotency import OnceOf
+from minirec.service.problems import ProblemError, invalid, problems
+from minirec.service.uploads import DATASET, scratch
 from minirec.specs import IngestSpec, UploadedFile
 from minirec.store import Store
 from minirec.store.errors import NotFoundError
 from minirec.store.uploads import folder_of, part_blob
-from service import processing
-from service.datasets import answered
-from service.dependencies import EXAMPLE_ID, SettingsOf, StoreOf
-from service.idempotency import OnceOf
-from service.problems import ProblemError, invalid, problems
-from service.uploads import DATASET, scratch
 
 PART_BYTES = 64 << 20
 """Of one part at most."""

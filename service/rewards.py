@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from api_schemas import Page, Reward, TextReward
+from minirec.api_schemas import Page, Reward, TextReward
 from minirec.rewards import BUILT_IN, UnknownRewardError, does_need_answer, known_rewards, load_reward, summary_of
-from service.problems import problems
+from minirec.service.problems import problems
 
 router = APIRouter(prefix="/v1/rewards", tags=["rewards"], responses=problems(401, 422, 503))
 

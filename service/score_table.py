@@ -12,14 +12,14 @@ import pyarrow.parquet as pq
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import StreamingResponse
 
-from api_schemas.common import LARGEST
-from api_schemas.selections import GATE_VERDICTS, SIGNALS
-from service.dependencies import SelectionId, StoreOf
-from service.files import pieces
-from service.problems import problems
-from service.results import Result, result_of
-from service.scores import Filters, Order, listed
-from service.subset import PARQUET
+from minirec.api_schemas.common import LARGEST
+from minirec.api_schemas.selections import GATE_VERDICTS, SIGNALS
+from minirec.service.dependencies import SelectionId, StoreOf
+from minirec.service.files import pieces
+from minirec.service.problems import problems
+from minirec.service.results import Result, result_of
+from minirec.service.scores import Filters, Order, listed
+from minirec.service.subset import PARQUET
 
 CHUNK_ROWS = 65_536
 

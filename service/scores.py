@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from fastapi import APIRouter, Depends, Query
 
-from api_schemas import Page, SampleScore
-from api_schemas.selections import GATE_VERDICTS, SIGNALS, GateVerdict
-from service.dependencies import SelectionId, StoreOf
-from service.problems import invalid, problems
-from service.results import Result, result_of
+from minirec.api_schemas import Page, SampleScore
+from minirec.api_schemas.selections import GATE_VERDICTS, SIGNALS, GateVerdict
+from minirec.service.dependencies import SelectionId, StoreOf
+from minirec.service.problems import invalid, problems
+from minirec.service.results import Result, result_of
 
 router = APIRouter(prefix="/v1/selections", tags=["results"], responses=problems(401, 404, 409, 410, 422, 503))
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from fastapi.openapi.models import Example
 
-from api_schemas import SELECTION, Dataset, Selection, SelectionCreate
+from minirec.api_schemas import SELECTION, Dataset, Selection, SelectionCreate
 from minirec.data.pool import empty_pool, pool_size
+from minirec.service.checks import check_engine_allowed, check_models_allowed, check_selection, check_strata
+from minirec.service.jobs import shown
+from minirec.service.lookup import dataset_or_404, job_or_404
+from minirec.service.problems import invalid
+from minirec.service.served_kind import Descriptions, NewJob, ServedKind, deletion
+from minirec.service.views import selection_view
 from minirec.settings import Settings
 from minirec.specs import PrepareSelection
 from minirec.store import Store
-from service.checks import check_engine_allowed, check_models_allowed, check_selection, check_strata
-from service.jobs import shown
-from service.lookup import dataset_or_404, job_or_404
-from service.problems import invalid
-from service.served_kind import Descriptions, NewJob, ServedKind, deletion
-from service.views import selection_view
 
 EXAMPLES: dict[str, Example] = {
     "hub": {

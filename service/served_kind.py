@@ -8,13 +8,13 @@ from typing import Generic
 
 from fastapi.openapi.models import Example
 
-from api_schemas import Dataset, JobKind
-from api_schemas.job_kinds import JobT, RequestT
+from minirec.api_schemas import Dataset, JobKind
+from minirec.api_schemas.job_kinds import JobT, RequestT
+from minirec.service.limits import JSON_BYTES
 from minirec.settings import Settings
 from minirec.specs import PrepareSelection
 from minirec.store import Store
 from minirec.store.jobs import JobRecord
-from service.limits import JSON_BYTES
 
 
 @dataclass(frozen=True)

@@ -10,21 +10,21 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from api_schemas import Dataset, SelectionCreate, Signals
+from minirec.api_schemas import Dataset, SelectionCreate, Signals
 from minirec.data.dataset import sample_ids
 from minirec.data.faults import DatasetError
 from minirec.data.signals import SignalFiles, StoredSignals, read_signals
+from minirec.service.apart import run_apart
+from minirec.service.content import samples_path
+from minirec.service.dependencies import DatasetId, StoreOf
+from minirec.service.idempotency import OnceOf
+from minirec.service.lookup import dataset_or_404
+from minirec.service.problems import ProblemError, problems
+from minirec.service.uploads import SIGNALS, Upload, check_form, copy_files, read_form, scratch
 from minirec.store import Store
 from minirec.store.contents import content_lock, until_kept
 from minirec.store.names import signals_blob
 from minirec.store.retention import discard_signals, drop_signals, keep_signals
-from service.apart import run_apart
-from service.content import samples_path
-from service.dependencies import DatasetId, StoreOf
-from service.idempotency import OnceOf
-from service.lookup import dataset_or_404
-from service.problems import ProblemError, problems
-from service.uploads import SIGNALS, Upload, check_form, copy_files, read_form, scratch
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], responses=problems(401, 404, 422, 503))
 

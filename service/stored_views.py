@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from minirec.service.recent import Recent
 from minirec.specs import ScoreSpec, SpecRefused, outputs
 from minirec.store import Store
 from minirec.store.blobs import Arrays
@@ -15,7 +16,6 @@ from minirec.store.jobs import JobRecord
 from minirec.store.names import signals_blob
 from minirec.store.results import MEASURED
 from minirec.store.texts import KeptText, decode_texts
-from service.recent import Recent
 
 KEPT_BYTES = 256 << 20
 """Most bytes of maps, picked embeddings and uploaded signals that a process keeps in memory."""

@@ -13,15 +13,15 @@ import pyarrow.parquet as pq
 from fastapi import APIRouter, Query
 from starlette.responses import Response, StreamingResponse
 
-from api_schemas import SubsetIds, SubsetRow
-from api_schemas.selections import GATE_VERDICTS
+from minirec.api_schemas import SubsetIds, SubsetRow
+from minirec.api_schemas.selections import GATE_VERDICTS
 from minirec.data.dataset import Dataset, Prompt, PromptDataset, answer_text
 from minirec.data.exports.encode import MESSAGES, json_text
-from service.content import open_content
-from service.dependencies import SelectionId, StoreOf
-from service.files import pieces
-from service.problems import problems
-from service.results import Result, result_of
+from minirec.service.content import open_content
+from minirec.service.dependencies import SelectionId, StoreOf
+from minirec.service.files import pieces
+from minirec.service.problems import problems
+from minirec.service.results import Result, result_of
 
 JSONL = "application/x-ndjson"
 PARQUET = "application/vnd.apache.parquet"

@@ -10,12 +10,12 @@ from typing import IO, Annotated, Any, Literal
 from fastapi import APIRouter, Path
 from starlette.responses import StreamingResponse
 
-from api_schemas import Artifact, Page
+from minirec.api_schemas import Artifact, Page
+from minirec.service.dependencies import StoreOf, TrainingJobId
+from minirec.service.files import pieces
+from minirec.service.lookup import job_or_404
+from minirec.service.problems import ProblemError, problems
 from minirec.store import Store
-from service.dependencies import StoreOf, TrainingJobId
-from service.files import pieces
-from service.lookup import job_or_404
-from service.problems import ProblemError, problems
 
 Name = Literal["adapter_config.json", "adapter_model.safetensors", "metrics.jsonl", "evaluation.json", "train.log"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from fastapi.openapi.models import Example
 
-from api_schemas import (
+from minirec.api_schemas import (
     TRAINING_JOB,
     Dataset,
     FieldError,
@@ -17,16 +17,16 @@ from api_schemas import (
     TrainingJobCreate,
 )
 from minirec.data.dataset import SampleTable
+from minirec.service.checks import check_models_allowed, check_rewards, check_trainer, check_training_rows
+from minirec.service.content import open_content
+from minirec.service.lookup import dataset_or_404, job_or_404
+from minirec.service.problems import ProblemError, invalid
+from minirec.service.results import result_of
+from minirec.service.served_kind import Descriptions, NewJob, ServedKind, deletion
+from minirec.service.views import training_job_view
 from minirec.settings import Settings
 from minirec.specs import PrepareTraining
 from minirec.store import Store
-from service.checks import check_models_allowed, check_rewards, check_trainer, check_training_rows
-from service.content import open_content
-from service.lookup import dataset_or_404, job_or_404
-from service.problems import ProblemError, invalid
-from service.results import result_of
-from service.served_kind import Descriptions, NewJob, ServedKind, deletion
-from service.views import training_job_view
 
 SHOWN_ERRORS = 100
 MAX_BODY_BYTES = 8 << 20

@@ -18,9 +18,9 @@ from fastapi.openapi.models import Example
 from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import FormData, UploadFile
 
-from api_schemas import FieldError, Metadata, TimestampUnit
-from api_schemas.messages import explained
-from service.problems import ProblemError, invalid
+from minirec.api_schemas import FieldError, Metadata, TimestampUnit
+from minirec.api_schemas.messages import explained
+from minirec.service.problems import ProblemError, invalid
 
 MAX_NAME = 200
 COPY_BYTES = 1 << 20

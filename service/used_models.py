@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from api_schemas import JOB_KINDS, TRAINING_JOB, AdapterReference, ModelReference, Page, UsedModel
-from api_schemas.jobs import id_pattern
+from minirec.api_schemas import JOB_KINDS, TRAINING_JOB, AdapterReference, ModelReference, Page, UsedModel
+from minirec.api_schemas.jobs import id_pattern
+from minirec.service.dependencies import AFTER, Limit, StoreOf
+from minirec.service.problems import invalid, problems
 from minirec.store import Store
-from service.dependencies import AFTER, Limit, StoreOf
-from service.problems import invalid, problems
 
 ADAPTER = "adapter_config.json"
 """One of the two files of an adapter, which are stored and removed together."""

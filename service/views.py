@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from api_schemas import (
+from minirec.api_schemas import (
     Counts,
     JobError,
     Selection,

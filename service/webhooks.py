@@ -7,12 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Path
 from fastapi.openapi.models import Example
 
-from api_schemas import CreatedWebhook, Page, Webhook, WebhookCreate
-from api_schemas.jobs import id_pattern
+from minirec.api_schemas import CreatedWebhook, Page, Webhook, WebhookCreate
+from minirec.api_schemas.jobs import id_pattern
+from minirec.service.dependencies import EXAMPLE_ID, SettingsOf, StoreOf
+from minirec.service.outbound import RefusedAddress, check_address
+from minirec.service.problems import ProblemError, invalid, problems
 from minirec.store.errors import NotFoundError
-from service.dependencies import EXAMPLE_ID, SettingsOf, StoreOf
-from service.outbound import RefusedAddress, check_address
-from service.problems import ProblemError, invalid, problems
 
 MOST = 20
 WebhookId = Annotated[str, Path(pattern=id_pattern("wh"), description="The webhook", examples=[f"wh_{EXAMPLE_ID}"])]

@@ -1,4 +1,4 @@
-"""The Celery application: `celery -A worker.app worker -Q gpu,train -c 1`.
+"""The Celery application: `celery -A minirec.worker.app worker -Q gpu,train -c 1`.
 
 One prefork child per GPU. Torch is imported in the child only: CUDA and torch's thread pools do not survive a fork.
 """
@@ -22,8 +22,8 @@ from minirec.settings import settings
 from minirec.store.doorbell import TASK, celery_app
 from minirec.store.machine import Doorbell
 from minirec.store.workers import WorkerRecords
-from worker.presence import PRESENCE, process_name
-from worker.watchdog import LEASES, PULSE, watch
+from minirec.worker.presence import PRESENCE, process_name
+from minirec.worker.watchdog import LEASES, PULSE, watch
 
 # Before anything makes a temporary file: what a killed worker leaves is below one folder, and the next one removes it.
 _scratch, _parent_pid = use_own_scratch(), os.getpid()
@@ -102,7 +102,7 @@ def _report_presence() -> None:
 def _report_device() -> None:
     """Say what models run on here, so that the cpu queue can settle what `auto` dtypes become."""
     from minirec.store import connect
-    from worker.devices import this_device
+    from minirec.worker.devices import this_device
 
     try:
         connect(settings()).devices.report(this_device())
@@ -113,6 +113,6 @@ def _report_device() -> None:
 @app.task(name=TASK, bind=True)
 def run_unit(self: Any, group: str, unit: int) -> str:
     """Do a unit of the queue that was rung for, if one is to be done, and return what came of it."""
-    from worker.runner import Runner
+    from minirec.worker.runner import Runner
 
     return Runner.of_this_process(stopping).run(Doorbell(self.request.delivery_info["routing_key"], group, unit))

@@ -13,10 +13,10 @@ from minirec.store import Store
 from minirec.store.blobs import BlobStore
 from minirec.store.errors import LostError, NotFoundError
 from minirec.store.machine import Outcome
-from worker.datasets import open_dataset
-from worker.groups import spec_of_group
-from worker.policies import scoring_policy
-from worker.work import Work
+from minirec.worker.datasets import open_dataset
+from minirec.worker.groups import spec_of_group
+from minirec.worker.policies import scoring_policy
+from minirec.worker.work import Work
 
 
 def run(work: Work, spec: CatalogueSpec) -> Outcome:

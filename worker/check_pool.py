@@ -9,18 +9,18 @@ from functools import partial
 
 import numpy as np
 
-from api_schemas.datasets import Kind
+from minirec.api_schemas.datasets import Kind
 from minirec.policy.reference import ResolvedModel
 from minirec.policy.report import PoolReport
 from minirec.policy.sandbox import PoolData, Preflight, run_preflight
 from minirec.specs import CheckSpec, fingerprint, rows_fingerprint
 from minirec.store.blobs import BlobStore
 from minirec.store.machine import Outcome
-from worker.datasets import dataset_files, prompts_file
-from worker.plan import shards
-from worker.policies import resolve_model
-from worker.pools import Rows, pool_of
-from worker.work import UnitError, Work
+from minirec.worker.datasets import dataset_files, prompts_file
+from minirec.worker.plan import shards
+from minirec.worker.policies import resolve_model
+from minirec.worker.pools import Rows, pool_of
+from minirec.worker.work import UnitError, Work
 
 MAX_IDS = 1_000
 """Sample ids that an error or a result lists."""

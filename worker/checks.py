@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from api_schemas import TextReward
+from minirec.api_schemas import TextReward
 from minirec.data.dataset import PromptDataset
 from minirec.rewards import Scorer, UnknownRewardError
-from worker.pools import Rows
-from worker.work import UnitError
+from minirec.worker.pools import Rows
+from minirec.worker.work import UnitError
 
 
 def check_rewards(prompts: PromptDataset, rewards: Sequence[TextReward] | None, rows: Rows) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from api_schemas import ModelReference
+from minirec.api_schemas import ModelReference
 from minirec.settings import Settings
 from minirec.specs import DeviceType, DType
 from minirec.store.devices import DeviceRecord
@@ -29,7 +29,7 @@ def computing_for(
     None where that takes a report that is missing: `on_gpu_queue` this worker makes it.
     """
     if on_gpu_queue:
-        from worker.devices import this_device  # torch, which workers of the cpu queue do without
+        from minirec.worker.devices import this_device  # torch, which workers of the cpu queue do without
 
         devices.report(this_device())
     device = devices.last()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from api_schemas.datasets import Kind
+from minirec.api_schemas.datasets import Kind
 from minirec.data.dataset import Dataset, PromptDataset
 from minirec.store.blobs import BlobStore
 from minirec.store.names import items_blob, prompts_blob, samples_blob

@@ -7,7 +7,7 @@ import torch
 from minirec.policy.devices import auto_dtype, device_type, runs
 from minirec.specs import PinnedModel
 from minirec.store.devices import Device
-from worker.work import UnitError
+from minirec.worker.work import UnitError
 
 
 def this_device() -> Device:

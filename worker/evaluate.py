@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from api_schemas import Ranking, TextScore
+from minirec.api_schemas import Ranking, TextScore
 from minirec.policy.load import load_policy
 from minirec.policy.policy import Policy
 from minirec.rewards import Scorer
@@ -17,12 +17,12 @@ from minirec.store.blobs import BlobStore
 from minirec.store.machine import Outcome
 from minirec.training.evaluate import evaluate
 from minirec.training.evaluate_text import evaluate_text
-from worker.catalogue import find_catalogue
-from worker.datasets import open_dataset, open_prompts
-from worker.policies import resolve_pinned, with_adapter
-from worker.stored_rows import stored_rows
-from worker.train import evaluation_event
-from worker.work import Work
+from minirec.worker.catalogue import find_catalogue
+from minirec.worker.datasets import open_dataset, open_prompts
+from minirec.worker.policies import resolve_pinned, with_adapter
+from minirec.worker.stored_rows import stored_rows
+from minirec.worker.train import evaluation_event
+from minirec.worker.work import Work
 
 
 def run(work: Work, spec: EvaluateSpec) -> Outcome:

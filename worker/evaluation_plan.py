@@ -6,19 +6,19 @@ import json
 
 import numpy as np
 
-from api_schemas import EvaluationCreate
+from minirec.api_schemas import EvaluationCreate
 from minirec.data.dataset import PromptDataset, SampleTable
 from minirec.specs import EvaluateSpec, FinishEvaluation, PrepareEvaluation, rows_fingerprint
 from minirec.store.machine import Outcome
-from worker.checks import check_rewards
-from worker.computing import computing_for
-from worker.datasets import open_samples
-from worker.policies import pin, resolve_model
-from worker.pools import Rows
-from worker.provenance import model_facts, provenance
-from worker.stored_rows import writes_of_rows
-from worker.training_plan import catalogue_under
-from worker.work import UnitError, Work
+from minirec.worker.checks import check_rewards
+from minirec.worker.computing import computing_for
+from minirec.worker.datasets import open_samples
+from minirec.worker.policies import pin, resolve_model
+from minirec.worker.pools import Rows
+from minirec.worker.provenance import model_facts, provenance
+from minirec.worker.stored_rows import writes_of_rows
+from minirec.worker.training_plan import catalogue_under
+from minirec.worker.work import UnitError, Work
 
 
 def run(work: Work, spec: PrepareEvaluation) -> Outcome:

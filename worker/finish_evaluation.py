@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from api_schemas import EvaluationResult, Ranking, TextScore
+from minirec.api_schemas import EvaluationResult, Ranking, TextScore
 from minirec.specs import FinishEvaluation
 from minirec.specs.outputs import evaluation_blob
 from minirec.store.machine import Outcome
-from worker.work import Work
+from minirec.worker.work import Work
 
 
 def run(work: Work, spec: FinishEvaluation) -> Outcome:

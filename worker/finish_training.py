@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from api_schemas import TrainingResult
+from minirec.api_schemas import TrainingResult
 from minirec.specs import FinishTraining
 from minirec.specs.outputs import (
     ADAPTER_FILES,
@@ -18,7 +18,7 @@ from minirec.specs.outputs import (
 )
 from minirec.store.blobs import BlobStore
 from minirec.store.machine import Outcome
-from worker.work import Work
+from minirec.worker.work import Work
 
 
 def run(work: Work, spec: FinishTraining) -> Outcome:

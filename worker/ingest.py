@@ -12,7 +12,7 @@ from minirec.specs.ingest import IngestSpec, UploadedFile
 from minirec.store.contents import store_content
 from minirec.store.errors import NotFoundError
 from minirec.store.machine import Outcome
-from worker.work import Interrupted, Work
+from minirec.worker.work import Interrupted, Work
 
 REPORT_SECONDS = 0.5
 

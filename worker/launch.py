@@ -20,7 +20,7 @@ from typing import Any
 import structlog
 
 from minirec.training.process import ERROR, specification
-from worker.work import UnitError, Work
+from minirec.worker.work import UnitError, Work
 
 log = structlog.get_logger(__name__)
 

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from api_schemas import SelectionCreate
-from api_schemas.selections import SIGNALS, PoolSettings, Signal
+from minirec.api_schemas import SelectionCreate
+from minirec.api_schemas.selections import SIGNALS, PoolSettings, Signal
 from minirec.selection import Choice, Gradients, Vector, default_choice
 from minirec.specs import DeviceType, ScoreSpec
 from minirec.store import Store
 from minirec.store.names import signals_blob
-from worker.groups import spec_of_group
-from worker.pools import Rows
-from worker.shards import DEVICES
+from minirec.worker.groups import spec_of_group
+from minirec.worker.pools import Rows
+from minirec.worker.shards import DEVICES
 
 Array = npt.NDArray[Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from api_schemas import KeptTexts, ProxySettings, SelectionCreate
+from minirec.api_schemas import KeptTexts, ProxySettings, SelectionCreate
 from minirec.settings import Settings
 from minirec.specs import CatalogueSpec, PinnedModel, ProxySpec, ScoreSpec, SelectSpec
 from minirec.specs.selection import PoolOfRows

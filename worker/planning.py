@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from api_schemas import SelectionCreate
+from minirec.api_schemas import SelectionCreate
 from minirec.data.dataset import Dataset
 from minirec.policy.report import PoolReport
 from minirec.specs import CheckSpec, PlanSelection, rows_fingerprint
 from minirec.specs.selection import PoolOfRows
 from minirec.store.machine import Outcome
-from worker.check_pool import refuse_unusable, sample_error
-from worker.checks import subset_size
-from worker.datasets import open_samples
-from worker.groups import spec_of_group
-from worker.plan import plan_selection
-from worker.pools import Rows, pool_of, read_report
-from worker.work import Work
+from minirec.worker.check_pool import refuse_unusable, sample_error
+from minirec.worker.checks import subset_size
+from minirec.worker.datasets import open_samples
+from minirec.worker.groups import spec_of_group
+from minirec.worker.plan import plan_selection
+from minirec.worker.pools import Rows, pool_of, read_report
+from minirec.worker.work import Work
 
 
 def run(work: Work, spec: PlanSelection) -> Outcome:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from api_schemas import ModelReference
+from minirec.api_schemas import ModelReference
 from minirec.policy.load import load_policy
 from minirec.policy.policy import Policy
 from minirec.policy.reference import ResolvedModel, resolve
@@ -15,7 +15,7 @@ from minirec.settings import Settings
 from minirec.specs import DeviceType, DType, PinnedModel
 from minirec.specs.outputs import ADAPTER_FILES, proxy_file
 from minirec.store.blobs import BlobStore
-from worker.devices import require_device
+from minirec.worker.devices import require_device
 
 
 def resolve_model(reference: ModelReference, settings: Settings) -> ResolvedModel:

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from api_schemas.selections import PoolSettings
+from minirec.api_schemas.selections import PoolSettings
 from minirec.data.dataset import SampleTable
 from minirec.policy.report import PoolReport
 from minirec.specs import rows_fingerprint
@@ -17,8 +17,8 @@ from minirec.specs.selection import PoolOfRows
 from minirec.store.blobs import BlobStore
 from minirec.store.errors import BlobMissingError
 from minirec.store.names import signals_blob
-from worker.datasets import open_samples
-from worker.work import UnitError
+from minirec.worker.datasets import open_samples
+from minirec.worker.work import UnitError
 
 Rows = npt.NDArray[np.int64]
 

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import json
 
-from api_schemas import AdapterReference, ModelReference, SelectionCreate
-from api_schemas import Dataset as DatasetRecord
-from api_schemas.selections import PoolSettings
+from minirec.api_schemas import AdapterReference, ModelReference, SelectionCreate
+from minirec.api_schemas import Dataset as DatasetRecord
+from minirec.api_schemas.selections import PoolSettings
 from minirec.data.dataset import PromptDataset
 from minirec.specs import CheckSpec, PinnedModel, PlanSelection, PrepareSelection, SelectSpec, rows_fingerprint
 from minirec.specs.selection import PoolOfRows
 from minirec.store.machine import Outcome, Stage
 from minirec.store.names import signals_blob
-from worker.check_pool import shards_of
-from worker.checks import check_rewards, subset_size
-from worker.computing import computing_for
-from worker.datasets import open_samples
-from worker.measured import validation_pool
-from worker.planning import plan_checked
-from worker.policies import pin, resolve_model
-from worker.pools import Rows, draw_pool, with_signals
-from worker.provenance import model_facts, prompted_by, provenance
-from worker.work import UnitError, Work
+from minirec.worker.check_pool import shards_of
+from minirec.worker.checks import check_rewards, subset_size
+from minirec.worker.computing import computing_for
+from minirec.worker.datasets import open_samples
+from minirec.worker.measured import validation_pool
+from minirec.worker.planning import plan_checked
+from minirec.worker.policies import pin, resolve_model
+from minirec.worker.pools import Rows, draw_pool, with_signals
+from minirec.worker.provenance import model_facts, prompted_by, provenance
+from minirec.worker.work import UnitError, Work
 
 
 def run(work: Work, spec: PrepareSelection) -> Outcome:

@@ -14,8 +14,8 @@ from typing import Any
 import structlog
 from redis.exceptions import RedisError
 
-from api_schemas import Worker
 from minirec import __version__
+from minirec.api_schemas import Worker
 from minirec.store.workers import REPORT_SECONDS, WorkerRecords
 
 log = structlog.get_logger(__name__)

@@ -9,7 +9,7 @@ from minirec import __version__
 from minirec.data.prompts import PROMPT_VERSION
 from minirec.policy.reference import ResolvedModel
 from minirec.specs import PinnedModel
-from worker.computing import Computing
+from minirec.worker.computing import Computing
 
 
 def provenance(content_hash: str) -> dict[str, object]:

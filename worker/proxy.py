@@ -14,12 +14,12 @@ from minirec.store.machine import Outcome
 from minirec.training.proxy import draw_proxy_rows
 from minirec.training.runs import RecGrpoRun
 from minirec.training.settings import RunSettings
-from worker import training
-from worker.checkpoints import Checkpoints
-from worker.datasets import dataset_files
-from worker.policies import resolve_pinned
-from worker.pools import pool_of
-from worker.work import Work
+from minirec.worker import training
+from minirec.worker.checkpoints import Checkpoints
+from minirec.worker.datasets import dataset_files
+from minirec.worker.policies import resolve_pinned
+from minirec.worker.pools import pool_of
+from minirec.worker.work import Work
 
 SHOWN = ("update", "loss", "reward_mean", "hit_rate", "ndcg10", "tokens_per_second", "seconds")
 

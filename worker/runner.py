@@ -44,28 +44,28 @@ from minirec.store.counters import SAMPLES, UNIT_SECONDS, UNITS
 from minirec.store.errors import LostError, StoreError, is_storage_fault, is_storage_full
 from minirec.store.machine import Claim, Doorbell, Outcome
 from minirec.store.recovery import reopen_lost
-from worker.presence import PRESENCE, process_name
-from worker.work import Interrupted, UnitError, Work
+from minirec.worker.presence import PRESENCE, process_name
+from minirec.worker.work import Interrupted, UnitError, Work
 
 log = structlog.get_logger(__name__)
 
 HANDLERS: dict[str, tuple[str, type[UnitSpec]]] = {
     spec.HANDLER: (module, spec)
     for module, spec in (
-        ("worker.ingest", IngestSpec),
-        ("worker.prepare", PrepareSelection),
-        ("worker.check_pool", CheckSpec),
-        ("worker.planning", PlanSelection),
-        ("worker.proxy", ProxySpec),
-        ("worker.catalogue", CatalogueSpec),
-        ("worker.score", ScoreSpec),
-        ("worker.select", SelectSpec),
-        ("worker.training_plan", PrepareTraining),
-        ("worker.train", TrainSpec),
-        ("worker.evaluate", EvaluateSpec),
-        ("worker.finish_training", FinishTraining),
-        ("worker.evaluation_plan", PrepareEvaluation),
-        ("worker.finish_evaluation", FinishEvaluation),
+        ("minirec.worker.ingest", IngestSpec),
+        ("minirec.worker.prepare", PrepareSelection),
+        ("minirec.worker.check_pool", CheckSpec),
+        ("minirec.worker.planning", PlanSelection),
+        ("minirec.worker.proxy", ProxySpec),
+        ("minirec.worker.catalogue", CatalogueSpec),
+        ("minirec.worker.score", ScoreSpec),
+        ("minirec.worker.select", SelectSpec),
+        ("minirec.worker.training_plan", PrepareTraining),
+        ("minirec.worker.train", TrainSpec),
+        ("minirec.worker.evaluate", EvaluateSpec),
+        ("minirec.worker.finish_training", FinishTraining),
+        ("minirec.worker.evaluation_plan", PrepareEvaluation),
+        ("minirec.worker.finish_evaluation", FinishEvaluation),
     )
 }
 """Module and spec of each handler; its `run(work, spec)` does a unit. Imported when first needed: they bring torch."""

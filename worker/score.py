@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import fields
 
-from api_schemas import EngineServer
-from api_schemas.datasets import Kind
+from minirec.api_schemas import EngineServer
+from minirec.api_schemas.datasets import Kind
 from minirec.engines import engine_allowed
 from minirec.policy.answers import TextTranscripts
 from minirec.policy.engine_server import ServerEngine
@@ -22,12 +22,12 @@ from minirec.store import Store
 from minirec.store.blobs import Arrays
 from minirec.store.machine import Outcome
 from minirec.store.texts import text_arrays
-from worker.catalogue import load_catalogue
-from worker.datasets import open_dataset, open_prompts, open_samples
-from worker.policies import scoring_policy
-from worker.pools import pool_of
-from worker.shards import Measure, score_shard
-from worker.work import UnitError, Work
+from minirec.worker.catalogue import load_catalogue
+from minirec.worker.datasets import open_dataset, open_prompts, open_samples
+from minirec.worker.policies import scoring_policy
+from minirec.worker.pools import pool_of
+from minirec.worker.shards import Measure, score_shard
+from minirec.worker.work import UnitError, Work
 
 
 def run(work: Work, spec: ScoreSpec) -> Outcome:

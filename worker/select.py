@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from api_schemas import Arm, SelectionCreate, SelectionResult
-from api_schemas.selections import GATE_VERDICTS, SIGNALS, Outlook, TooLong
+from minirec.api_schemas import Arm, SelectionCreate, SelectionResult
+from minirec.api_schemas.selections import GATE_VERDICTS, SIGNALS, Outlook, TooLong
 from minirec.policy.report import PoolReport
 from minirec.selection import EmptySelectionError, Gradients, RowError, Selection, baseline, select, tie_order
 from minirec.selection.gate import HIT_REWARD, OPEN
@@ -21,15 +21,15 @@ from minirec.store.columns import Columns, as_shown
 from minirec.store.machine import Outcome
 from minirec.store.names import result_columns as result_columns_of
 from minirec.store.results import MEASURED
-from worker.check_pool import MAX_IDS
-from worker.checks import subset_size
-from worker.datasets import open_samples
-from worker.embedding_map import view_arrays
-from worker.measured import Measured, load_gradients, load_scored, load_uploaded, vector_name
-from worker.planning import too_long_warning
-from worker.pools import draw_pool, pool_of, read_report
-from worker.select_warnings import is_untrained, request_warnings
-from worker.work import UnitError, Work
+from minirec.worker.check_pool import MAX_IDS
+from minirec.worker.checks import subset_size
+from minirec.worker.datasets import open_samples
+from minirec.worker.embedding_map import view_arrays
+from minirec.worker.measured import Measured, load_gradients, load_scored, load_uploaded, vector_name
+from minirec.worker.planning import too_long_warning
+from minirec.worker.pools import draw_pool, pool_of, read_report
+from minirec.worker.select_warnings import is_untrained, request_warnings
+from minirec.worker.work import UnitError, Work
 
 IndexArray = npt.NDArray[np.int64]
 

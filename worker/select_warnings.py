@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from api_schemas import SelectionCreate
-from api_schemas.datasets import Kind
-from api_schemas.selections import PUBLISHED_NDCG_K
+from minirec.api_schemas import SelectionCreate
+from minirec.api_schemas.datasets import Kind
+from minirec.api_schemas.selections import PUBLISHED_NDCG_K
 
 RECOMMENDATION_HEAD = ("window", "ndcg_k", "softmax_weight", "tau")
 """Rollout settings that prompts have no use for."""

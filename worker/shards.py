@@ -14,7 +14,7 @@ from minirec.store.columns import as_shown, pack, shard_field
 from minirec.store.errors import BlobMissingError
 from minirec.store.machine import Outcome
 from minirec.store.texts import encode_texts, rows_of, without_texts
-from worker.work import Work
+from minirec.worker.work import Work
 
 DEVICES: tuple[DeviceType, ...] = ("cpu", "cuda")
 """What the numbers of the array `device` mean."""

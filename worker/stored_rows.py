@@ -6,7 +6,7 @@ import numpy as np
 
 from minirec.specs.training import PolicyOnRows
 from minirec.store import Store
-from worker.pools import Rows
+from minirec.worker.pools import Rows
 
 Write = tuple[str, str, bytes]
 

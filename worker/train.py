@@ -20,12 +20,12 @@ from minirec.training.lora import name_base
 from minirec.training.runs import RecGrpoRun, TextGrpoRun, TrainingRun
 from minirec.training.settings import RunSettings
 from minirec.training.validation import Validation
-from worker import training
-from worker.checkpoints import Checkpoints
-from worker.datasets import dataset_files, prompts_file
-from worker.policies import resolve_pinned
-from worker.stored_rows import stored_rows
-from worker.work import Work
+from minirec.worker import training
+from minirec.worker.checkpoints import Checkpoints
+from minirec.worker.datasets import dataset_files, prompts_file
+from minirec.worker.policies import resolve_pinned
+from minirec.worker.stored_rows import stored_rows
+from minirec.worker.work import Work
 
 SHOWN = ("update", "epoch", "loss", "reward_mean", "hit_rate", "ndcg10", "tokens_per_second", "seconds")
 

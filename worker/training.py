@@ -10,8 +10,8 @@ from minirec.policy.reference import ModelRefused
 from minirec.training.grpo import TrainResult
 from minirec.training.runs import TrainingRun
 from minirec.training.settings import Callbacks
-from worker.launch import Event, run_in_processes
-from worker.work import UnitError, Work
+from minirec.worker.launch import Event, run_in_processes
+from minirec.worker.work import UnitError, Work
 
 OnUpdate = Callable[[dict[str, Any]], None]
 """Hears the metrics of an update."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from api_schemas import Dataset as DatasetRecord
-from api_schemas import TextReward, TrainingJobCreate
+from minirec.api_schemas import Dataset as DatasetRecord
+from minirec.api_schemas import TextReward, TrainingJobCreate
 from minirec.data.dataset import Dataset, PromptDataset, SampleTable
 from minirec.policy.reference import ResolvedModel
 from minirec.settings import Settings
@@ -27,15 +27,15 @@ from minirec.store.columns import Columns
 from minirec.store.machine import Outcome
 from minirec.store.names import result_columns
 from minirec.training.batches import Schedule
-from worker.check_pool import check_rows, pool_data, refuse_unusable, sample_error
-from worker.checks import check_rewards
-from worker.computing import computing_for
-from worker.datasets import open_samples
-from worker.policies import pin, resolve_model
-from worker.pools import Rows
-from worker.provenance import model_facts, prompted_by, provenance
-from worker.stored_rows import writes_of_rows
-from worker.work import UnitError, Work
+from minirec.worker.check_pool import check_rows, pool_data, refuse_unusable, sample_error
+from minirec.worker.checks import check_rewards
+from minirec.worker.computing import computing_for
+from minirec.worker.datasets import open_samples
+from minirec.worker.policies import pin, resolve_model
+from minirec.worker.pools import Rows
+from minirec.worker.provenance import model_facts, prompted_by, provenance
+from minirec.worker.stored_rows import writes_of_rows
+from minirec.worker.work import UnitError, Work
 
 
 @dataclass(frozen=True)

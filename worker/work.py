@@ -14,11 +14,11 @@ from typing import Any, Literal, Self
 import structlog
 from redis.exceptions import RedisError
 
-from api_schemas import EventType
+from minirec.api_schemas import EventType
 from minirec.settings import Settings
 from minirec.store import Store
 from minirec.store.machine import Claim
-from worker.watchdog import PULSE
+from minirec.worker.watchdog import PULSE
 
 log = structlog.get_logger(__name__)
 

@@ -14,8 +14,8 @@ from unittest import mock
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Qwen2Config
 
-from api_schemas.selections import RolloutSettings
 from benchmarks.scoring import catalogue_of, samples_of
+from minirec.api_schemas.selections import RolloutSettings
 from minirec.data.dataset import Sample
 from minirec.policy import scoring
 from minirec.policy.policy import Policy

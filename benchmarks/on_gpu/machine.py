@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from api_schemas.training import GrpoSettings
 from benchmarks.on_gpu.bench import Bench, Result, Skipped, peak_gib, recorded, timed
 from benchmarks.on_gpu.speed import rank_agreement
 from benchmarks.scoring import samples_of
+from minirec.api_schemas.training import GrpoSettings
 from minirec.policy.catalogue import embed_items
 from minirec.policy.rollouts import sampling_noise
 from minirec.policy.scoring import score_samples

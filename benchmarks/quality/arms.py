@@ -1,8 +1,8 @@
 """The arms: which samples of the pool each one trains on, and in which order.
 
-MiniRec's own arms and the service's baselines go through `worker.select`, the code that answers a selection request,
-with the request that a user would send. The others are rules from the literature or plain ideas, a few lines each, on
-the same scores. Arms that define no order train in a random one.
+MiniRec's own arms and the service's baselines go through `minirec.worker.select`, the code that answers a selection
+request, with the request that a user would send. The others are rules from the literature or plain ideas, a few lines
+each, on the same scores. Arms that define no order train in a random one.
 
 Training pays for ranks down to K. Arms are named for the default, a tenth of the catalogue; `, every rank` and `, K a
 fiftieth` train, and judge what can be learnt, by others.
@@ -19,13 +19,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from api_schemas import SelectionCreate
-from api_schemas.baselines import Baseline
 from benchmarks.quality.runs import Bench, Scores, scores
+from minirec.api_schemas import SelectionCreate
+from minirec.api_schemas.baselines import Baseline
 from minirec.selection import Gradients, curriculum, representativeness, select_diverse
 from minirec.selection.checks import FloatArray, min_max
-from worker.measured import Measured, choice_of
-from worker.select import choose, choose_baselines
+from minirec.worker.measured import Measured, choice_of
+from minirec.worker.select import choose, choose_baselines
 
 Picks = npt.NDArray[np.int64]
 

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from api_schemas import ModelReference
 from benchmarks.quality.sets import Draw, Parts, Rows, draw
 from benchmarks.quality.study import Study
+from minirec.api_schemas import ModelReference
 from minirec.data.dataset import Dataset
 from minirec.policy.catalogue import embed_items
 from minirec.policy.load import load_policy

@@ -7,8 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from api_schemas.selections import RolloutSettings
-from api_schemas.training import GrpoSettings, ProxyGrpoSettings, ProxySettings
+from minirec.api_schemas.selections import RolloutSettings
+from minirec.api_schemas.training import GrpoSettings, ProxyGrpoSettings, ProxySettings
 from minirec.specs import identity
 
 

@@ -66,7 +66,7 @@ class Stack:
     @contextmanager
     def without_workers(self) -> Iterator[None]:
         """Stop the workers of the cpu queue for a while: what is started waits."""
-        stopped = self.family("worker.app", "cpu")
+        stopped = self.family("minirec.worker.app", "cpu")
         for process in stopped:
             process.send_signal(signal.SIGSTOP)
         try:

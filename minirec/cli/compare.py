@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args
 import typer
 from rich.table import Table
 
-from api_schemas import Baseline, SampleScore, Selection
+from minirec.api_schemas import Baseline, SampleScore, Selection
 from minirec.cli import names
 from minirec.cli.connection import Connection
 from minirec.cli.options import AsJson, SelectionRef

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from api_schemas import TimestampUnit
+from minirec.api_schemas import TimestampUnit
 from minirec.cli import names
 from minirec.cli.connection import Connection
 from minirec.cli.follow import upload as upload_shown

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from api_schemas import Ranking, SampleScore, Selection, SubsetRow, TrainingJob
-from api_schemas.training import GrpoSettings
+from minirec.api_schemas import Ranking, SampleScore, Selection, SubsetRow, TrainingJob
+from minirec.api_schemas.training import GrpoSettings
 from minirec.cli.connection import local_client
 from minirec.cli.data_folder import DataFolder
 from minirec.cli.demo_inputs import FILMS, Inputs, cache, fetch_inputs

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from api_schemas import Evaluation, EvaluationResult
-from api_schemas.evaluations import EvaluatedSplit
+from minirec.api_schemas import Evaluation, EvaluationResult
+from minirec.api_schemas.evaluations import EvaluatedSplit
 from minirec.cli import names
 from minirec.cli.connection import Connection
 from minirec.cli.follow import WaitingNotes, leaving_it_running

@@ -8,8 +8,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from api_schemas import SampleExplanation
-from api_schemas.explanations import Rollout, TitledItem
+from minirec.api_schemas import SampleExplanation
+from minirec.api_schemas.explanations import Rollout, TitledItem
 from minirec.cli import names
 from minirec.cli.connection import Connection
 from minirec.cli.options import AsJson, SelectionRef

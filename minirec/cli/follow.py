@@ -21,7 +21,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from api_schemas import TERMINAL, Counts, Dataset, Job, Selection, TimestampUnit
+from minirec.api_schemas import TERMINAL, Counts, Dataset, Job, Selection, TimestampUnit
 from minirec.cli.output import duration, note, note_warnings, notes, stage_name
 from minirec.client import DatasetWarning, MiniRec
 from minirec.client.progress import clock_text, waiting_text

@@ -8,8 +8,8 @@ from typing import Any, Generic
 
 from rich.table import Table
 
-from api_schemas import EVALUATION, SELECTION, TRAINING_JOB, Job, kind_of
-from api_schemas.job_kinds import JobT
+from minirec.api_schemas import EVALUATION, SELECTION, TRAINING_JOB, Job, kind_of
+from minirec.api_schemas.job_kinds import JobT
 from minirec.cli import evaluations, selections, training
 from minirec.cli.follow import follow as follow_selection
 from minirec.cli.output import ago, selection_table, short_state, table

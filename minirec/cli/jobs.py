@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from api_schemas import JOB_KINDS, SELECTION, TRAINING_JOB, Job, Status
+from minirec.api_schemas import JOB_KINDS, SELECTION, TRAINING_JOB, Job, Status
 from minirec.cli import names
 from minirec.cli.connection import Connection
 from minirec.cli.job_views import VIEWS, mixed_table, view_of

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from api_schemas import ApiKey
-from api_schemas.keys import MAX_DAYS, Scope
+from minirec.api_schemas import ApiKey
+from minirec.api_schemas.keys import MAX_DAYS, Scope
 from minirec.cli.connection import Connection
 from minirec.cli.options import AsJson
 from minirec.cli.output import ago, note, print_json, results, table

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from api_schemas.messages import plain
 from minirec import __version__
+from minirec.api_schemas.messages import plain
 from minirec.cli import datasets, evaluations, jobs, keys, selection_nouns, selections, training
 from minirec.cli.compare import compare
 from minirec.cli.connection import Connection

@@ -9,8 +9,8 @@ from typing import Any
 
 import typer
 
-from api_schemas.messages import WORDS
-from api_schemas.models import MODEL_ID
+from minirec.api_schemas.messages import WORDS
+from minirec.api_schemas.models import MODEL_ID
 from minirec.cli.connection import Connection
 
 

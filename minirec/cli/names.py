@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from api_schemas import SELECTION, Dataset, Selection
-from api_schemas.jobs import id_pattern
+from minirec.api_schemas import SELECTION, Dataset, Selection
+from minirec.api_schemas.jobs import id_pattern
 from minirec.cli.errors import CommandError
 from minirec.cli.output import ago
 from minirec.client import MiniRec

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from api_schemas import JOB_KINDS, Status, kind_of
+from minirec.api_schemas import JOB_KINDS, Status, kind_of
 
 SECTIONS = ("pool", "rollouts", "weights", "curriculum", "proxy", "model", "texts")
 

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from api_schemas import Arm, Dataset, Job, Selection, TextReward
+from minirec.api_schemas import Arm, Dataset, Job, Selection, TextReward
 from minirec.client.progress import clock_text, counted, waiting_text
 from minirec.client.warnings import dataset_warnings
 

@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from api_schemas import SelectionPlots
+from minirec.api_schemas import SelectionPlots
 from minirec.cli import names
 from minirec.cli.connection import Connection
 from minirec.cli.errors import CommandError

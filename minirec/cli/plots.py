@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from api_schemas import SampleScore, SelectionPlots, SubsetRow
+from minirec.api_schemas import SampleScore, SelectionPlots, SubsetRow
 
 POOL, PICKED = "#56B4E9", "#D55E00"
 """Blue and vermilion of the Okabe-Ito palette: distinct with any colour vision, and in grey."""

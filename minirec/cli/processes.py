@@ -14,19 +14,19 @@ from minirec.cli.data_folder import DataFolder
 DURABLE_REDIS = ("--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction")
 """What the state needs of its Redis: loses at most a second of writes, and never throws keys away to make room."""
 
-WORKER_CPU = ("celery", "-A", "worker.app", "worker", "-Q", "cpu", "-c", "1", "-n", "cpu@%h")
-WORKER = ("celery", "-A", "worker.app", "worker", "-Q", "gpu,train", "-c", "1", "-n", "gpu@%h")
+WORKER_CPU = ("celery", "-A", "minirec.worker.app", "worker", "-Q", "cpu", "-c", "1", "-n", "cpu@%h")
+WORKER = ("celery", "-A", "minirec.worker.app", "worker", "-Q", "gpu,train", "-c", "1", "-n", "gpu@%h")
 API_STOP = ("--timeout-graceful-shutdown", "5")
 """A held long poll does not keep the service from stopping for longer."""
-API_HTTP = ("--http", "service.protocol:ImpatientProtocol")
+API_HTTP = ("--http", "minirec.service.protocol:ImpatientProtocol")
 """Requests that stay half sent are closed."""
-JANITOR = ("python", "-m", "service.janitor")
+JANITOR = ("python", "-m", "minirec.service.janitor")
 
 
 def api(host: str, port: int) -> tuple[str, ...]:
     """Return the service's command."""
     listen = ("--host", host, "--port", str(port))
-    return ("uvicorn", "service.app:create_app", "--factory", *listen, *API_STOP, *API_HTTP)
+    return ("uvicorn", "minirec.service.app:create_app", "--factory", *listen, *API_STOP, *API_HTTP)
 
 
 def commands(host: str, port: int) -> dict[str, tuple[str, ...]]:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from api_schemas import SampleScore
+from minirec.api_schemas import SampleScore
 from minirec.cli import names
 from minirec.cli.connection import Connection
 from minirec.cli.options import AsJson, SelectionRef

@@ -12,10 +12,10 @@ from typing import Annotated, Any, cast
 import typer
 from rich.table import Table
 
-from api_schemas import Baseline, SampleScore, Selection
-from api_schemas.baselines import BASELINES
-from api_schemas.rows import Split
-from api_schemas.selections import Profile, StratifyBy
+from minirec.api_schemas import Baseline, SampleScore, Selection
+from minirec.api_schemas.baselines import BASELINES
+from minirec.api_schemas.rows import Split
+from minirec.api_schemas.selections import Profile, StratifyBy
 from minirec.cli import names
 from minirec.cli.connection import Connection
 from minirec.cli.follow import follow as follow_shown

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx2
 
-from api_schemas.messages import explained
+from minirec.api_schemas.messages import explained
 from minirec.cli.append_only import cut_zeros
 from minirec.cli.data_folder import DataFolder, RunningStack
 from minirec.cli.embedded_redis import EmbeddedRedis, find_server

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from api_schemas import TrainingJob
-from api_schemas.training_jobs import Trainer
+from minirec.api_schemas import TrainingJob
+from minirec.api_schemas.training_jobs import Trainer
 from minirec.cli import names
 from minirec.cli.connection import Connection
 from minirec.cli.model_option import model_reference

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from api_schemas import Event, Ranking, TextScore, TrainingJob, TrainingResult
+from minirec.api_schemas import Event, Ranking, TextScore, TrainingJob, TrainingResult
 from minirec.cli.follow import WaitingNotes, leaving_it_running
 from minirec.cli.output import ago, duration, note, notes, progress_rows, rewards_text, stage_name, state_text, table
 from minirec.client import MiniRec

@@ -16,8 +16,8 @@ from urllib.parse import quote
 import httpx2
 from pydantic import BaseModel, ValidationError
 
-from api_schemas.messages import explained
 from minirec import __version__
+from minirec.api_schemas.messages import explained
 from minirec.client.bodies import AsyncBody, Body
 from minirec.client.endpoint import checked_base_url, checked_key, connection_error
 from minirec.client.errors import APIResponseError, ConfigurationError, status_error

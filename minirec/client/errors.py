@@ -23,7 +23,7 @@ from collections.abc import Sequence
 import httpx2
 from pydantic import ValidationError
 
-from api_schemas import Dataset, FieldError, Job, Problem, RowError
+from minirec.api_schemas import Dataset, FieldError, Job, Problem, RowError
 
 SHOWN_ERRORS = 10
 """How many of a problem's faults its text lists; all of them are in `.errors`."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
-from api_schemas.exports import ExportFormat as ExportFormat
+from minirec.api_schemas.exports import ExportFormat as ExportFormat
 from minirec.client.core import Call
 from minirec.client.errors import MiniRecError
 

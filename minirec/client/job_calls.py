@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from api_schemas import TERMINAL, Event, Job, Status
+from minirec.api_schemas import TERMINAL, Event, Job, Status
 from minirec.client.core import Call
 from minirec.client.errors import JobCancelledError, JobFailedError, WaitTimeoutError
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from api_schemas import TERMINAL, Evaluation, Job, Selection, TrainingJob, kind_of
+from minirec.api_schemas import TERMINAL, Evaluation, Job, Selection, TrainingJob, kind_of
 
 WIDTH = 24
 """Characters of a bar."""

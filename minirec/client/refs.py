@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api_schemas import Dataset, Job, SampleExplanation, SampleScore, SubsetRow
+from minirec.api_schemas import Dataset, Job, SampleExplanation, SampleScore, SubsetRow
 
 DatasetRef = str | Dataset
 JobRef = str | Job

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from api_schemas import (
+from minirec.api_schemas import (
     AdapterReference,
     CurriculumSettings,
     KeptTexts,

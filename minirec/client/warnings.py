@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
-from api_schemas import Dataset
+from minirec.api_schemas import Dataset
 
 
 class DatasetWarning(UserWarning):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from api_schemas.rows import TimestampUnit
+from minirec.api_schemas.rows import TimestampUnit
 from minirec.data.files import OnRead, ignored
 from minirec.data.ingest import ingest, ingest_prompts
 

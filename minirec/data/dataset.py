@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from api_schemas.rows import PromptRow
-from api_schemas.selections import StratifyBy
+from minirec.api_schemas.rows import PromptRow
+from minirec.api_schemas.selections import StratifyBy
 from minirec.data.pool import WITHOUT_SPLIT, pool_label
 
 _GROUPS_KEPT = 4

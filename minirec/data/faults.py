@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 
-from api_schemas import RowError
+from minirec.api_schemas import RowError
 
 MAX_ERRORS = 100
 _SHOWN_CHARS = 60

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from api_schemas.rows import ItemRow, PromptRow, SampleRow, TimestampUnit
+from minirec.api_schemas.rows import ItemRow, PromptRow, SampleRow, TimestampUnit
 from minirec.data.columns import Columns
 from minirec.data.faults import DatasetError, Faults, shown
 from minirec.data.files import DEFAULT_LIMITS, Limits, OnRead, ignored

@@ -1,4 +1,4 @@
-"""Rows as people have them, turned into the rows that `api_schemas.rows` describes.
+"""Rows as people have them, turned into the rows that `minirec.api_schemas.rows` describes.
 
 JSONL and Parquet both pass through here, so that the same rows get the same verdict in either format.
 """
@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from api_schemas.rows import ItemRow, PromptRow, RewardRow, SampleRow, Split
+from minirec.api_schemas.rows import ItemRow, PromptRow, RewardRow, SampleRow, Split
 
 PARTS: Mapping[str, type[BaseModel]] = {
     "samples": SampleRow,

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from pyarrow import types
 from pydantic import BaseModel
 
-from api_schemas.rows import SampleRow, TimestampUnit
+from minirec.api_schemas.rows import SampleRow, TimestampUnit
 from minirec.data.columns import COLUMNS, Columns, are_usual, encode, to_columns
 from minirec.data.files import FileFault, Limits, OnRead, ignored
 from minirec.data.layouts import PARTS, is_index_column, misplaced, missing_fields, part_of, similar_name

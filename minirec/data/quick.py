@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
-from api_schemas.rows import MAX_HISTORY, MAX_ID, Split, not_blank
+from minirec.api_schemas.rows import MAX_HISTORY, MAX_ID, Split, not_blank
 from minirec.data.columns import COLUMNS, Columns, to_columns
 from minirec.data.rows import Lines
 from minirec.data.tables import SAMPLES

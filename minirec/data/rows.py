@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from api_schemas.rows import RewardRow, TimestampUnit
+from minirec.api_schemas.rows import RewardRow, TimestampUnit
 from minirec.data.columns import Columns
 from minirec.data.faults import DatasetError, Faults, describe, shown
 from minirec.data.files import FileFault, Limits, OnRead, detect_kind, ignored, read_text, split_blocks

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from api_schemas import RewardRow
+from minirec.api_schemas import RewardRow
 from minirec.data.arrays import ArrayFile, open_array, row_faults
 from minirec.data.faults import DatasetError, Faults, shown
 from minirec.data.files import DEFAULT_LIMITS, FileFault, Limits, detect_kind, read_text, split_lines

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 import numpy.typing as npt
 
-from api_schemas.rows import SampleRow, TimestampUnit
+from minirec.api_schemas.rows import SampleRow, TimestampUnit
 from minirec.data.faults import Faults, shown
 
 PER_SECOND: dict[TimestampUnit, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from api_schemas.selections import EngineServer
+from minirec.api_schemas.selections import EngineServer
 from minirec.data.prompts import ANSWER
 from minirec.policy.batching import Opening, prefill
 from minirec.policy.engine_client import PATIENCE, EngineClient, refused

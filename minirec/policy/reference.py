@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import api_schemas.models as schemas
+import minirec.api_schemas.models as schemas
 from minirec.policy.errors import ModelRefused
 from minirec.policy.files import check_files, model_files, read_json, read_tensors
 from minirec.policy.hub import fetch_snapshot

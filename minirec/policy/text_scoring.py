@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from api_schemas.selections import RolloutSettings
+from minirec.api_schemas.selections import RolloutSettings
 from minirec.data.dataset import Prompt
 from minirec.policy.answers import Answers, answer, text_of
 from minirec.policy.batching import in_batches

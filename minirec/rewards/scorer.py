@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-from api_schemas.common import LARGEST_FLOAT
-from api_schemas.rewards import TextReward
+from minirec.api_schemas.common import LARGEST_FLOAT
+from minirec.api_schemas.rewards import TextReward
 from minirec.rewards.registry import load_reward
 from minirec.rewards.reward import Reward, does_need_answer
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from api_schemas import AdapterReference, ModelReference
-from api_schemas.common import OPERATIONAL
 from minirec import __version__
+from minirec.api_schemas import AdapterReference, ModelReference
+from minirec.api_schemas.common import OPERATIONAL
 from minirec.data.prompts import PROMPT_VERSION
 from minirec.specs.naming import fingerprint, identity
 from minirec.store.machine import Stage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from api_schemas.rows import TimestampUnit
+from minirec.api_schemas.rows import TimestampUnit
 from minirec.specs.base import UnitSpec
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from api_schemas.common import Operational
+from minirec.api_schemas.common import Operational
 
 LENGTH = 24
 """Hexadecimal digits of a name: 96 bits."""

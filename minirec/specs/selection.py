@@ -6,11 +6,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator
 
-from api_schemas import ProxySettings, RolloutSettings, TextReward
-from api_schemas.common import OPERATIONAL
-from api_schemas.datasets import Kind
-from api_schemas.kept_texts import KeptTexts
-from api_schemas.selections import PoolSettings, Profile
+from minirec.api_schemas import ProxySettings, RolloutSettings, TextReward
+from minirec.api_schemas.common import OPERATIONAL
+from minirec.api_schemas.datasets import Kind
+from minirec.api_schemas.kept_texts import KeptTexts
+from minirec.api_schemas.selections import PoolSettings, Profile
 from minirec.specs import outputs
 from minirec.specs.base import WITH_PROMPTS, JobSpec, PinnedModel, Queue, UnitSpec
 from minirec.store.names import result_columns

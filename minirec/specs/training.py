@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from api_schemas import EarlyStopping, GrpoSettings, RolloutSettings, TextReward
-from api_schemas.common import OPERATIONAL
+from minirec.api_schemas import EarlyStopping, GrpoSettings, RolloutSettings, TextReward
+from minirec.api_schemas.common import OPERATIONAL
 from minirec.specs import outputs
 from minirec.specs.base import WITH_PROMPTS, JobSpec, PinnedModel, UnitSpec
 from minirec.specs.selection import PrepareSelection

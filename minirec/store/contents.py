@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import LockError
 
-from api_schemas import Dataset
+from minirec.api_schemas import Dataset
 from minirec.data.content import Content
 from minirec.store.errors import ContentBusyError, NotFoundError
 from minirec.store.names import items_blob, prompts_blob, samples_blob

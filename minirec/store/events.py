@@ -9,7 +9,7 @@ from typing import Any, cast
 import redis
 import redis.asyncio
 
-from api_schemas import Event
+from minirec.api_schemas import Event
 
 
 class EventLog:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import redis
 
-from api_schemas import DEFAULT_TENANT
+from minirec.api_schemas import DEFAULT_TENANT
 from minirec.store.errors import NotFoundError
 from minirec.store.tenants import index_of
 

@@ -12,8 +12,8 @@ from typing import cast
 import redis
 from pydantic import BaseModel
 
-from api_schemas import ApiKey, CreatedApiKey
-from api_schemas.keys import Scope
+from minirec.api_schemas import ApiKey, CreatedApiKey
+from minirec.api_schemas.keys import Scope
 from minirec.store.errors import NotFoundError
 from minirec.store.ids import new_id
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from api_schemas import DEFAULT_TENANT
+from minirec.api_schemas import DEFAULT_TENANT
 from minirec.store.jobs import JobReader, JobRecord
 
 SHARED_SHOWN = 20

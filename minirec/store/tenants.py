@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from api_schemas.keys import DEFAULT_TENANT
+from minirec.api_schemas.keys import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     from minirec.store import Store

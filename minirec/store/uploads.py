@@ -8,8 +8,8 @@ from typing import cast
 
 import redis
 
-from api_schemas import DEFAULT_TENANT
-from api_schemas.uploads import FileName, Upload, UploadCreate, UploadPart
+from minirec.api_schemas import DEFAULT_TENANT
+from minirec.api_schemas.uploads import FileName, Upload, UploadCreate, UploadPart
 from minirec.store.errors import NotFoundError
 from minirec.store.ids import new_id
 

@@ -12,8 +12,8 @@ from typing import Final, NamedTuple, cast
 import redis
 from pydantic import BaseModel
 
-from api_schemas import DEFAULT_TENANT
-from api_schemas.webhooks import CreatedWebhook, Delivery, Ending, Webhook
+from minirec.api_schemas import DEFAULT_TENANT
+from minirec.api_schemas.webhooks import CreatedWebhook, Delivery, Ending, Webhook
 from minirec.store.errors import NotFoundError
 from minirec.store.ids import new_id
 

@@ -7,7 +7,7 @@ from typing import Final, cast
 
 import redis
 
-from api_schemas import Worker
+from minirec.api_schemas import Worker
 
 REPORT_SECONDS: Final = 5.0
 """Between two reports of a worker."""

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from api_schemas.evaluations import Ranking
-from api_schemas.selections import RolloutSettings
+from minirec.api_schemas.evaluations import Ranking
+from minirec.api_schemas.selections import RolloutSettings
 from minirec.data.dataset import Dataset
 from minirec.policy.catalogue import embed_items
 from minirec.policy.policy import Policy

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from api_schemas import RolloutSettings, TextScore
+from minirec.api_schemas import RolloutSettings, TextScore
 from minirec.data.dataset import PromptDataset
 from minirec.policy.answers import answer
 from minirec.policy.policy import Policy

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from api_schemas.selections import RolloutSettings
+from minirec.api_schemas.selections import RolloutSettings
 from minirec.data.dataset import Sample
 from minirec.policy.batching import in_batches, shared_opening
 from minirec.policy.errors import InvalidSampleError

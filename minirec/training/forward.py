@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from api_schemas.training import GrpoSettings
+from minirec.api_schemas.training import GrpoSettings
 from minirec.policy.policy import Policy
 from minirec.policy.prompts import item_prompt
 from minirec.policy.rollouts import Sampling

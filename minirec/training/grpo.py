@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from api_schemas.selections import RolloutSettings
+from minirec.api_schemas.selections import RolloutSettings
 from minirec.data.dataset import Dataset, Sample, SampleTable
 from minirec.policy.catalogue import embed_items
 from minirec.policy.policy import Policy

@@ -30,8 +30,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from api_schemas.selections import RolloutSettings
-from api_schemas.training import GrpoSettings
+from minirec.api_schemas.selections import RolloutSettings
+from minirec.api_schemas.training import GrpoSettings
 from minirec.data.dataset import Sample
 from minirec.policy.batching import in_batches
 from minirec.policy.policy import Policy

@@ -14,8 +14,8 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from api_schemas import ModelReference
-from api_schemas.training import GrpoSettings
+from minirec.api_schemas import ModelReference
+from minirec.api_schemas.training import GrpoSettings
 from minirec.policy.load import keep_head_fast
 from minirec.policy.policy import Policy
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, TypeAdapter
 
-from api_schemas.rewards import TextReward
+from minirec.api_schemas.rewards import TextReward
 from minirec.data.dataset import Dataset, PromptDataset
 from minirec.policy.load import load_policy
 from minirec.policy.policy import Policy

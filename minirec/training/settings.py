@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from api_schemas.selections import RolloutSettings
-from api_schemas.training import GrpoSettings
+from minirec.api_schemas.selections import RolloutSettings
+from minirec.api_schemas.training import GrpoSettings
 from minirec.training.batches import Schedule
 from minirec.training.validation import Validation
 

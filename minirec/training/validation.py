@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from api_schemas.training_jobs import EarlyStopping
+from minirec.api_schemas.training_jobs import EarlyStopping
 from minirec.policy.policy import Policy
 from minirec.training.checkpoint import Best, Progress
 from minirec.training.evaluate import Evaluation

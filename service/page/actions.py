@@ -9,15 +9,15 @@ from fastapi import APIRouter, Form
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from api_schemas import Selection, SelectionCreate, TrainingJobCreate
-from service import jobs
-from service.dependencies import SelectionId, SettingsOf, StoreOf
-from service.lookup import dataset_or_404
-from service.page.new import faults_of, size_of, start_job
-from service.page.templating import PageRoute, see
-from service.problems import ProblemError
-from service.selections import selection_or_404
-from service.training_jobs import TRAINING_JOBS
+from minirec.api_schemas import Selection, SelectionCreate, TrainingJobCreate
+from minirec.service import jobs
+from minirec.service.dependencies import SelectionId, SettingsOf, StoreOf
+from minirec.service.lookup import dataset_or_404
+from minirec.service.page.new import faults_of, size_of, start_job
+from minirec.service.page.templating import PageRoute, see
+from minirec.service.problems import ProblemError
+from minirec.service.selections import selection_or_404
+from minirec.service.training_jobs import TRAINING_JOBS
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 

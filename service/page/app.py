@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import Depends, FastAPI
 from starlette.staticfiles import StaticFiles
 
-from service.auth import require_scope
-from service.page import actions, datasets, jobs, new, samples, sign_in, workers
-from service.page.templating import STATIC
+from minirec.service.auth import require_scope
+from minirec.service.page import actions, datasets, jobs, new, samples, sign_in, workers
+from minirec.service.page.templating import STATIC
 
 
 def install(app: FastAPI) -> None:

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from api_schemas import ProxySettings, SelectionCreate
+from minirec.api_schemas import ProxySettings, SelectionCreate
 
 
 def commands(body: SelectionCreate, base_url: str) -> dict[str, str]:

@@ -8,13 +8,13 @@ from fastapi import APIRouter, Query, Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response
 
+from minirec.service import datasets, processing
+from minirec.service.dependencies import StoreOf
+from minirec.service.idempotency import OnceOf
+from minirec.service.page.templating import PageRoute, page, see
+from minirec.service.problems import ProblemError
+from minirec.service.uploads import DATASET, read_form
 from minirec.store.errors import NotFoundError
-from service import datasets, processing
-from service.dependencies import StoreOf
-from service.idempotency import OnceOf
-from service.page.templating import PageRoute, page, see
-from service.problems import ProblemError
-from service.uploads import DATASET, read_form
 
 ROWS = 20
 

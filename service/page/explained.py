@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from api_schemas import Selection, SelectionPlots
-from api_schemas.selections import SelectionResult
+from minirec.api_schemas import Selection, SelectionPlots
+from minirec.api_schemas.selections import SelectionResult
+from minirec.service.plots import plots_of
 from minirec.store import Store
-from service.plots import plots_of
 
 VERDICTS = {
     "too_hard": "the model never solved them",

@@ -10,20 +10,20 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from api_schemas import TERMINAL, Event, Job, kind_of
+from minirec.api_schemas import TERMINAL, Event, Job, kind_of
+from minirec.service import jobs
+from minirec.service.dependencies import StoreOf
+from minirec.service.job_kinds import KINDS
+from minirec.service.lookup import job_or_404
+from minirec.service.page.explained import explained
+from minirec.service.page.templating import PageRoute, page, see
+from minirec.service.page.training import curves
+from minirec.service.problems import ProblemError
+from minirec.service.served_kind import ServedKind
+from minirec.service.training_artifacts import WORDS
 from minirec.store import Store
 from minirec.store.errors import NotFoundError
 from minirec.store.jobs import JobRecord
-from service import jobs
-from service.dependencies import StoreOf
-from service.job_kinds import KINDS
-from service.lookup import job_or_404
-from service.page.explained import explained
-from service.page.templating import PageRoute, page, see
-from service.page.training import curves
-from service.problems import ProblemError
-from service.served_kind import ServedKind
-from service.training_artifacts import WORDS
 
 ROWS = 25
 EVENTS = 200

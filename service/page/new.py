@@ -13,20 +13,20 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, QueryParams
 from starlette.responses import Response
 
-from api_schemas import Selection, SelectionCreate
-from api_schemas.baselines import BASELINES
-from api_schemas.messages import located
-from api_schemas.selections import StratifyBy
+from minirec.api_schemas import Selection, SelectionCreate
+from minirec.api_schemas.baselines import BASELINES
+from minirec.api_schemas.messages import located
+from minirec.api_schemas.selections import StratifyBy
 from minirec.rewards.registry import known_rewards
+from minirec.service import jobs
+from minirec.service.dependencies import SettingsOf, StoreOf
+from minirec.service.page.commands import commands
+from minirec.service.page.templating import PageRoute, page, see
+from minirec.service.problems import ProblemError
+from minirec.service.selections import SELECTIONS
+from minirec.service.views import selection_view
 from minirec.settings import Settings
 from minirec.store import Store
-from service import jobs
-from service.dependencies import SettingsOf, StoreOf
-from service.page.commands import commands
-from service.page.templating import PageRoute, page, see
-from service.problems import ProblemError
-from service.selections import SELECTIONS
-from service.views import selection_view
 
 Fields = FormData | QueryParams
 DEFAULTS = {"source": "hub", "size": "10%", "group_size": "4", "max_new_tokens": "256"}

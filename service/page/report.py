@@ -7,14 +7,14 @@ from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 from starlette.responses import Response
 
+from minirec.service.dependencies import SelectionId, StoreOf
+from minirec.service.explanations import explain
+from minirec.service.page.explained import explained
+from minirec.service.page.templating import STATIC, render
+from minirec.service.problems import problems
+from minirec.service.results import result_of
+from minirec.service.selections import selection_or_404
 from minirec.store import Store
-from service.dependencies import SelectionId, StoreOf
-from service.explanations import explain
-from service.page.explained import explained
-from service.page.templating import STATIC, render
-from service.problems import problems
-from service.results import result_of
-from service.selections import selection_or_404
 
 SAMPLES = 12
 """Picks that are shown whole."""

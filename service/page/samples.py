@@ -8,17 +8,17 @@ import numpy as np
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from api_schemas import Selection
-from api_schemas.baselines import BASELINES
-from api_schemas.selections import GATE_VERDICTS
+from minirec.api_schemas import Selection
+from minirec.api_schemas.baselines import BASELINES
+from minirec.api_schemas.selections import GATE_VERDICTS
+from minirec.service.dependencies import SelectionId, StoreOf
+from minirec.service.explanations import explain
+from minirec.service.page.templating import PageRoute, page
+from minirec.service.problems import ProblemError
+from minirec.service.results import Result, result_of
+from minirec.service.scores import Filters, Order, listed, sample_score
+from minirec.service.selections import selection_or_404
 from minirec.store import Store
-from service.dependencies import SelectionId, StoreOf
-from service.explanations import explain
-from service.page.templating import PageRoute, page
-from service.problems import ProblemError
-from service.results import Result, result_of
-from service.scores import Filters, Order, listed, sample_score
-from service.selections import selection_or_404
 
 ROWS = 50
 SHOWN = 20

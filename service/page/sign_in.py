@@ -7,12 +7,12 @@ from typing import Annotated, cast
 from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import Response
 
+from minirec.service import sessions
+from minirec.service.auth import caller_of_key, needs_key
+from minirec.service.page.templating import PageRoute, page, see
+from minirec.service.problems import ProblemError
 from minirec.settings import Settings
 from minirec.store import Store
-from service import sessions
-from service.auth import caller_of_key, needs_key
-from service.page.templating import PageRoute, page, see
-from service.problems import ProblemError
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 Next = Annotated[str, Query(max_length=2000)]

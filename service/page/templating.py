@@ -21,10 +21,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from api_schemas.messages import located
 from minirec import __version__
+from minirec.api_schemas.messages import located
+from minirec.service.problems import ProblemError, internal_error
 from minirec.store.errors import LostError
-from service.problems import ProblemError, internal_error
 
 log = structlog.get_logger(__name__)
 

@@ -9,10 +9,10 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 from starlette.responses import Response
 
-from service.auth import require_operator
-from service.dependencies import StoreOf
-from service.page.jobs import progress, view_of
-from service.page.templating import PageRoute, page
+from minirec.service.auth import require_operator
+from minirec.service.dependencies import StoreOf
+from minirec.service.page.jobs import progress, view_of
+from minirec.service.page.templating import PageRoute, page
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 

@@ -12,10 +12,10 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from minirec.service.app import create_app
 from minirec.settings import Settings
 from minirec.store import Store, connect
 from minirec.store.machine import Doorbell, Ring
-from service.app import create_app
 from tests.builders import write_files, write_mixed_prompts
 
 KEY = "test-key-0123456789"

@@ -78,7 +78,7 @@ def running_service(
 ) -> Iterator[str]:
     """The service under uvicorn, as in production; yields its address."""
     port = free_port()
-    command = ["-m", "uvicorn", "service.app:create_app", "--factory", "--host", host, "--port", str(port)]
+    command = ["-m", "uvicorn", "minirec.service.app:create_app", "--factory", "--host", host, "--port", str(port)]
     command += API_HTTP
     with process(command, settings, log, temporary=temporary) as server:
 

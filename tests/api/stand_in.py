@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from api_schemas import EvaluationResult, Ranking, SelectionResult, TrainingResult
+from minirec.api_schemas import EvaluationResult, Ranking, SelectionResult, TrainingResult
 from minirec.store import Store
 from minirec.store.columns import Columns
 from minirec.store.machine import Claim, Outcome, Stage

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from api_schemas import Dataset
+from minirec.api_schemas import Dataset
 from minirec.data.dataset import Dataset as Content
+from minirec.service import apart
 from minirec.store.garbage import collect_garbage
-from service import apart
 from tests.api.conftest import Service
 from tests.api.stand_in import StandIn
 from tests.api.test_problems import assert_problem, field_errors, row_errors

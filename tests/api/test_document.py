@@ -9,9 +9,9 @@ from typing import Any, get_args
 import pytest
 from pydantic import TypeAdapter
 
-from api_schemas import EventType, TypedEvent
+from minirec.api_schemas import EventType, TypedEvent
+from minirec.service.app import create_app
 from minirec.settings import Settings
-from service.app import create_app
 from tests.api.conftest import Service
 from tests.api.stand_in import EvaluationStandIn, StandIn, TrainingStandIn
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api_schemas import Evaluation
+from minirec.api_schemas import Evaluation
 from tests.api.conftest import Service, evaluation_body
 from tests.api.stand_in import EvaluationStandIn
 from tests.api.test_problems import assert_problem

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from api_schemas import Event
+from minirec.api_schemas import Event
 from tests.api.conftest import KEY, Service
 from tests.api.processes import running_service
 from tests.api.stand_in import StandIn, made_up_columns

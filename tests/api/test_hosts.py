@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from minirec.service.hosts import HostCheck, host_name
 from minirec.settings import Settings
-from service.hosts import HostCheck, host_name
 from tests.api.conftest import KEY, Service, selection_body
 from tests.api.processes import running_service
 

@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 from redis.exceptions import RedisError
 
+from minirec.service.janitor import Janitor
 from minirec.settings import Settings
 from minirec.store import Store, connect
 from minirec.store.counters import LEASES_EXPIRED
 from minirec.store.doorbell import CeleryRing, celery_app
 from minirec.store.machine import Doorbell, Stage
-from service.janitor import Janitor
 from tests.api.processes import RestartableRedis, process, wait_until
 
-JANITOR = ["-m", "service.janitor"]
+JANITOR = ["-m", "minirec.service.janitor"]
 
 
 @pytest.fixture

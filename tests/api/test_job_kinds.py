@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from api_schemas import EVALUATION, JOB_KINDS, SELECTION, TRAINING_JOB, Job, JobKind, kind_of
+from minirec.api_schemas import EVALUATION, JOB_KINDS, SELECTION, TRAINING_JOB, Job, JobKind, kind_of
 from minirec.client import MiniRec
-from service.job_kinds import KINDS
+from minirec.service.job_kinds import KINDS
+from minirec.worker.runner import HANDLERS
 from tests.api.conftest import Service
 from tests.api.stand_in import EvaluationStandIn, StandIn, TrainingStandIn
 from tests.api.test_problems import assert_problem
-from worker.runner import HANDLERS
 
 START: dict[str, Callable[[Service, str], dict[str, Any]]] = {
     SELECTION.name: Service.select,

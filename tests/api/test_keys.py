@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from api_schemas.keys import SCOPES
+from minirec.api_schemas.keys import SCOPES
 from minirec.store.keys import KeyRecords
 from tests.api.conftest import Service
 from tests.api.test_problems import assert_problem

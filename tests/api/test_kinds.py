@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from api_schemas.baselines import BASELINES
+from minirec.api_schemas.baselines import BASELINES
 from tests.api.conftest import Service, training_body
 
 MODEL = {"source": "local", "id": "tiny"}

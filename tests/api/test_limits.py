@@ -7,15 +7,15 @@ from collections.abc import Callable
 
 import pytest
 
-from service.limits import uploads
-from service.probes import Throttled
-from service.recent import Recent
+from minirec.service.limits import uploads
+from minirec.service.probes import Throttled
+from minirec.service.recent import Recent
 from tests.api.conftest import Service, training_body
 from tests.api.test_problems import assert_problem
 
 
 def test_uploads_are_the_routes_that_take_files() -> None:
-    from service import datasets, scores, signals
+    from minirec.service import datasets, scores, signals
 
     larger = uploads([datasets.router, signals.router, scores.router], max_bytes=7)
     for path, expected in (
@@ -79,7 +79,7 @@ def test_a_check_is_made_again_after_a_while_and_its_failure_is_remembered_until
 
 
 def test_a_check_that_hangs_does_not_hold_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.probes.WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("minirec.service.probes.WAIT_SECONDS", 0.05)
     started, end = threading.Event(), threading.Event()
 
     def hang() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api_schemas import JOB_KINDS
+from minirec.api_schemas import JOB_KINDS
 from minirec.rewards import known_rewards
 from tests.api.conftest import Service
 from tests.api.stand_in import TrainingStandIn

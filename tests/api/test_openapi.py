@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode, checks
 
-from api_schemas import JOB_KINDS, Problem
-from api_schemas.jobs import id_pattern
+from minirec.api_schemas import JOB_KINDS, Problem
+from minirec.api_schemas.jobs import id_pattern
+from minirec.service.app import create_app
 from minirec.settings import Settings
-from service.app import create_app
 from tests.api.conftest import KEY, Service
 from tests.api.stand_in import EvaluationStandIn, StandIn, TrainingStandIn
 

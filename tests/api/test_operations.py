@@ -13,8 +13,8 @@ import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from api_schemas import Worker
 from minirec import __version__
+from minirec.api_schemas import Worker
 from minirec.store.counters import LEASES_EXPIRED, UNIT_SECONDS, UNITS
 from minirec.store.workers import SILENT_SECONDS
 from tests.api.conftest import Service
@@ -123,7 +123,7 @@ def test_the_service_logs_json_lines_with_request_ids_and_no_keys(service: Servi
     assert "wrong-key" not in log.read_text()
 
 
-@pytest.mark.parametrize("module", ["service.app", "service.janitor"])
+@pytest.mark.parametrize("module", ["minirec.service.app", "minirec.service.janitor"])
 def test_the_service_is_light(module: str) -> None:
     code = f"import sys, {module}; print(*sorted({{'torch', 'transformers', 'worker'}} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api_schemas import FieldError, Problem, RowError
+from minirec.api_schemas import FieldError, Problem, RowError
 from tests.api.conftest import Service, selection_body
 
 

@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 
 from minirec.data.content import check_files
+from minirec.service import datasets
+from minirec.service.deliveries import _body
+from minirec.service.processing import KIND
 from minirec.store.blobs import BlobStore
 from minirec.store.garbage import collect_garbage
 from minirec.store.orphans import find_orphans
 from minirec.store.retention import expire_jobs
-from service import datasets
-from service.deliveries import _body
-from service.processing import KIND
+from minirec.worker.runner import Runner
+from minirec.worker.work import Work
 from tests.api.conftest import KEY, Service
 from tests.api.test_keys import bearer, make
-from worker.runner import Runner
-from worker.work import Work
 
 PROMPTS = b'{"id": "p", "prompt": "What is 1 + 1?", "answer": "2"}\n'
 
@@ -147,7 +147,7 @@ def test_what_is_deleted_while_a_worker_checks_it_leaves_nothing(
         service.store.datasets.delete_unready(dataset_id)
         return found
 
-    monkeypatch.setattr("worker.ingest.check_files", checked_while_it_goes)
+    monkeypatch.setattr("minirec.worker.ingest.check_files", checked_while_it_goes)
     assert work(service) == ["abandoned"]
     assert get(service, dataset_id)["code"] == "dataset_not_found"
     assert service.store.machine.cancel(f"ing_{dataset_id[3:]}") == "ok"
@@ -189,7 +189,7 @@ def test_storage_that_fails_is_none_of_the_files_fault(service: Service, monkeyp
 def test_progress_is_in_bytes_and_waited_for(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset_id = send(service).json()["id"]
     seen: list[int] = []
-    monkeypatch.setattr("worker.ingest.REPORT_SECONDS", 0)
+    monkeypatch.setattr("minirec.worker.ingest.REPORT_SECONDS", 0)
     real = Work.progress
 
     def noted(self: Any, done: int, *, cached: int = 0) -> None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from minirec.data.dataset import PromptDataset
-from service.content import open_content
+from minirec.service.content import open_content
 from tests.api.conftest import Service, training_body
 from tests.api.stand_in import StandIn
 from tests.api.test_datasets import blobs, rows_of

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from service.protocol import ImpatientProtocol
+from minirec.service.protocol import ImpatientProtocol
 from tests.api.processes import PATIENCE, free_port, wait_until
 
 SECONDS = 0.5

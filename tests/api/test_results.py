@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from api_schemas import SampleExplanation, SampleRow, SampleScore, SelectionPlots, SubsetIds, SubsetRow
-from api_schemas.selections import GATE_VERDICTS
+from minirec.api_schemas import SampleExplanation, SampleRow, SampleScore, SelectionPlots, SubsetIds, SubsetRow
+from minirec.api_schemas.selections import GATE_VERDICTS
+from minirec.service import plots
+from minirec.service.results import Result
+from minirec.service.scores import deciding_number
 from minirec.store.columns import Columns
-from service import plots
-from service.results import Result
-from service.scores import deciding_number
 from tests.api.conftest import Service
 from tests.api.stand_in import StandIn, made_up_columns
 from tests.api.test_datasets import rows_of

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from minirec.service.janitor import Cleaner
 from minirec.store.uploads import KEPT_SECONDS
-from service.janitor import Cleaner
 from tests.api.conftest import Service
 from tests.api.test_processing import get, kept_files, work
 

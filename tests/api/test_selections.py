@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from api_schemas import Dataset, Selection, SelectionCreate, Worker
-from api_schemas.jobs import Waiting
+from minirec.api_schemas import Dataset, Selection, SelectionCreate, Worker
+from minirec.api_schemas.jobs import Waiting
 from minirec.settings import Settings
 from minirec.specs import PrepareSelection
 from minirec.store import connect

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from api_schemas import JOB_KINDS
+from minirec.api_schemas import JOB_KINDS
 from minirec.specs.base import JobSpec
 from minirec.store.garbage import collect_garbage
 from minirec.store.retention import expire_jobs
 from minirec.store.tenants import store_of
+from minirec.worker.runner import HANDLERS
 from tests.api.conftest import Service, evaluation_body, selection_body, training_body
 from tests.api.stand_in import EvaluationStandIn, StandIn, TrainingStandIn
 from tests.api.test_keys import bearer, make
-from worker.runner import HANDLERS
 
 UNKNOWN = "01kb3q8x2m5v7n9p4r6t"
 REWARDS = {"rewards": ("r.jsonl", b'{"sample_id": "s000", "reward": [1.0, 0.0]}\n')}

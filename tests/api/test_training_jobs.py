@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api_schemas import TrainingJob
+from minirec.api_schemas import TrainingJob
 from minirec.specs import PrepareTraining
 from minirec.store.machine import Doorbell
 from tests.api.conftest import Service, training_body

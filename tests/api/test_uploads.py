@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from service.uploads import PREFIX, remove_stale
+from minirec.service.uploads import PREFIX, remove_stale
 from tests.api.conftest import KEY, Service
 from tests.api.processes import running_service, wait_until
 from tests.api.test_datasets import blobs

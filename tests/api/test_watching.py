@@ -11,7 +11,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from api_schemas import Worker
+from minirec.api_schemas import Worker
 from minirec.store.counters import SAMPLES, UNIT_SECONDS, UNITS
 from tests.api.conftest import Service
 

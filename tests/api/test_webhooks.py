@@ -14,8 +14,8 @@ import pytest
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
-from service import outbound
-from service.deliveries import PAUSES, Deliverer
+from minirec.service import outbound
+from minirec.service.deliveries import PAUSES, Deliverer
 from tests.api.conftest import Service
 from tests.api.processes import process, wait_until
 from tests.api.stand_in import StandIn
@@ -156,7 +156,7 @@ def test_the_janitor_sends(
 ) -> None:
     hook(service, receiver.url)
     monkeypatch.setenv("MINIREC_WEBHOOK_PRIVATE_ADDRESSES", "true")
-    with process(["-m", "service.janitor"], service.settings, tmp_path / "log"):
+    with process(["-m", "minirec.service.janitor"], service.settings, tmp_path / "log"):
         finished(service)
         wait_until(lambda: receiver.got, "the message")
 

@@ -126,12 +126,12 @@ class ChaosStack:
 def role_of(process: psutil.Process, supervisor: int) -> str | None:
     """Return what a process of the stack is; None for the guard and for helpers."""
     words = process.cmdline()
-    if "worker.app" in words:
+    if "minirec.worker.app" in words:
         queue = "gpu" if "gpu,train" in words else "cpu"
         return f"{queue}-parent" if process.ppid() == supervisor else f"{queue}-child"
     if process.ppid() != supervisor:
         return None
-    if "service.janitor" in words:
+    if "minirec.service.janitor" in words:
         return "janitor"
     if "uvicorn" in words:
         return "api"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from api_schemas import Evaluation
+from minirec.api_schemas import Evaluation
 from minirec.client import ConflictError, NotFoundError
 from tests.builders import with_splits
 from tests.e2e.stack import Stack

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from api_schemas import TextScore
+from minirec.api_schemas import TextScore
 from tests.e2e.stack import Stack
 from tests.e2e.test_training_jobs import assert_same_adapter, wait_for_update
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from api_schemas import Selection
+from minirec.api_schemas import Selection
 from minirec.client import MiniRec
 from tests.e2e.stack import Stack
 

@@ -78,7 +78,7 @@ def stopped(stack: Stack) -> Iterator[None]:
     family = [
         process
         for process in psutil.Process(stack.pid).children(recursive=True)
-        if "worker.app" in process.cmdline() and "cpu" in process.cmdline()
+        if "minirec.worker.app" in process.cmdline() and "cpu" in process.cmdline()
     ]
     assert len(family) == 2, family
     for process in family:
@@ -154,7 +154,9 @@ def test_no_log_shows_a_key_a_prompt_or_a_password(stack: Stack, tmp_path: Path)
             assert httpx2.get(f"{stack.url}/v1/datasets", headers=headers).status_code == 401
         client.datasets.delete(dataset.id)
     time.sleep(2)  # What the janitor says of it is a log line, too.
-    worker = next(process for process in psutil.Process(stack.pid).children() if "worker.app" in process.cmdline())
+    worker = next(
+        process for process in psutil.Process(stack.pid).children() if "minirec.worker.app" in process.cmdline()
+    )
     password = worker.environ()["MINIREC_REDIS_URL"].partition("@")[0].rpartition(":")[2]
     secrets = {"prompt": MARKER, "key": key.partition(".")[2], "own key": stack.key, "password": password}
     logs = {path: path.read_text() for path in (*stack.data_dir.glob("logs/*.log"), stack.data_dir / "up.log")}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api_schemas import Dataset
+from minirec.api_schemas import Dataset
 from minirec.client import AsyncMiniRec, MiniRec
 from minirec.client.errors import UnprocessableError
 from tests.e2e.stack import Stack

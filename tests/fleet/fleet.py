@@ -97,7 +97,7 @@ class Fleet:
             "--without-gossip",
             "--without-mingle",
         )
-        self.start(f"{machine}-{queues}", machine, "-m", "celery", "-A", "worker.app", "worker", *options)
+        self.start(f"{machine}-{queues}", machine, "-m", "celery", "-A", "minirec.worker.app", "worker", *options)
 
     def stop(self) -> None:
         """Stop all processes, the last one started first."""
@@ -166,7 +166,7 @@ def fleet(folder: Path, *, settings: dict[str, str]) -> Iterator[Fleet]:
             "api",
             "-m",
             "uvicorn",
-            "service.app:create_app",
+            "minirec.service.app:create_app",
             "--factory",
             "--host",
             "0.0.0.0",
@@ -174,7 +174,7 @@ def fleet(folder: Path, *, settings: dict[str, str]) -> Iterator[Fleet]:
             "8000",
             *API_HTTP,
         )
-        made.start("janitor", "api", "-m", "service.janitor")
+        made.start("janitor", "api", "-m", "minirec.service.janitor")
         made.start_worker("api", "cpu")
         until(lambda: made.service.get("/health/ready"), "the service to be ready")
         until(lambda: len(made.service.workers()) == 1, "the worker of the cpu queue")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from api_schemas import EvaluationCreate, SelectionCreate, TrainingJobCreate
+from minirec.api_schemas import EvaluationCreate, SelectionCreate, TrainingJobCreate
 from minirec.settings import Settings
 from minirec.specs import PrepareEvaluation, PrepareSelection, PrepareTraining
 from minirec.store import Store
 from minirec.store.ids import new_id
 from minirec.store.machine import Doorbell
 from minirec.store.results import read_result
-from worker.runner import Runner
+from minirec.worker.runner import Runner
 
 
 @dataclass

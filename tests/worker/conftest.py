@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from api_schemas import Dataset
+from minirec.api_schemas import Dataset
 from minirec.data.ingest import ingest, ingest_prompts
 from minirec.settings import Settings
 from minirec.store import Store, connect
@@ -16,9 +16,9 @@ from minirec.store.devices import Device
 from minirec.store.ids import new_id
 from minirec.store.machine import Doorbell
 from minirec.store.names import prompts_blob
+from minirec.worker.runner import Runner
 from tests.builders import tiny_model, with_splits, write_files, write_prompts
 from tests.worker.bench import Bench
-from worker.runner import Runner
 
 
 @pytest.fixture(scope="session")

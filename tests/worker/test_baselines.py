@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from api_schemas.baselines import BASELINES
+from minirec.api_schemas.baselines import BASELINES
 from tests.worker.bench import Bench
 
 ARMS = list(BASELINES)

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from api_schemas import Dataset
+from minirec.api_schemas import Dataset
 from minirec.data.ingest import ingest, ingest_prompts
 from minirec.policy.tiny import CHAT_TEMPLATE
 from minirec.specs import CheckSpec
 from minirec.store.ids import new_id
 from minirec.store.names import prompts_blob
+from minirec.worker import check_pool
+from minirec.worker.catalogue import load_catalogue
+from minirec.worker.groups import spec_of_group
 from tests.builders import write_files
 from tests.worker.bench import Bench
-from worker import check_pool
-from worker.catalogue import load_catalogue
-from worker.groups import spec_of_group
 
 USER = {"role": "user", "content": "What is 1 + 1?"}
 ALTERNATE = (

@@ -14,10 +14,10 @@ from minirec.policy.reference import resolve
 from minirec.settings import Settings
 from minirec.specs import DeviceType, ScoreSpec
 from minirec.store.devices import Device
+from minirec.worker import devices, policies, score
+from minirec.worker.runner import Runner
 from tests.worker.bench import Bench
 from tests.worker.test_training_jobs import body
-from worker import devices, policies, score
-from worker.runner import Runner
 
 
 def spec_of(bench: Bench, job: str) -> ScoreSpec:

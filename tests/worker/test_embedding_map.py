@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from worker import embedding_map
-from worker.embedding_map import view_arrays
+from minirec.worker import embedding_map
+from minirec.worker.embedding_map import view_arrays
 
 
 @pytest.mark.parametrize("block", [7, 65_536])

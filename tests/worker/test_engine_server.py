@@ -14,8 +14,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from api_schemas import EngineServer, RolloutSettings
-from api_schemas.models import ModelReference
+from minirec.api_schemas import EngineServer, RolloutSettings
+from minirec.api_schemas.models import ModelReference
 from minirec.data.dataset import Prompt
 from minirec.engines import engine_allowed
 from minirec.policy.answers import Answers, TextTranscripts, answer
@@ -28,10 +28,10 @@ from minirec.policy.reference import resolve
 from minirec.policy.rollouts import Sampling, roll_out
 from minirec.policy.tiny import build_tiny_model
 from minirec.rewards import Scorer
+from minirec.service.stored_views import Beside
 from minirec.settings import Settings
-from service.stored_views import Beside
+from minirec.worker.runner import Runner
 from tests.worker.bench import Bench
-from worker.runner import Runner
 
 SAMPLING = Sampling.of(RolloutSettings())
 

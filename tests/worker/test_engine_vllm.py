@@ -18,8 +18,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from api_schemas import EngineServer, RolloutSettings
-from api_schemas.models import ModelReference
+from minirec.api_schemas import EngineServer, RolloutSettings
+from minirec.api_schemas.models import ModelReference
 from minirec.data.dataset import Prompt
 from minirec.policy.answers import TextTranscripts, answer
 from minirec.policy.engine_server import ServerEngine
@@ -31,10 +31,10 @@ from minirec.policy.rollouts import Sampling, roll_out
 from minirec.policy.tiny import train_tokenizer
 from minirec.rewards import Scorer
 from minirec.settings import Settings
+from minirec.worker.runner import Runner
 from tests.api.processes import free_port
 from tests.builders import ADJECTIVES, GENRES
 from tests.worker.bench import Bench
-from worker.runner import Runner
 
 VLLM = os.environ.get("MINIREC_ENGINES_TEST")
 """The Python of an environment that has vLLM."""

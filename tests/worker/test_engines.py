@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from api_schemas import SelectionCreate
-from api_schemas.selections import PoolSettings
+from minirec.api_schemas import SelectionCreate
+from minirec.api_schemas.selections import PoolSettings
 from minirec.settings import Settings
 from minirec.specs import PinnedModel
 from minirec.specs.selection import PoolOfRows
+from minirec.worker.plan import Plan, plan_selection
 from tests.worker.bench import Bench
-from worker.plan import Plan, plan_selection
 
 POOL = PoolOfRows(content_hash="c", rows="r", pool=PoolSettings())
 MODEL = PinnedModel(source="local", id="m", revision="v", dtype="float32")

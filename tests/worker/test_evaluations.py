@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from api_schemas import EvaluationResult, RolloutSettings
+from minirec.api_schemas import EvaluationResult, RolloutSettings
 from minirec.data.dataset import Dataset
 from minirec.policy.load import load_policy
 from minirec.policy.reference import resolve
 from minirec.store.blobs import BlobStore
 from minirec.store.names import items_blob, samples_blob
 from minirec.training.evaluate import evaluate
+from minirec.worker import evaluate as handler
 from tests.worker.bench import Bench
 from tests.worker.test_training_jobs import artifact, body, events
-from worker import evaluate as handler
 
 ROLLOUTS = {"max_new_tokens": 6}
 
@@ -59,7 +59,7 @@ def test_an_evaluation_ranks_the_test_split_over_the_whole_catalogue(split_bench
 
 
 def resolve_tiny(bench: Bench, models_dir: Path) -> Any:
-    from api_schemas import ModelReference
+    from minirec.api_schemas import ModelReference
 
     return resolve(ModelReference(source="local", id="tiny", dtype="float32"), models_root=models_dir, allowed=("*",))
 

@@ -16,10 +16,10 @@ from redis.exceptions import OutOfMemoryError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from minirec.store.blobs import BlobStore
+from minirec.worker import work as work_module
+from minirec.worker.runner import Runner, setback
+from minirec.worker.watchdog import Pulse, watch
 from tests.worker.bench import Bench
-from worker import work as work_module
-from worker.runner import Runner, setback
-from worker.watchdog import Pulse, watch
 
 FORK = multiprocessing.get_context("fork")
 
@@ -68,7 +68,7 @@ def test_a_unit_that_nobody_wants_and_that_goes_on_ends_its_process(
     bell = bench.doorbells.pop(0)
 
     def compute() -> None:
-        monkeypatch.setattr("worker.runner._handle", lambda work: threading.Event().wait())
+        monkeypatch.setattr("minirec.worker.runner._handle", lambda work: threading.Event().wait())
         runner.run(bell)
 
     child = FORK.Process(target=compute)
@@ -90,7 +90,7 @@ def test_a_shard_that_takes_too_long_is_an_attempt_with_a_reason(bench: Bench, m
     runner = Runner(bench.store, bench.settings, FORK.Event())
 
     def compute() -> None:
-        monkeypatch.setattr("worker.runner._handle", lambda work: threading.Event().wait())
+        monkeypatch.setattr("minirec.worker.runner._handle", lambda work: threading.Event().wait())
         runner.run(bell)
 
     child = FORK.Process(target=compute)

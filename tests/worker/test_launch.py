@@ -11,9 +11,9 @@ from typing import Any
 import psutil
 import pytest
 
+from minirec.worker import launch
+from minirec.worker.work import Interrupted, UnitError, Work
 from tests.worker.bench import Bench
-from worker import launch
-from worker.work import Interrupted, UnitError, Work
 
 Launcher = Callable[[str], None]
 

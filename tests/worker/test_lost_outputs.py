@@ -39,7 +39,7 @@ def warnings(bench: Bench, job: str) -> list[str]:
 
 def forget_loaded() -> None:
     """What this process has read before would hide what is gone: a worker that starts has read nothing."""
-    from worker import catalogue
+    from minirec.worker import catalogue
 
     catalogue._load.cache_clear()
 

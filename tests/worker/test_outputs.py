@@ -11,14 +11,14 @@ from urllib.parse import urlparse
 import numpy as np
 import pytest
 
-from api_schemas import Signals
+from minirec.api_schemas import Signals
 from minirec.policy.scoring import score_samples
 from minirec.store import checksums
 from minirec.store.names import signals_blob
+from minirec.worker import score
+from minirec.worker.runner import Runner
 from tests.worker.bench import Bench
 from tests.worker.test_training_jobs import body
-from worker import score
-from worker.runner import Runner
 
 UPLOADS = ("datasets/", "signals/")
 

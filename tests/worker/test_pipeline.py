@@ -9,13 +9,13 @@ from urllib.parse import urlparse
 import numpy as np
 import pytest
 
-from api_schemas.selections import SIGNALS
+from minirec.api_schemas.selections import SIGNALS
 from minirec.policy.policy import Policy
 from minirec.policy.scoring import score_samples
+from minirec.service.stored_views import Beside
 from minirec.store.blobs import BlobStore
-from service.stored_views import Beside
+from minirec.worker import score
 from tests.worker.bench import Bench
-from worker import score
 
 
 def test_a_selection_runs_through_its_stages(bench: Bench) -> None:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from api_schemas import TextScore, TrainingResult
+from minirec.api_schemas import TextScore, TrainingResult
 from minirec.data.ingest import ingest_prompts
 from minirec.store.names import prompts_blob
+from minirec.worker import score
+from minirec.worker.runner import Runner
 from tests.builders import reward_package
 from tests.worker.bench import Bench
-from worker import score
-from worker.runner import Runner
 
 DIGITS = [{"name": "digits"}]
 

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from api_schemas import ModelReference, ProxySettings, RolloutSettings
+from minirec.api_schemas import ModelReference, ProxySettings, RolloutSettings
 from minirec.policy.load import load_policy
 from minirec.policy.reference import resolve
 from minirec.specs.outputs import proxy_file
 from minirec.training.grpo import train
 from minirec.training.proxy import draw_proxy_rows
 from minirec.training.settings import RunSettings
+from minirec.worker import training
+from minirec.worker.datasets import open_dataset
 from tests.worker.bench import Bench
-from worker import training
-from worker.datasets import open_dataset
 
 ROLLOUTS = {"group_size": 3, "max_new_tokens": 6}
 PROXY = {"samples": 16, "updates": 7, "grpo": {"batch_size": 4, "learning_rate": 0.01}}

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from api_schemas import SelectionCreate, Signals
-from api_schemas.baselines import BASELINES
-from api_schemas.selections import GATE_VERDICTS, SIGNALS
+from minirec.api_schemas import SelectionCreate, Signals
+from minirec.api_schemas.baselines import BASELINES
+from minirec.api_schemas.selections import GATE_VERDICTS, SIGNALS
 from minirec.selection import NO_SPREAD, OPEN, TOO_EASY, TOO_HARD, baselines, select
 from minirec.store.names import signals_blob
+from minirec.worker.measured import Measured
+from minirec.worker.select import choose
 from tests.worker.bench import Bench
-from worker.measured import Measured
-from worker.select import choose
 
 N = 48
 """Samples of the bench's dataset."""

@@ -13,9 +13,9 @@ import pytest
 from minirec.settings import Settings
 from minirec.store import connect
 from minirec.store.machine import Doorbell
+from minirec.worker.runner import Runner
 from tests.worker.bench import Bench
 from tests.worker.test_training_jobs import ROLLOUTS, adapter, artifact, body, events, forget, result
-from worker.runner import Runner
 
 pytestmark = pytest.mark.slow
 

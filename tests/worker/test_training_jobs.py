@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from api_schemas import Event, Ranking, TrainingResult
+from minirec.api_schemas import Event, Ranking, TrainingResult
 from minirec.policy.catalogue import embed_items
 from minirec.specs.outputs import rows_columns, training_checkpoints
 from minirec.training import evaluate, learner
 from minirec.training.evaluate import Evaluation
+from minirec.worker import training
 from tests.worker.bench import Bench
-from worker import training
 
 IDS = [f"s{n:03d}" for n in (9, 2, 0, 7, 4, 1, 12)]
 ROLLOUTS = {"group_size": 3, "max_new_tokens": 6}

@@ -9,11 +9,11 @@ import pytest
 
 from minirec.selection import select_matching
 from minirec.specs import ScoreSpec
+from minirec.worker import score
+from minirec.worker.groups import spec_of_group
+from minirec.worker.measured import load_gradients
+from minirec.worker.pools import pool_of
 from tests.worker.bench import Bench
-from worker import score
-from worker.groups import spec_of_group
-from worker.measured import load_gradients
-from worker.pools import pool_of
 
 
 def stages_of(bench: Bench, job: str) -> list[str]:

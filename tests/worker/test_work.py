@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from minirec.store.machine import Claim
+from minirec.worker.runner import Runner
+from minirec.worker.work import Interrupted, Work
 from tests.worker.bench import Bench
-from worker.runner import Runner
-from worker.work import Interrupted, Work
 
 LEASE = 1.0
 

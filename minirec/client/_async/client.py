@@ -9,8 +9,8 @@ from typing import Any, Self, cast
 
 import httpx2
 
-from api_schemas import JobKind, Version, kind_of
-from api_schemas.job_kinds import JobT
+from minirec.api_schemas import JobKind, Version, kind_of
+from minirec.api_schemas.job_kinds import JobT
 from minirec.client._async.datasets import AsyncDatasets
 from minirec.client._async.evaluations import AsyncEvaluations
 from minirec.client._async.jobs import AsyncJobs

@@ -7,8 +7,8 @@ import json
 import time
 from collections.abc import Callable, Mapping
 
-from api_schemas import Dataset, DatasetDeleted, Page, Signals, TimestampUnit
-from api_schemas.uploads import Upload, UploadPart
+from minirec.api_schemas import Dataset, DatasetDeleted, Page, Signals, TimestampUnit
+from minirec.api_schemas.uploads import Upload, UploadPart
 from minirec.client._async.pages import AsyncPages
 from minirec.client._async.resource import AsyncResource
 from minirec.client.core import Call

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from api_schemas import EVALUATION, Evaluation
-from api_schemas.evaluations import EvaluatedSplit
+from minirec.api_schemas import EVALUATION, Evaluation
+from minirec.api_schemas.evaluations import EvaluatedSplit
 from minirec.client._async.jobs import AsyncJobs, AsyncLiveJob
 from minirec.client._async.transport import AsyncTransport
 from minirec.client.core import Call

@@ -8,8 +8,8 @@ from typing import Any, Generic, Self
 import httpx2
 from pydantic import PrivateAttr
 
-from api_schemas import TERMINAL, Event, Job, JobKind, Page, Status
-from api_schemas.job_kinds import JobT
+from minirec.api_schemas import TERMINAL, Event, Job, JobKind, Page, Status
+from minirec.api_schemas.job_kinds import JobT
 from minirec.client import job_calls as calls
 from minirec.client._async.pages import AsyncPages
 from minirec.client._async.resource import AsyncResource

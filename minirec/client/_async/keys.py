@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from api_schemas import ApiKey, CreatedApiKey, Page
-from api_schemas.keys import Scope
+from minirec.api_schemas import ApiKey, CreatedApiKey, Page
+from minirec.api_schemas.keys import Scope
 from minirec.client._async.resource import AsyncResource
 from minirec.client.core import Call
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api_schemas import Page, UsedModel
+from minirec.api_schemas import Page, UsedModel
 from minirec.client._async.pages import AsyncPages
 from minirec.client._async.resource import AsyncResource
 from minirec.client.core import Call

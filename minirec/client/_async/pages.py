@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
-from api_schemas import Page
+from minirec.api_schemas import Page
 from minirec.client._async.transport import AsyncTransport
 from minirec.client.core import PAGE, Call
 

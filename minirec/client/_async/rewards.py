@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from api_schemas import Page, Reward
+from minirec.api_schemas import Page, Reward
 from minirec.client._async.resource import AsyncResource
 from minirec.client.core import Call
 

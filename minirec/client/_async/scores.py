@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import IO, Any
 
-from api_schemas import Page, SampleScore
+from minirec.api_schemas import Page, SampleScore
 from minirec.client._async.files import spool
 from minirec.client._async.pages import AsyncPages
 from minirec.client._async.transport import AsyncTransport

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import PrivateAttr
 
-from api_schemas import (
+from minirec.api_schemas import (
     SELECTION,
     ArmIds,
     Baseline,
@@ -19,7 +19,7 @@ from api_schemas import (
     SubsetIds,
     SubsetRow,
 )
-from api_schemas.selections import GateVerdict, StratifyBy
+from minirec.api_schemas.selections import GateVerdict, StratifyBy
 from minirec.client import exports
 from minirec.client import selection_calls as calls
 from minirec.client._async.files import replacing, spool

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import PrivateAttr
 
-from api_schemas import TRAINING_JOB, Artifact, EvaluationSettings, Page, Selection, TrainingArgs, TrainingJob
-from api_schemas.training_jobs import Trainer
+from minirec.api_schemas import TRAINING_JOB, Artifact, EvaluationSettings, Page, Selection, TrainingArgs, TrainingJob
+from minirec.api_schemas.training_jobs import Trainer
 from minirec.client import exports
 from minirec.client._async.files import replacing
 from minirec.client._async.jobs import AsyncJobs, AsyncLiveJob

@@ -10,8 +10,8 @@ from typing import Any, Self, cast
 
 import httpx2
 
-from api_schemas import JobKind, Version, kind_of
-from api_schemas.job_kinds import JobT
+from minirec.api_schemas import JobKind, Version, kind_of
+from minirec.api_schemas.job_kinds import JobT
 from minirec.client._sync.datasets import Datasets
 from minirec.client._sync.evaluations import Evaluations
 from minirec.client._sync.jobs import Jobs

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from api_schemas import EVALUATION, Evaluation
-from api_schemas.evaluations import EvaluatedSplit
+from minirec.api_schemas import EVALUATION, Evaluation
+from minirec.api_schemas.evaluations import EvaluatedSplit
 from minirec.client._sync.jobs import Jobs, LiveJob
 from minirec.client._sync.transport import Transport
 from minirec.client.core import Call

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from api_schemas import ApiKey, CreatedApiKey, Page
-from api_schemas.keys import Scope
+from minirec.api_schemas import ApiKey, CreatedApiKey, Page
+from minirec.api_schemas.keys import Scope
 from minirec.client._sync.resource import Resource
 from minirec.client.core import Call
 

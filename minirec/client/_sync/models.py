@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from api_schemas import Page, UsedModel
+from minirec.api_schemas import Page, UsedModel
 from minirec.client._sync.pages import Pages
 from minirec.client._sync.resource import Resource
 from minirec.client.core import Call

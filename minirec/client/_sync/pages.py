@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
-from api_schemas import Page
+from minirec.api_schemas import Page
 from minirec.client._sync.transport import Transport
 from minirec.client.core import PAGE, Call
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from api_schemas import Page, Reward
+from minirec.api_schemas import Page, Reward
 from minirec.client._sync.resource import Resource
 from minirec.client.core import Call
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import IO, Any
 
-from api_schemas import Page, SampleScore
+from minirec.api_schemas import Page, SampleScore
 from minirec.client._sync.files import spool
 from minirec.client._sync.pages import Pages
 from minirec.client._sync.transport import Transport

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from api_schemas.datasets import Kind
+from minirec.api_schemas.datasets import Kind
 from minirec.data.exports.encode import PLACES, SCORES, json_text
 from minirec.data.exports.rows import Row
 

@@ -11,9 +11,9 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import orjson
 
-from api_schemas.datasets import Kind
-from api_schemas.exports import ExportFormat
 from minirec import __version__
+from minirec.api_schemas.datasets import Kind
+from minirec.api_schemas.exports import ExportFormat
 from minirec.data.exports.readme import readme
 from minirec.data.exports.rows import Row
 from minirec.data.exports.target import Batches

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from api_schemas.datasets import Kind
+from minirec.api_schemas.datasets import Kind
 from minirec.data.exports.encode import json_lines
 from minirec.data.exports.fields import own_fields
 from minirec.data.exports.rows import Row

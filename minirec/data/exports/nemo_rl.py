@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from api_schemas.datasets import Kind
+from minirec.api_schemas.datasets import Kind
 from minirec.data.dataset import answer_text
 from minirec.data.exports.encode import json_lines
 from minirec.data.exports.fields import meta_field, own_fields

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from api_schemas.datasets import Kind
+from minirec.api_schemas.datasets import Kind
 from minirec.data.dataset import answer_text
 from minirec.data.exports.encode import MESSAGES, PLACES, SCORES, json_lines, json_text, parquet
 from minirec.data.exports.fields import TEXT, meta_field

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from api_schemas.datasets import Kind
-from api_schemas.exports import ExportFormat
+from minirec.api_schemas.datasets import Kind
+from minirec.api_schemas.exports import ExportFormat
 from minirec.data.exports.encode import json_text
 from minirec.data.exports.rows import Row
 

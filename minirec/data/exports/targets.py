@@ -1,13 +1,13 @@
 """All export targets, by the name that requests give them.
 
-A new target is a file like `trl.py`, its name in `api_schemas.exports.ExportFormat`, and its line here.
+A new target is a file like `trl.py`, its name in `minirec.api_schemas.exports.ExportFormat`, and its line here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from api_schemas.exports import ExportFormat
+from minirec.api_schemas.exports import ExportFormat
 from minirec.data.exports import llama_factory, ms_swift, nemo_rl, openrlhf, plain, slime, trl, verifiers, verl
 from minirec.data.exports.target import Target
 

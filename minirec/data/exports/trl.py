@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from api_schemas.datasets import Kind
+from minirec.api_schemas.datasets import Kind
 from minirec.data.dataset import answer_text
 from minirec.data.exports.columns import Extra, extra_columns
 from minirec.data.exports.encode import MESSAGES, parquet, prefixed
@@ -47,7 +47,7 @@ behind the last full batch of `generation_batch_size // num_generations` prompts
 IMPORTS = """\
 import json
 
-from api_schemas import TextReward
+from minirec.api_schemas import TextReward
 """
 REWARD = """\
 from minirec.rewards import Scorer

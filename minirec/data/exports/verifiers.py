@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from api_schemas.datasets import Kind
+from minirec.api_schemas.datasets import Kind
 from minirec.data.dataset import answer_text
 from minirec.data.exports.encode import json_lines
 from minirec.data.exports.fields import prefixed_fields
@@ -57,7 +57,7 @@ __all__ = ["MiniRecSubset"]
 `minirec_rank` and `minirec_stage` are its places, and others its scores. {more}
 """
 IMPORTS = """\
-from api_schemas import TextReward
+from minirec.api_schemas import TextReward
 from minirec.rewards import Scorer
 """
 SCORE = """\

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from api_schemas.datasets import Kind
+from minirec.api_schemas.datasets import Kind
 from minirec.data.dataset import answer_text
 from minirec.data.exports.encode import MESSAGES, parquet, prefixed
 from minirec.data.exports.fields import OWN, ROW, TEXT, prefixed_fields
@@ -51,7 +51,7 @@ as the service's own trainer `text_grpo` does; MiniRec is installed where verl r
 ```python
 import json
 
-from api_schemas import TextReward
+from minirec.api_schemas import TextReward
 from minirec.rewards import Scorer
 
 score = Scorer([{rewards}])

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from api_schemas.rows import ItemRow, PromptRow, SampleRow
+from minirec.api_schemas.rows import ItemRow, PromptRow, SampleRow
 from minirec.data.importers.base import Contents, Options, Tally
 from minirec.data.importers.errors import SourceError
 from minirec.data.importers.fetch import Origin, opened

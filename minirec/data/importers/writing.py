@@ -12,7 +12,7 @@ from typing import IO, Any
 import orjson
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from api_schemas.messages import explained
+from minirec.api_schemas.messages import explained
 from minirec.data.importers.base import Tally
 from minirec.data.layouts import Notes, canonical
 

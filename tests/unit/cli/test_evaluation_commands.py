@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from api_schemas import JOB_KINDS, JobKind
+from minirec.api_schemas import JOB_KINDS, JobKind
 from minirec.cli.job_views import VIEWS
 from tests.unit.cli.test_commands import answer, run
 from tests.unit.client.scripted_service import evaluation_json, problem

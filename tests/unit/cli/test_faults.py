@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from api_schemas import Problem
+from minirec.api_schemas import Problem
 from minirec.cli import faults
 from minirec.cli.connection import Connection
 from minirec.cli.data_folder import DataFolder

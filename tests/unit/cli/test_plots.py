@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from api_schemas import SampleScore, SubsetRow
+from minirec.api_schemas import SampleScore, SubsetRow
 from minirec.cli.plots import plot_curriculum, plot_scores
 from tests.unit.cli.test_commands import SCORE
 from tests.unit.client.test_client_resources import ROW

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from api_schemas import SelectionPlots
+from minirec.api_schemas import SelectionPlots
 from minirec.cli.plots import plot_selection
 from minirec.cli.reward_profile import counted
 from tests.unit.cli.test_commands import RESULT, SCORE, answer, run

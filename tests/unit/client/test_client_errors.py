@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from api_schemas import Selection
 from minirec import client as sdk
+from minirec.api_schemas import Selection
 from tests.unit.client.scripted_service import Script, problem, selection_json
 
 

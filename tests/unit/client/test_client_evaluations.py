@@ -8,7 +8,15 @@ from typing import Any
 import httpx2
 import pytest
 
-from api_schemas import EVALUATION, JOB_KINDS, SELECTION, AdapterReference, JobKind, ModelReference, RolloutSettings
+from minirec.api_schemas import (
+    EVALUATION,
+    JOB_KINDS,
+    SELECTION,
+    AdapterReference,
+    JobKind,
+    ModelReference,
+    RolloutSettings,
+)
 from minirec.client import ConflictError, NotFoundError
 from tests.unit.client.scripted_service import Script, evaluation_json, problem
 

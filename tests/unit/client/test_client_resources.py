@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from api_schemas import RolloutSettings, Selection, TextReward
+from minirec.api_schemas import RolloutSettings, Selection, TextReward
 from minirec.client import (
     APIConnectionError,
     AsyncMiniRec,

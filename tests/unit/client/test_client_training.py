@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from api_schemas import EvaluationSettings, TrainingArgs
+from minirec.api_schemas import EvaluationSettings, TrainingArgs
 from minirec.client import AsyncMiniRec, JobFailedError, MiniRecError
 from tests.unit.client.scripted_service import Script, training_job_json
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from api_schemas import JOB_KINDS, Dataset, JobKind, SampleScore
+from minirec.api_schemas import JOB_KINDS, Dataset, JobKind, SampleScore
 from minirec.client import JobFailedError
 from tests.unit.client.scripted_service import (
     Script,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api_schemas import Evaluation, Selection, TrainingJob
+from minirec.api_schemas import Evaluation, Selection, TrainingJob
 from minirec.client.progress import ProgressLine, seconds_text
 from tests.unit.client.scripted_service import evaluation_json, selection_json, training_job_json
 

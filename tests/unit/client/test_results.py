@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from api_schemas import Dataset, Selection
+from minirec.api_schemas import Dataset, Selection
 from minirec.client import NotFoundError, RawResponse
 from tests.unit.client.scripted_service import Script, problem, selection_json
 from tests.unit.client.test_live_jobs import DATASET, SCORE, answer

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from api_schemas import ItemRow, PromptRow, RewardRow, SampleRow
+from minirec.api_schemas import ItemRow, PromptRow, RewardRow, SampleRow
 from minirec.data.faults import Faults
 from minirec.data.files import DEFAULT_LIMITS
 from minirec.data.layouts import Notes

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from api_schemas.rows import TimestampUnit
+from minirec.api_schemas.rows import TimestampUnit
 from minirec.data import ingest as ingesting
 from minirec.data import rows, tables
 from minirec.data.ingest import DatasetError, ingest

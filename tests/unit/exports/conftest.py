@@ -11,7 +11,7 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 
-from api_schemas.exports import ExportFormat
+from minirec.api_schemas.exports import ExportFormat
 from minirec.data.dataset import Dataset, PromptDataset
 from minirec.data.exports import Pick, Row, Scores, build_rows, write_export
 from minirec.data.ingest import ingest, ingest_prompts

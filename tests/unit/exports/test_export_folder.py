@@ -14,7 +14,7 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from api_schemas.exports import ExportFormat
+from minirec.api_schemas.exports import ExportFormat
 from minirec.data.dataset import Dataset
 from minirec.data.exports import TARGETS, Pick, Row, Target, build_rows
 from minirec.data.exports.target import DataFile

@@ -14,8 +14,8 @@ import pytest
 from datasets import load_dataset
 from trl import GRPOTrainer
 
-from api_schemas import TextReward
-from api_schemas.exports import ExportFormat
+from minirec.api_schemas import TextReward
+from minirec.api_schemas.exports import ExportFormat
 from minirec.data.dataset import PromptDataset
 from minirec.data.exports import TARGETS, Pick, Row, SourceMissingError, build_rows
 from minirec.data.exports.columns import MAX_COLUMNS, extra_columns

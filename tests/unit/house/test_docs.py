@@ -14,9 +14,9 @@ import pytest
 import typer
 from pydantic import BaseModel
 
-from api_schemas import ItemRow, PromptRow, SampleRow, SelectionCreate
-from api_schemas.baselines import BASELINES
-from api_schemas.common import Request
+from minirec.api_schemas import ItemRow, PromptRow, SampleRow, SelectionCreate
+from minirec.api_schemas.baselines import BASELINES
+from minirec.api_schemas.common import Request
 from minirec.cli.main import app
 from minirec.data.importers import IMPORTERS
 from minirec.rewards import GROUP, known_rewards, load_reward

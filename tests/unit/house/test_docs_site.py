@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from api_schemas.problem_codes import JOB_CODES, REQUEST_CODES
+from minirec.api_schemas.problem_codes import JOB_CODES, REQUEST_CODES
+from minirec.service.app import create_app
 from minirec.settings import Settings
 from scripts.docs_pages import attribute_docstrings
 from scripts.docs_site import formula
-from service.app import create_app
 
 ROOT = Path(__file__).parents[3]
 RAISED_WITH = {"ProblemError": 1, "invalid": 0, "UnitError": 0, "ModelRefused": 0, "sample_error": 0}

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from api_schemas.models import ModelReference
+from minirec.api_schemas.models import ModelReference
 from minirec.data.dataset import Sample
 from minirec.policy.load import load_policy
 from minirec.policy.policy import Policy

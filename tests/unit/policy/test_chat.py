@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from api_schemas.models import AdapterReference, ModelReference
+from minirec.api_schemas.models import AdapterReference, ModelReference
 from minirec.data.dataset import Prompt
 from minirec.policy.chat import Chat, flat_ids, open_chat, without_clock
 from minirec.policy.errors import InvalidSampleError

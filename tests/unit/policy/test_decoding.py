@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, BloomConfig, Qwen2Config
 
-from api_schemas.selections import RolloutSettings
+from minirec.api_schemas.selections import RolloutSettings
 from minirec.data.dataset import Sample
 from minirec.policy import decoding, rollouts, scoring
 from minirec.policy.answers import TextTranscripts

@@ -21,7 +21,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 RESOLVE = """
 import json, sys, time
-from api_schemas.models import ModelReference
+from minirec.api_schemas.models import ModelReference
 from minirec.policy.reference import ModelRefused, resolve
 start = time.monotonic()
 try:

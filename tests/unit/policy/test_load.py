@@ -11,7 +11,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, Gemma2Config
 
-from api_schemas.models import AdapterReference, ModelReference
+from minirec.api_schemas.models import AdapterReference, ModelReference
 from minirec.policy import load
 from minirec.policy.catalogue import embed_items
 from minirec.policy.load import load_policy

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from api_schemas.models import AdapterReference, ModelReference
+from minirec.api_schemas.models import AdapterReference, ModelReference
 from minirec.policy.chat import open_chat
 from minirec.policy.load import load_policy
 from minirec.policy.reference import ModelRefused, ResolvedModel, resolve

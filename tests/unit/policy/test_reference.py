@@ -16,7 +16,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled, RepositoryNotFoundError
 
-from api_schemas.models import AdapterReference, ModelReference
+from minirec.api_schemas.models import AdapterReference, ModelReference
 from minirec.policy import reference
 from minirec.policy.reference import TOKENIZER_FILES, ModelRefused, resolve
 from tests.unit.policy.files import write_tensors

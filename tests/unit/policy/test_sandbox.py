@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from api_schemas.models import ModelReference
+from minirec.api_schemas.models import ModelReference
 from minirec.data.dataset import Dataset
 from minirec.data.ingest import ingest, ingest_prompts
 from minirec.policy.reference import ModelRefused, resolve

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from api_schemas.selections import RolloutSettings
+from minirec.api_schemas.selections import RolloutSettings
 from minirec.data.dataset import Sample
 from minirec.policy import scoring
 from minirec.policy.catalogue import embed_items

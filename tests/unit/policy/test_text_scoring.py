@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from api_schemas import RolloutSettings, TextReward
+from minirec.api_schemas import RolloutSettings, TextReward
 from minirec.data.dataset import Prompt
 from minirec.policy.answers import answer, text_of
 from minirec.policy.policy import Policy

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 import torch
 
-from api_schemas.models import ModelReference
-from api_schemas.selections import RolloutSettings
+from minirec.api_schemas.models import ModelReference
+from minirec.api_schemas.selections import RolloutSettings
 from minirec.data.dataset import Sample
 from minirec.data.prompts import ANSWER
 from minirec.policy import load, scoring, vllm_engine

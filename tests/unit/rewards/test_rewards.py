@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from api_schemas import TextReward
+from minirec.api_schemas import TextReward
 from minirec.rewards import RewardError, Scorer, UnknownRewardError, known_rewards, load_reward, needs_answer
 from minirec.rewards.answers import answer_of, plain_number, ranking_of
 from minirec.rewards.text import normalised

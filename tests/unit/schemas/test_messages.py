@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from api_schemas import SelectionCreate
-from api_schemas.messages import explained, located, plain
+from minirec.api_schemas import SelectionCreate
+from minirec.api_schemas.messages import explained, located, plain
 
 GOOD = {"dataset_id": "ds_1", "model": {"source": "hub", "id": "org/model"}, "size": 8}
 

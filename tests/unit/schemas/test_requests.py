@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from api_schemas import JOB_KINDS, Selection, SelectionCreate
+from minirec.api_schemas import JOB_KINDS, Selection, SelectionCreate
 
 BODY: dict[str, Any] = {"dataset_id": "ds_1", "model": {"source": "local", "id": "m"}, "size": 0.5}
 

@@ -7,8 +7,8 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from api_schemas.baselines import BASELINES, Baseline
 from benchmarks.quality.arms import BASELINE_NAMES, KNOWN
+from minirec.api_schemas.baselines import BASELINES, Baseline
 from minirec.selection import BaselineError, baseline, baselines, learnability
 from minirec.selection.baselines import CHOICES
 

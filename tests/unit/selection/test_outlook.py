@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from api_schemas import SelectionCreate
+from minirec.api_schemas import SelectionCreate
 from minirec.selection import Gradients
 from minirec.selection.outlook import BOUNDS, BY_GATED_SHARE, Outlook, outlook, outlook_text
-from worker.measured import Measured
-from worker.select import choose, outlook_of
+from minirec.worker.measured import Measured
+from minirec.worker.select import choose, outlook_of
 
 MODEL = {"source": "local", "id": "tiny"}
 

@@ -8,11 +8,19 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel
 
-from api_schemas import EarlyStopping, EngineServer, GrpoSettings, KeptTexts, ProxySettings, RolloutSettings, TextReward
-from api_schemas.common import Operational
-from api_schemas.selections import PoolSettings
-from api_schemas.training import ProxyGrpoSettings
 from minirec import __version__
+from minirec.api_schemas import (
+    EarlyStopping,
+    EngineServer,
+    GrpoSettings,
+    KeptTexts,
+    ProxySettings,
+    RolloutSettings,
+    TextReward,
+)
+from minirec.api_schemas.common import Operational
+from minirec.api_schemas.selections import PoolSettings
+from minirec.api_schemas.training import ProxyGrpoSettings
 from minirec.specs import (
     CatalogueSpec,
     CheckSpec,

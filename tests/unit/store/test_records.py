@@ -8,7 +8,7 @@ import time
 import pytest
 import redis.asyncio
 
-from api_schemas import Dataset, Event, Signals
+from minirec.api_schemas import Dataset, Event, Signals
 from minirec.store import Store
 from minirec.store.errors import NotFoundError
 from minirec.store.events import follow

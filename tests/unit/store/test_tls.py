@@ -171,7 +171,20 @@ def work(server: Server, folder: Path, query: str) -> Iterator[str]:
     log = folder / "worker.log"
     url = server.url(query)
     environment = os.environ | {"MINIREC_REDIS_URL": url, "MINIREC_BLOB_URL": folder.as_uri()}
-    command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker", "-Q", "cpu", "-c", "1", "-n", "tls@%h"]
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "minirec.worker.app",
+        "worker",
+        "-Q",
+        "cpu",
+        "-c",
+        "1",
+        "-n",
+        "tls@%h",
+    ]
     with log.open("wb") as sink, tls.running_logged(command, environment, sink) as process:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and process.poll() is None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from api_schemas.models import AdapterReference, ModelReference
-from api_schemas.selections import RolloutSettings
+from minirec.api_schemas.models import AdapterReference, ModelReference
+from minirec.api_schemas.selections import RolloutSettings
 from minirec.data.dataset import Dataset
 from minirec.data.ingest import ingest
 from minirec.policy.load import load_policy

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from api_schemas.selections import RolloutSettings
+from minirec.api_schemas.selections import RolloutSettings
 from minirec.data.dataset import Dataset
 from minirec.policy.catalogue import embed_items
 from minirec.policy.policy import Policy

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, Gemma2Config, Qwen2Config
 
-from api_schemas.training import GrpoSettings
+from minirec.api_schemas.training import GrpoSettings
 from minirec.policy.policy import Policy
 from minirec.policy.rollouts import Sampling
 from minirec.training.forward import plan_trees, run_trees

@@ -10,8 +10,8 @@ import pytest
 import torch
 from peft import PeftConfig
 
-from api_schemas import ModelReference
-from api_schemas.training import GrpoSettings
+from minirec.api_schemas import ModelReference
+from minirec.api_schemas.training import GrpoSettings
 from minirec.policy.policy import Policy
 from minirec.training.lora import load_adapter, name_base, save_adapter, with_lora
 

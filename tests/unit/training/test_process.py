@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from api_schemas.models import ModelReference
-from api_schemas.selections import RolloutSettings
-from api_schemas.training import GrpoSettings
+from minirec.api_schemas.models import ModelReference
+from minirec.api_schemas.selections import RolloutSettings
+from minirec.api_schemas.training import GrpoSettings
 from minirec.policy.reference import resolve
 from minirec.training.process import specification
 from minirec.training.runs import RecGrpoRun

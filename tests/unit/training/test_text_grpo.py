@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from api_schemas import EarlyStopping, GrpoSettings, RolloutSettings, TextReward
+from minirec.api_schemas import EarlyStopping, GrpoSettings, RolloutSettings, TextReward
 from minirec.data.dataset import PromptDataset
 from minirec.data.ingest import ingest_prompts
 from minirec.policy.load import load_policy, release_policy

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from api_schemas.selections import RolloutSettings
-from api_schemas.training import GrpoSettings
+from minirec.api_schemas.selections import RolloutSettings
+from minirec.api_schemas.training import GrpoSettings
 from minirec.data.dataset import Dataset, Sample
 from minirec.policy.catalogue import embed_items
 from minirec.policy.policy import Policy
