@@ -18,7 +18,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 FROM build AS build-api
 COPY pyproject.toml README.md LICENSE NOTICE ./
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install -c constraints.txt --no-build-isolation '.[service]'
+    pip install -c constraints.txt --no-build-isolation '.[service,otel]'
 COPY . .
 RUN pip install --no-cache-dir --no-build-isolation --no-deps --force-reinstall .
 
@@ -29,7 +29,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     pip install -c constraints.txt --no-deps --index-url "${TORCH_INDEX}" torch
 COPY pyproject.toml README.md LICENSE NOTICE ./
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install -c constraints.txt --no-build-isolation '.[worker]'
+    pip install -c constraints.txt --no-build-isolation '.[worker,otel]'
 COPY . .
 RUN pip install --no-cache-dir --no-build-isolation --no-deps --force-reinstall .
 
@@ -38,7 +38,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     pip install -c constraints.txt torch
 COPY pyproject.toml README.md LICENSE NOTICE ./
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install -c constraints.txt --no-build-isolation '.[worker]'
+    pip install -c constraints.txt --no-build-isolation '.[worker,otel]'
 COPY . .
 RUN pip install --no-cache-dir --no-build-isolation --no-deps --force-reinstall .
 

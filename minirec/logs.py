@@ -7,11 +7,14 @@ import sys
 
 import structlog
 
+from minirec.tracing import add_ids
+
 
 def configure_logging(level: str) -> None:
     """Send the records of the standard library, uvicorn, Celery and structlog through one JSON formatter."""
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_ids,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

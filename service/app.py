@@ -43,6 +43,7 @@ from minirec.service.page import app as page
 from minirec.service.page import report
 from minirec.service.probes import Throttled
 from minirec.service.requests import RequestLog
+from minirec.service.traces import Traces
 from minirec.settings import Settings
 from minirec.store import REQUEST_PATIENCE, Store, connect
 from minirec.store.doorbell import CeleryRing, celery_app
@@ -110,6 +111,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     larger += [LargeBodies(re.compile(served.kind.path), served.max_body_bytes) for served in KINDS]
     app.add_middleware(BodyLimit, larger=larger)
     app.add_middleware(HostCheck, allowed=settings.allowed_hosts, has_keys=bool(settings.api_keys))
-    # Added last: the outermost.
     app.add_middleware(RequestLog, metrics=HttpMetrics(app.state.registry))
+    # Added last: the outermost.
+    app.add_middleware(Traces)
     return app

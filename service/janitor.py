@@ -1,4 +1,4 @@
-"""`python -m minirec.service.janitor`: gives back what lost workers held, rings forgotten doorbells again, and cleans up.
+"""`python -m minirec.service.janitor`: gives back what lost workers held, rings doorbells again, and cleans up.
 
 Several may run: one of them is the leader, and another takes over when it stops.
 """

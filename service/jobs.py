@@ -11,6 +11,7 @@ import structlog
 from pydantic import ValidationError
 from starlette.responses import Response
 
+from minirec import tracing
 from minirec.api_schemas import TERMINAL, Page
 from minirec.api_schemas.job_kinds import JobT, RequestT
 from minirec.api_schemas.jobs import Waiting
@@ -42,6 +43,7 @@ def create(served: ServedKind[RequestT, JobT], store: Store, settings: Settings,
         "dataset_id": new.dataset.id,
         **new.fields,
         **owner(store.tenant),
+        **tracing.fields(),
     }
     # What lists look for, beside requests that may be megabytes.
     fields["metadata"], fields["used_model"] = json.dumps(getattr(body, "metadata", {})), used_model(new.request)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from minirec import tracing
 from minirec.api_schemas import Dataset, RowError
 from minirec.api_schemas.datasets import DatasetFailure, DatasetProgress
 from minirec.service.events import until_changed
@@ -64,7 +65,7 @@ def hand_over(store: Store, upload: Upload, paths: Mapping[str, Path]) -> Datase
 
 def begin(store: Store, dataset: Dataset, spec: IngestSpec, *, n_bytes: int) -> Dataset:
     """Have a worker check files that are stored, and return the dataset as it is now."""
-    fields = {"dataset_id": dataset.id} | owner(store.tenant)
+    fields = {"dataset_id": dataset.id} | owner(store.tenant) | tracing.fields()
     # The record first: a worker that does not find it takes the dataset for deleted.
     store.datasets.put_unready(dataset)
     store.machine.create(_job(dataset.id), KIND, fields, [spec.stage("checking", total=max(1, n_bytes))])

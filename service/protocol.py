@@ -12,7 +12,7 @@ HALF_SENT_SECONDS = 10.0
 
 
 class ImpatientProtocol(H11Protocol):
-    """Closes a connection whose request is not there in time: `uvicorn --http minirec.service.protocol:ImpatientProtocol`.
+    """Closes a connection whose request is late: `uvicorn --http minirec.service.protocol:ImpatientProtocol`.
 
     The head has `half_sent_seconds` from the connection, or from its first byte on a connection in use; a body has
     that long between two pieces. Neither counts once the request is whole, however long its answer takes.

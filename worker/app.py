@@ -16,6 +16,7 @@ import structlog
 from celery import signals
 from redis.exceptions import RedisError
 
+from minirec import tracing
 from minirec.logs import configure_logging
 from minirec.scratch import remove_abandoned, use_own_scratch
 from minirec.settings import settings
@@ -72,6 +73,7 @@ def _parent(**_: Any) -> None:
 @signals.worker_process_shutdown.connect
 def _child_ends(**_: Any) -> None:
     PRESENCE.leave()
+    tracing.stop()
     shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
 
 
@@ -84,6 +86,7 @@ def _tidy() -> None:
 def _child(**_: Any) -> None:
     _tidy()
     use_own_scratch()
+    tracing.start("minirec-worker")
     if settings().torch_threads:
         os.environ["OMP_NUM_THREADS"] = str(settings().torch_threads)
     _report_presence()

@@ -6,15 +6,16 @@ import json
 import socket
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from importlib import import_module
 from multiprocessing.synchronize import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from redis.exceptions import OutOfMemoryError, RedisError
 
-from minirec import __version__
+from minirec import __version__, tracing
 from minirec.data.faults import DatasetError
 from minirec.policy.errors import EngineUnreachable, InvalidSampleError
 from minirec.policy.reference import ModelRefused
@@ -46,6 +47,9 @@ from minirec.store.machine import Claim, Doorbell, Outcome
 from minirec.store.recovery import reopen_lost
 from minirec.worker.presence import PRESENCE, process_name
 from minirec.worker.work import Interrupted, UnitError, Work
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 log = structlog.get_logger(__name__)
 
@@ -111,11 +115,27 @@ class Runner:
         bound = structlog.contextvars.bound_contextvars(
             group=claim.group, unit=claim.unit, fence=claim.fence, attempt=claim.attempt, handler=claim.handler
         )
-        with bound, PRESENCE.doing(claim.handler):
+        with bound, PRESENCE.doing(claim.handler), self._traced(work) as span:
             begun = time.monotonic()
             outcome = self._do(work)
             self._count(work, outcome, seconds=time.monotonic() - begun)
+            if span is not None:
+                span.set_attributes({"minirec.outcome": outcome, "minirec.samples": work.done})
+                if outcome == "failed":
+                    tracing.fail(span, outcome)
         return outcome
+
+    def _traced(self, work: Work) -> AbstractContextManager[Span | None]:
+        """Return a span of the unit, within the traces of the requests that asked for the jobs which wait for it."""
+        claim = work.claim
+        about: dict[str, str | int] = {"group": claim.group, "unit": claim.unit, "handler": claim.handler}
+        about |= {"fence": claim.fence, "attempt": claim.attempt}
+        return tracing.span(
+            f"unit {claim.handler}",
+            "consumer",
+            parents=self._store.jobs.traceparents(claim.group) if tracing.is_on() else [],
+            attributes={f"minirec.{name}": value for name, value in about.items()},
+        )
 
     def _count(self, work: Work, outcome: str, *, seconds: float) -> None:
         handler = work.claim.handler if work.claim.handler in HANDLERS else "unknown"

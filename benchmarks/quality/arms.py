@@ -1,8 +1,8 @@
 """The arms: which samples of the pool each one trains on, and in which order.
 
-MiniRec's own arms and the service's baselines go through `minirec.worker.select`, the code that answers a selection request,
-with the request that a user would send. The others are rules from the literature or plain ideas, a few lines each, on
-the same scores. Arms that define no order train in a random one.
+MiniRec's own arms and the service's baselines go through `minirec.worker.select`, the code that answers a selection
+request, with the request that a user would send. The others are rules from the literature or plain ideas, a few lines
+each, on the same scores. Arms that define no order train in a random one.
 
 Training pays for ranks down to K. Arms are named for the default, a tenth of the catalogue; `, every rank` and `, K a
 fiftieth` train, and judge what can be learnt, by others.

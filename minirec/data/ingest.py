@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from minirec.api_schemas.rows import ItemRow, PromptRow, SampleRow, TimestampUnit
+from minirec.data.columns import Columns
 from minirec.data.faults import DatasetError, Faults, shown
 from minirec.data.files import DEFAULT_LIMITS, Limits, OnRead, ignored
 from minirec.data.layouts import Notes
@@ -80,14 +80,14 @@ def ingest(
     out_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out_dir, prefix=".ingest-") as folder:
         scratch = Path(folder)
-        digest = hashlib.sha256(b"minirec dataset 1\n")
         catalogue = _Catalogue(items_name or items.name, faults)
-        _write(catalogue.rows(items, limits, on_read), scratch / "items.parquet", ITEMS, digest)
+        contents = [_write(catalogue.rows(items, limits, on_read), scratch / "items.parquet", ITEMS)]
         # Against a broken catalogue every sample could look wrong: then only its own shape is checked.
         name = samples_name or samples.name
         times = Times(timestamp_unit, name, faults)
         pool = _Samples(name, faults, None if faults.total else catalogue.row_of, times)
-        _write(pool.rows(samples, limits, timestamp_unit, on_read), scratch / "samples.parquet", SAMPLES, digest)
+        rows = pool.rows(samples, limits, timestamp_unit, on_read)
+        contents.append(_write(rows, scratch / "samples.parquet", SAMPLES))
         counts = pool.count(scratch / "samples.parquet")
         if faults.total:
             raise DatasetError(faults.errors, faults.total)
@@ -99,7 +99,7 @@ def ingest(
         items_path=out_dir / "items.parquet",
         n_samples=len(pool.lines),
         n_items=len(catalogue.row_of),
-        content_hash=digest.hexdigest(),
+        content_hash=_hash(b"minirec dataset 2\n", *contents),
         warnings=times.warnings(),
         **counts,
     )
@@ -140,29 +140,30 @@ def ingest_prompts(
     out_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out_dir, prefix=".ingest-") as folder:
         scratch = Path(folder) / "prompts.parquet"
-        digest = hashlib.sha256(b"minirec prompts 1\n")
         pool = _Prompts(name or prompts.name, faults)
-        _write(pool.rows(prompts, limits, on_read), scratch, PROMPTS, digest)
+        content = _write(pool.rows(prompts, limits, on_read), scratch, PROMPTS)
         table = pq.read_table(scratch, columns=["id", "split"])
         _check_unique(table["id"], pool.lines, faults, pool.name)
         if faults.total:
             raise DatasetError(faults.errors, faults.total)
         scratch.replace(out_dir / "prompts.parquet")
-    return IngestedPrompts(
-        out_dir / "prompts.parquet", len(pool.lines), _splits(table), digest.hexdigest(), pool.warnings()
-    )
+    found = _hash(b"minirec prompts 2\n", content)
+    return IngestedPrompts(out_dir / "prompts.parquet", len(pool.lines), _splits(table), found, pool.warnings())
 
 
-def _write(parts: Iterator[tuple[bytes, tuple[Any, ...] | pa.Table]], path: Path, schema: Any, digest: Any) -> None:
-    """Write rows, single ones or tables of them, to a table and hash their canonical form."""
+def _write(parts: Iterator[tuple[Any, ...] | pa.Table], path: Path, schema: Any) -> bytes:
+    """Write rows, single ones or tables of them, to a table; return the digest of its content."""
     with TableWriter(path, schema) as table:
-        for canonical, part in parts:
-            digest.update(canonical)
+        for part in parts:
             if isinstance(part, tuple):
                 table.add(part)
             else:
                 table.add_table(part)
-    digest.update(b"end\n")
+    return table.content.digest()
+
+
+def _hash(kind: bytes, *contents: bytes) -> str:
+    return hashlib.sha256(kind + b"".join(contents)).hexdigest()
 
 
 class _Catalogue:
@@ -173,7 +174,7 @@ class _Catalogue:
         self._faults = faults
         self.row_of: dict[str, int] = {}
 
-    def rows(self, path: Path, limits: Limits, on_read: OnRead) -> Iterator[tuple[bytes, tuple[str, str, str]]]:
+    def rows(self, path: Path, limits: Limits, on_read: OnRead) -> Iterator[tuple[str, str, str]]:
         lines = array("q")
         for line, item in read_rows(path, self._name, ItemRow, self._faults, limits, on_read=on_read):
             if (row := self.row_of.get(item.item_id)) is not None:
@@ -182,7 +183,7 @@ class _Catalogue:
             elif (extra := _extra(item, self._name, line, self._faults)) is not None:
                 self.row_of[item.item_id] = len(lines)
                 lines.append(line)
-                yield orjson.dumps([item.item_id, item.title, extra]) + b"\n", (item.item_id, item.title, extra)
+                yield item.item_id, item.title, extra
 
 
 class _Samples:
@@ -198,13 +199,13 @@ class _Samples:
 
     def rows(
         self, path: Path, limits: Limits, timestamp_unit: TimestampUnit | None, on_read: OnRead
-    ) -> Iterator[tuple[bytes, tuple[Any, ...] | pa.Table]]:
+    ) -> Iterator[tuple[Any, ...] | pa.Table]:
         row_of = self._row_of
         how: dict[str, Any] = {"timestamp_unit": timestamp_unit, "on_read": on_read}
         for part in read_chunks(path, self._name, SampleRow, self._faults, limits, self._quick, **how):
             if isinstance(part, Chunk):
                 self.lines.extend(part.numbers)
-                yield part.canonical, part.table
+                yield part.table
                 continue
             line, s = part
             if not self._times.check(line, s):
@@ -216,12 +217,10 @@ class _Samples:
                 self._add_unknown(line, s)
                 continue
             self.lines.append(line)
-            canonical = [s.id, s.user_id, s.history, s.target, s.timestamp, s.ratings, s.history_timestamps, s.split]
-            row = (s.id, s.user_id, history, target, s.timestamp, s.ratings, s.history_timestamps, s.split)
-            yield orjson.dumps(canonical) + b"\n", row
+            yield s.id, s.user_id, history, target, s.timestamp, s.ratings, s.history_timestamps, s.split
 
-    def _quick(self, lines: Lines) -> Chunk | None:
-        return None if self._row_of is None else quick_samples(lines, self._row_of, self._times)
+    def _quick(self, rows: Lines | Columns) -> Chunk | None:
+        return None if self._row_of is None else quick_samples(rows, self._row_of, self._times)
 
     def _add_unknown(self, line: int, sample: SampleRow) -> None:
         assert self._row_of is not None
@@ -252,7 +251,7 @@ class _Prompts:
         self.lines = array("q")
         """Line of every prompt that was kept."""
 
-    def rows(self, path: Path, limits: Limits, on_read: OnRead) -> Iterator[tuple[bytes, tuple[Any, ...]]]:
+    def rows(self, path: Path, limits: Limits, on_read: OnRead) -> Iterator[tuple[Any, ...]]:
         for line, row in read_rows(
             path, self.name, PromptRow, self._faults, limits, notes=self._notes, on_read=on_read
         ):
@@ -261,8 +260,7 @@ class _Prompts:
             self.lines.append(line)
             given = row.model_dump(include={"prompt", "answer"})
             answer = None if row.answer is None else _canonical_json(given["answer"])
-            values = (row.id, _canonical_json(given["prompt"]), answer, row.source, row.split, extra)
-            yield orjson.dumps(values) + b"\n", values
+            yield row.id, _canonical_json(given["prompt"]), answer, row.source, row.split, extra
 
     def warnings(self) -> list[str]:
         """Return one sentence on what was read from a layout of other tools."""

@@ -1,34 +1,41 @@
-"""Uploaded Parquet as JSON lines, unpacked by a child process.
+"""Uploaded Parquet, unpacked by a child process.
 
 A crafted Parquet file can end the process that reads it (pyarrow turns some broken footers into an abort), and a few
-bytes of it can unpack to any size. So a child with a memory limit does the reading, and what it writes passes the
-same limits and the same checks as any other uploaded text.
+bytes of it can unpack to any size. So a child with a memory limit does the reading. Samples in columns of usual types
+come from it in batches of bounded size; all else as JSON lines, which pass the same limits as any other uploaded text.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import resource
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import types
 from pydantic import BaseModel
 
-from minirec.api_schemas.rows import TimestampUnit
+from minirec.api_schemas.rows import SampleRow, TimestampUnit
+from minirec.data.columns import COLUMNS, Columns, are_usual, encode, to_columns
 from minirec.data.files import FileFault, Limits, OnRead, ignored
 from minirec.data.layouts import PARTS, is_index_column, misplaced, missing_fields, part_of, similar_name
 
 BATCH_ROWS = 1_024
+COLUMNS_ROWS = 16_384
+"""Rows that are checked column by column at once, a row group of the stored table."""
+COLUMNS_BYTES = 4 << 20
+"""What these rows may take, unless a single one takes more."""
 READ_BYTES = 1 << 20
+_COLUMNS, _LINES = "columns", "lines"
 _REFUSED = 3
 _MAX_DEPTH = 8
 _TIMES = ("timestamp", "history_timestamps")
@@ -41,8 +48,10 @@ def unpack_parquet(
     limits: Limits,
     timestamp_unit: TimestampUnit | None,
     on_read: OnRead = ignored,
-) -> Iterator[bytes]:
-    """Yield blocks of text, one JSON object per row of the file. Raises FileFault.
+) -> Iterator[bytes | Columns]:
+    """Yield blocks of text with one JSON object per row of the file, or its rows as columns, never both.
+
+    Raises FileFault.
 
     Times that are datetimes become seconds since 1970; with a `timestamp_unit` they are refused.
 
@@ -63,20 +72,43 @@ def unpack_parquet(
         # One block is written while the other is read. Where pipes cannot grow, they take turns.
         with contextlib.suppress(AttributeError, OSError):
             fcntl.fcntl(child.stdout, fcntl.F_SETPIPE_SZ, READ_BYTES)
+        size, broken = path.stat().st_size, None
         try:
-            size, rows = path.stat().st_size, int(child.stdout.readline() or b"0")
+            rows, _, way = child.stdout.readline().decode().strip().partition(" ")
             done = told = 0
-            while block := child.stdout.read(READ_BYTES):
-                done += block.count(b"\n")
-                on_read(size * done // rows - told)
-                told = size * done // rows
-                yield block
+            for part in (_read_columns if way == _COLUMNS else _read_text)(child.stdout, limits):
+                done += len(part) if isinstance(part, Columns) else part.count(b"\n")
+                on_read(size * done // int(rows) - told)
+                told = size * done // int(rows)
+                yield part
             status = child.wait()
+        except pa.ArrowException as error:
+            status, broken = child.wait(), error
         finally:
             child.kill()
         if status != 0:
             messages.seek(0)
             _raise_for(status, messages.read().decode(errors="replace").strip())
+        if broken is not None:
+            raise broken
+
+
+def _read_text(stream: IO[bytes], _: Limits) -> Iterator[bytes]:
+    while block := stream.read(READ_BYTES):
+        yield block
+
+
+def _read_columns(stream: IO[bytes], limits: Limits) -> Iterator[Columns]:
+    first, total = 1, 0
+    with pa.ipc.open_stream(stream) as reader:
+        for batch in reader:
+            total += batch.nbytes
+            if batch.num_rows == 1 and batch.nbytes > limits.max_line_bytes:
+                raise FileFault(f"longer than {limits.max_line_bytes} bytes, too long for one row", first)
+            if total > limits.max_bytes:
+                raise FileFault(f"more than {limits.max_bytes} bytes; split the data", first)
+            yield Columns(first, batch)
+            first += batch.num_rows
 
 
 def _raise_for(status: int, messages: str) -> NoReturn:
@@ -90,7 +122,7 @@ def _raise_for(status: int, messages: str) -> NoReturn:
 
 
 def main(path: str, part: str, timestamp_unit: str, max_rows: str, max_columns: str, max_memory_bytes: str) -> int:
-    """Write the rows of a Parquet file to stdout, below a line with their number.
+    """Write the rows of a Parquet file to stdout, below a line with their number and the way that they come.
 
     Args:
         path: the file.
@@ -111,8 +143,7 @@ def main(path: str, part: str, timestamp_unit: str, max_rows: str, max_columns: 
         with pq.ParquetFile(path) as file:
             _check_size(file.metadata, int(max_rows), int(max_columns))
             _check_columns(file.schema_arrow, PARTS[part], timestamp_unit)
-            sys.stdout.buffer.write(f"{file.metadata.num_rows}\n".encode())
-            _write_rows(file, PARTS[part])
+            _write(file, PARTS[part])
     except FileFault as fault:
         reason = fault.msg
     except MemoryError:
@@ -199,44 +230,71 @@ def _is_plain(kind: Any, depth: int = 0) -> bool:
     return _is_scalar(kind, "string") or _is_scalar(kind, "number") or _is_scalar(kind, "boolean")
 
 
-def _write_rows(file: Any, model: type[BaseModel]) -> None:
-    schema = file.schema_arrow
-    columns = _columns_read(schema, model)
-    times = {name: _unit(schema.field(name).type) for name in columns if _is_time(name, schema.field(name).type)}
-    # json keeps NaN as NaN, so that the row check can refuse it; orjson makes it null, and crashes where memory ends.
-    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+def _write(file: Any, model: type[BaseModel]) -> None:
+    names = _columns_read(file.schema_arrow, model)
+    # What the file's columns are once their datetimes are seconds.
+    schema = next(_with_seconds(iter([file.schema_arrow.empty_table().select(names)]))).schema
+    usual = model is SampleRow and are_usual(schema)
+    way = _COLUMNS if usual else _LINES
+    sys.stdout.buffer.write(f"{file.metadata.num_rows} {way}\n".encode())
+    if not usual:
+        for batch in _with_seconds(_batches(file, names, BATCH_ROWS)):
+            sys.stdout.buffer.writelines(f"{encode(row)}\n".encode() for row in batch.to_pylist())
+        return
+    groups = (file.metadata.row_group(group).total_byte_size for group in range(file.metadata.num_row_groups))
+    fitting = COLUMNS_BYTES * file.metadata.num_rows // max(1, sum(groups))
+    with pa.ipc.new_stream(sys.stdout.buffer, COLUMNS) as stream:
+        for batch in _with_seconds(_batches(file, names, min(COLUMNS_ROWS, max(1, fitting)))):
+            for part in _bounded(to_columns(batch)):
+                stream.write_batch(part)
+
+
+def _batches(file: Any, columns: list[str], rows: int) -> Iterator[Any]:
+    """Yield some rows at once. Raises FileFault for those that are not valid."""
     done = 0
-    for batch in file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
+    for batch in file.iter_batches(rows, columns=columns, use_threads=False):
         try:
             batch.validate(full=True)
         except pa.ArrowInvalid as error:
             raise FileFault(f"rows {done + 1} to {done + batch.num_rows} are not valid: {error}") from error
         done += batch.num_rows
-        for name in times:
-            batch = _with_ticks(batch, name)
-        rows = batch.to_pylist()
-        for name, per_second in times.items():
-            for row in rows:
-                row[name] = _seconds(row[name], per_second)
-        sys.stdout.buffer.writelines(f"{encode(row)}\n".encode() for row in rows)
+        yield batch
 
 
-def _unit(kind: Any) -> int:
-    """Return the ticks per second of a column of datetimes."""
-    return _PER_SECOND[(kind.value_type if _is_list(kind) else kind).unit]
+def _bounded(batch: Any) -> Iterator[Any]:
+    if batch.nbytes <= COLUMNS_BYTES or batch.num_rows == 1:
+        yield batch
+    else:
+        half = batch.num_rows // 2
+        yield from _bounded(batch.slice(0, half))
+        yield from _bounded(batch.slice(half))
 
 
-def _with_ticks(batch: Any, name: str) -> Any:
-    """Return a batch with a column of datetimes as integers of their unit."""
-    index = batch.schema.get_field_index(name)
-    column = batch.column(index)
-    return batch.set_column(index, name, column.cast(pa.list_(pa.int64()) if _is_list(column.type) else pa.int64()))
+def _with_seconds(batches: Iterator[Any]) -> Iterator[Any]:
+    """Yield batches, or tables, whose times are numbers of seconds where they were datetimes."""
+    for batch in batches:
+        for name in _TIMES:
+            index = batch.schema.get_field_index(name)
+            if index >= 0 and _is_time(name, batch.schema.field(index).type):
+                batch = batch.set_column(index, name, _seconds(batch.column(index)))
+        yield batch
 
 
-def _seconds(ticks: Any, per_second: int) -> Any:
-    if isinstance(ticks, list):
-        return [_seconds(value, per_second) for value in ticks]
-    return None if ticks is None else ticks / per_second
+def _seconds(column: Any) -> Any:
+    """Return datetimes, or lists of them, as float64."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    if not _is_list(column.type):
+        return _divided(column.cast(pa.int64()), _PER_SECOND[column.type.unit])
+    values = _divided(column.flatten().cast(pa.int64()), _PER_SECOND[column.type.value_type.unit])
+    sizes = pc.list_value_length(column).fill_null(0).to_numpy()
+    offsets = pa.array(np.concatenate(([0], np.cumsum(sizes))), pa.int32())
+    return pa.ListArray.from_arrays(offsets, values, mask=column.is_null())
+
+
+def _divided(ticks: Any, per_second: int) -> Any:
+    """Return integers divided, each rounded once: nanoseconds of today are beyond what float64 holds exactly."""
+    return pa.array([None if tick is None else tick / per_second for tick in ticks.to_pylist()], pa.float64())
 
 
 if __name__ == "__main__":

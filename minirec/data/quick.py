@@ -1,35 +1,33 @@
-"""Chunks of usual samples, checked and converted column by column, which is faster than row by row.
+"""Usual samples checked and converted column by column, which is much faster than row by row.
 
-`minirec.data.rows` has the checks. What is taken here they take too, with the same values; every other chunk is left
-to them, and they also name what is wrong in it. Tests compare the two.
+`minirec.data.rows` has the checks. What is taken here they take too, with the same values; all else is left to them,
+and they also name what is wrong. Tests compare the two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from types import NoneType
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json
 
-from minirec.api_schemas.rows import MAX_HISTORY, MAX_ID, SampleRow, Split, not_blank
+from minirec.api_schemas.rows import MAX_HISTORY, MAX_ID, Split, not_blank
+from minirec.data.columns import COLUMNS, Columns, to_columns
 from minirec.data.rows import Lines
 from minirec.data.tables import SAMPLES
 from minirec.data.times import Floats, Ints, Times
 
-_FIELDS = tuple(SampleRow.model_fields)
 _SPLITS = {*get_args(Split), None}
-
-Column = Sequence[Any]
 
 
 class _UnusualError(Exception):
-    """Only the check of single rows can judge this chunk."""
+    """Only the check of single rows can judge this batch."""
 
 
 @dataclass(frozen=True)
@@ -38,184 +36,150 @@ class Chunk:
 
     numbers: Sequence[int]
     """1-based line of each."""
-    canonical: bytes
-    """Their canonical form, which the content's hash is made of."""
     table: pa.Table
     """As `SAMPLES`."""
 
 
-def quick_samples(lines: Lines, row_of: Mapping[str, int], times: Times) -> Chunk | None:
-    """Return the lines' samples, or None where one of them is unusual or wrong; `times` then knows nothing of them.
+def quick_samples(rows: Lines | Columns, row_of: Mapping[str, int], times: Times) -> Chunk | None:
+    """Return the samples of some rows, or None where one is unusual or wrong; `times` then knows nothing of them.
 
     Args:
-        lines: of JSON.
+        rows: of a file.
         row_of: row of each item in the catalogue.
         times: gets what is to be said of all times together.
     """
     try:
-        return _samples(lines, row_of, times)
-    except (_UnusualError, orjson.JSONDecodeError):
+        if isinstance(rows, Columns):
+            return Chunk(range(rows.first, rows.first + len(rows)), _samples(rows.batch, row_of, times))
+        return Chunk(rows.numbers, _samples(_parsed(rows.texts), row_of, times))
+    except _UnusualError:
         return None
 
 
-def _samples(lines: Lines, row_of: Mapping[str, int], times: Times) -> Chunk:
-    column = _columns(lines.texts)
-    ids = _ids(column["id"], own=True)
-    users = _optional(column["user_id"], lambda given: _ids(given, own=True))
-    sizes = _sizes(column["history"], {list})
-    if sizes.min() < 1 or sizes.max() > MAX_HISTORY:
-        raise _UnusualError
-    offsets = np.concatenate(([0], np.cumsum(sizes))).astype(np.int32)
-    flat = list(chain.from_iterable(column["history"]))
-    items = _ids(flat)
-    histories = column["history"] if items is flat else _split(items, offsets)
-    targets = _ids(column["target"])
-    rows, target_rows = _rows_of(items, row_of), _rows_of(targets, row_of)
-    if not {*map(type, column["split"])} <= {str, NoneType} or not {*column["split"]} <= _SPLITS:
-        raise _UnusualError
-    at = _Numbers(column["timestamp"])
-    ratings, then = (_NumberLists(column[name], sizes) for name in ("ratings", "history_timestamps"))
-    # Last, because it changes what `times` knows.
-    if not times.check_columns(ids, at.scaled(times.per_second), then.scaled(times.per_second), then.sizes):
-        raise _UnusualError
-    columns = (ids, users, histories, targets, at.plain(), ratings.plain(), then.plain(), column["split"])
-    canonical = b"\n".join(map(orjson.dumps, zip(*columns, strict=True))) + b"\n"
-    arrays = [
-        pa.array(ids, pa.string()),
-        pa.array(users, pa.string()),
-        pa.ListArray.from_arrays(offsets, rows),
-        target_rows,
-        at.array(),
-        ratings.array(),
-        then.array(),
-        pa.array(column["split"], pa.string()),
-    ]
-    return Chunk(lines.numbers, canonical, pa.Table.from_arrays(arrays, schema=SAMPLES))
-
-
-def _columns(texts: Sequence[bytes]) -> dict[str, Column]:
-    """Return the values of each field, None where a row has none."""
-    rows = list(map(orjson.loads, texts))
-    if {*map(type, rows)} != {dict}:
-        raise _UnusualError
-    names = set(chain.from_iterable(rows))
-    if not names <= {*_FIELDS}:
-        raise _UnusualError
-    return {name: [row.get(name) for row in rows] if name in names else [None] * len(rows) for name in _FIELDS}
-
-
-def _ids(given: Column, *, own: bool = False) -> Column:
-    """Return ids as text; the row's own must show something, others are looked up in the catalogue."""
-    kinds = {*map(type, given)}
-    if not kinds <= {str, int}:
-        raise _UnusualError
-    texts = given if kinds == {str} else [value if type(value) is str else str(value) for value in given]
-    if own:
-        lengths = [*map(len, texts)]
-        if min(lengths) < 1 or max(lengths) > MAX_ID:
-            raise _UnusualError
-        if not all(first.isalnum() for first in {text[0] for text in texts}):
-            _check_seen(texts)
-    return texts
-
-
-def _check_seen(texts: Column) -> None:
+def _parsed(lines: Sequence[bytes]) -> pa.RecordBatch:
+    """Return lines of JSON as `COLUMNS`."""
+    text = b"\n".join(lines)
+    how = pyarrow.json.ReadOptions(use_threads=False, block_size=len(text) + 1)
+    kinds = pyarrow.json.ParseOptions(explicit_schema=_schema(lines[0]), unexpected_field_behavior="error")
     try:
-        for text in texts:
-            not_blank(text)
-    except ValueError as error:
+        table = pyarrow.json.read_json(pa.BufferReader(text), read_options=how, parse_options=kinds)
+        table.validate(full=True)
+        batch = table.combine_chunks().to_batches()[0]
+    except pa.ArrowException as error:
         raise _UnusualError from error
-
-
-def _optional(given: Column, check: Callable[[Column], Column]) -> Column:
-    """Return a column whose values, where they are there, passed a check."""
-    if None not in given:
-        return check(given)
-    checked = iter(check(there) if (there := [value for value in given if value is not None]) else ())
-    return [None if value is None else next(checked) for value in given]
-
-
-def _sizes(given: Column, kinds: set[type]) -> Ints:
-    """Return the lengths of lists, 0 for None."""
-    found = {*map(type, given)}
-    if not found <= kinds:
+    # The reader takes objects wherever they begin and end, and would not mind two on one line.
+    if len(batch) != len(lines) or not all(line[:1] == b"{" and line[-1:] == b"}" for line in lines):
         raise _UnusualError
-    lengths = map(len, given) if found == {list} else (0 if value is None else len(value) for value in given)
-    return np.fromiter(lengths, np.int64, len(given))
+    return to_columns(batch)
 
 
-def _split(flat: Column, offsets: npt.NDArray[Any]) -> list[Column]:
-    bounds = offsets.tolist()
-    return [flat[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
-
-
-def _rows_of(items: Column, row_of: Mapping[str, int]) -> pa.Array:
+def _schema(line: bytes) -> pa.Schema:
+    """Return `COLUMNS` with numbers for the ids that are numbers in a line."""
     try:
-        return pa.array(np.fromiter(map(row_of.__getitem__, items), np.int32, len(items)))
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise _UnusualError from error
+    if not isinstance(row, dict):
+        raise _UnusualError
+    schema = COLUMNS
+    for place, name in enumerate(schema.names):
+        value = row.get(name)
+        if type(value) is int and pa.types.is_string(schema.field(name).type):
+            schema = schema.set(place, pa.field(name, pa.int64()))
+        elif type(value) is list and value and type(value[0]) is int and name == "history":
+            schema = schema.set(place, pa.field(name, pa.list_(pa.int64())))
+    return schema
+
+
+def _samples(batch: pa.RecordBatch, row_of: Mapping[str, int], times: Times) -> pa.Table:
+    column = dict(zip(batch.schema.names, batch.columns, strict=True))
+    ids, histories, split = column["id"], column["history"], column["split"]
+    if ids.null_count or histories.null_count:
+        raise _UnusualError
+    _check_own(ids)
+    _check_own(column["user_id"].drop_null())
+    sizes = _sizes(histories)
+    if sizes.min() < 1 or sizes.max() > MAX_HISTORY or not {*split.unique().to_pylist()} <= _SPLITS:
+        raise _UnusualError
+    history, target = _rows_of(histories.flatten(), row_of), _rows_of(column["target"], row_of)
+    lists = {name: _aligned(column[name], sizes) for name in ("ratings", "history_timestamps")}
+    values = {name: _finite(found.flatten()) for name, found in lists.items()}
+    at, then = _finite(column["timestamp"]), values["history_timestamps"]
+    if times.per_second != 1:
+        at, then = at / times.per_second, then / times.per_second
+        values["history_timestamps"] = then
+    # Last, because it changes what `times` knows.
+    if not times.check_columns(ids, at, then, _sizes(lists["history_timestamps"])):
+        raise _UnusualError
+    arrays = [
+        ids,
+        column["user_id"],
+        pa.ListArray.from_arrays(_offsets(sizes), history),
+        target,
+        _floats(at),
+        *(_lists(found, values[name]) for name, found in lists.items()),
+        split,
+    ]
+    return pa.Table.from_arrays(arrays, schema=SAMPLES)
+
+
+def _check_own(texts: pa.Array) -> None:
+    """Raise unless all texts are as ids of samples and users must be."""
+    if not len(texts):
+        return
+    lengths = pc.min_max(pc.utf8_length(texts)).as_py()
+    if lengths["min"] < 1 or lengths["max"] > MAX_ID:
+        raise _UnusualError
+    if not all(first.isalnum() for first in pc.utf8_slice_codeunits(texts, 0, 1).unique().to_pylist()):
+        try:
+            for text in texts.to_pylist():
+                not_blank(text)
+        except ValueError as error:
+            raise _UnusualError from error
+
+
+def _rows_of(items: pa.Array, row_of: Mapping[str, int]) -> pa.Array:
+    """Return the rows of items in the catalogue; each is looked up once, so its size does not count."""
+    if items.null_count:
+        raise _UnusualError
+    coded = items.dictionary_encode()
+    try:
+        known = np.fromiter(map(row_of.__getitem__, coded.dictionary.to_pylist()), np.int32, len(coded.dictionary))
     except KeyError as error:
         raise _UnusualError from error
+    return pa.array(known[coded.indices.to_numpy()])
 
 
-class _Numbers:
-    """A column of numbers, NaN where there is none."""
-
-    def __init__(self, given: Column) -> None:
-        kinds = {*map(type, given)}
-        if not kinds <= {int, float, NoneType}:
-            raise _UnusualError
-        # orjson refuses NaN and numbers beyond float64: what is NaN here was null.
-        self.values: Floats = np.array(given, dtype=np.float64)
-        self.missing = np.isnan(self.values)
-        self._given: Column | None = given if kinds <= {float, NoneType} else None
-
-    @property
-    def as_given(self) -> bool:
-        """Tell that the column's own values are floats and None, not to be converted."""
-        return self._given is not None
-
-    def scaled(self, per_second: int) -> Floats:
-        """Divide, here and in what follows; return the values."""
-        if per_second != 1:
-            self.values = self.values / per_second
-            self._given = None
-        return self.values
-
-    def plain(self) -> Column:
-        """Return floats and None."""
-        if self._given is not None:
-            return self._given
-        values: list[Any] = self.values.tolist()
-        for place in np.flatnonzero(self.missing).tolist():
-            values[place] = None
-        return values
-
-    def array(self) -> pa.Array:
-        return pa.array(self.values, pa.float64(), mask=self.missing if self.missing.any() else None)
+def _sizes(lists: pa.Array) -> Ints:
+    """Return the lengths of lists, 0 for null."""
+    found: Ints = pc.list_value_length(lists).fill_null(0).to_numpy().astype(np.int64)
+    return found
 
 
-class _NumberLists:
-    """A column of lists of numbers, each as long as the row's history, or None."""
+def _aligned(lists: pa.Array, wanted: Ints) -> pa.Array:
+    """Return lists of which each is null or as long as the row's history."""
+    if not np.array_equal(_sizes(lists), np.where(lists.is_null().to_numpy(zero_copy_only=False), 0, wanted)):
+        raise _UnusualError
+    return lists
 
-    def __init__(self, given: Column, wanted: Ints) -> None:
-        self._given = given
-        self.sizes = _sizes(given, {list, NoneType})
-        # A list that is there is as long as a history, which has an item at least.
-        self._missing = self.sizes == 0
-        if [] in given or not np.array_equal(self.sizes, np.where(self._missing, 0, wanted)):
-            raise _UnusualError
-        flat = list(chain.from_iterable(filter(None, given)))
-        self._flat = _Numbers(flat)
-        self._offsets = np.concatenate(([0], np.cumsum(self.sizes))).astype(np.int32)
 
-    def scaled(self, per_second: int) -> Floats:
-        return self._flat.scaled(per_second)
+def _finite(numbers: pa.Array) -> Floats:
+    """Return numbers, NaN where one is null."""
+    values: Floats = numbers.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+    # -0 is 0 where it was written as a whole number, and -0.0 otherwise.
+    if np.count_nonzero(~np.isfinite(values)) != numbers.null_count or np.signbit(values[values == 0]).any():
+        raise _UnusualError
+    return values
 
-    def plain(self) -> Column:
-        if self._flat.as_given:
-            return self._given
-        lists = _split(self._flat.plain(), self._offsets)
-        return [None if missing else values for missing, values in zip(self._missing.tolist(), lists, strict=True)]
 
-    def array(self) -> pa.Array:
-        mask = pa.array(self._missing) if self._missing.any() else None
-        return pa.ListArray.from_arrays(self._offsets, self._flat.array(), mask=mask)
+def _floats(values: Floats) -> pa.Array:
+    return pa.array(values, pa.float64(), from_pandas=True)
+
+
+def _lists(lists: pa.Array, values: Floats) -> pa.Array:
+    """Return lists of the same lengths with these values; both leave out what is null."""
+    return pa.ListArray.from_arrays(_offsets(_sizes(lists)), _floats(values), mask=lists.is_null())
+
+
+def _offsets(sizes: Ints) -> npt.NDArray[np.int32]:
+    return np.concatenate(([0], np.cumsum(sizes))).astype(np.int32)

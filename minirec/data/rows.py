@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from minirec.api_schemas.rows import RewardRow, TimestampUnit
+from minirec.data.columns import Columns
 from minirec.data.faults import DatasetError, Faults, describe, shown
 from minirec.data.files import FileFault, Limits, OnRead, detect_kind, ignored, read_text, split_blocks
 from minirec.data.foreign import BOM, not_json_lines, wrapped_rows
@@ -23,9 +24,8 @@ __all__ = ["DatasetError", "Faults", "Lines", "describe", "read_chunks", "read_r
 Row = TypeVar("Row", bound=BaseModel)
 Quick = TypeVar("Quick")
 
-CHUNK_ROWS = 256
-"""Lines that are checked together: enough that what is done once per chunk does not count, and few enough to stay in
-the processor's cache."""
+CHUNK_ROWS = 4_096
+"""Lines that are checked together: enough that what is done once per chunk does not count."""
 CHUNK_BYTES = 1 << 20
 """Long lines are not waited for."""
 
@@ -44,6 +44,13 @@ class Lines:
     numbers: Sequence[int]
     """1-based."""
     texts: Sequence[bytes]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Yield (1-based number, text)."""
+        return zip(self.numbers, self.texts, strict=True)
 
 
 def read_rows(
@@ -72,7 +79,7 @@ def read_rows(
         on_read: called with the bytes read since the last call; may raise to stop.
     """
 
-    def slow(_: Lines) -> None:
+    def slow(_: Lines | Columns) -> None:
         return None
 
     return read_chunks(
@@ -86,7 +93,7 @@ def read_chunks(
     model: type[Row],
     faults: Faults,
     limits: Limits,
-    quick: Callable[[Lines], Quick | None],
+    quick: Callable[[Lines | Columns], Quick | None],
     *,
     notes: Notes | None = None,
     timestamp_unit: TimestampUnit | None = None,
@@ -109,13 +116,14 @@ def read_chunks(
     notes = Notes() if notes is None else notes
     count = 0
     try:
-        for lines in _chunks(path, model, limits, timestamp_unit, on_read):
+        for part in _chunks(path, model, limits, timestamp_unit, on_read):
             # The first line tells what kind of file it is, and is looked at more closely.
-            if count and count + len(lines.texts) <= limits.max_rows and (found := quick(lines)) is not None:
-                count += len(lines.texts)
+            trusted = isinstance(part, Columns) or count > 0
+            if trusted and count + len(part) <= limits.max_rows and (found := quick(part)) is not None:
+                count += len(part)
                 yield found
                 continue
-            for line, raw in zip(lines.numbers, lines.texts, strict=True):
+            for line, raw in part.lines():
                 count += 1
                 if count > limits.max_rows:
                     raise FileFault(f"more than {limits.max_rows} rows; split the data", line)
@@ -152,11 +160,20 @@ def _row(line: int, raw: bytes, name: str, faults: Faults) -> dict[str, Any] | N
 
 def _chunks(
     path: Path, model: type[BaseModel], limits: Limits, timestamp_unit: TimestampUnit | None, on_read: OnRead
-) -> Iterator[Lines]:
-    """Yield the lines of a file that are not blank, the first one alone. Raises FileFault, after what comes before."""
+) -> Iterator[Lines | Columns]:
+    """Yield the lines of a file that are not blank, the first one alone, or the columns of one that has usual ones.
+
+    Raises FileFault, after what comes before.
+    """
     kind = detect_kind(path)
     if kind == "parquet":
-        yield from _gathered(split_blocks(unpack_parquet(path, model, limits, timestamp_unit, on_read), limits))
+        parts = unpack_parquet(path, model, limits, timestamp_unit, on_read)
+        for part in parts:
+            if isinstance(part, Columns):
+                yield part
+            else:
+                text = chain([part], cast("Iterator[bytes]", parts))
+                yield from _gathered(split_blocks(text, limits))
         return
     chunks = _gathered(split_blocks(read_text(path, kind, limits, on_read), limits))
     if (first := next(chunks, None)) is None:

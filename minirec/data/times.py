@@ -56,7 +56,7 @@ class Times:
                 self._falling = self._falling or [sample.id]
         return fine
 
-    def check_columns(self, ids: Sequence[str], at: Floats, then: Floats, sizes: Ints) -> bool:
+    def check_columns(self, ids: Sequence[object], at: Floats, then: Floats, sizes: Ints) -> bool:
         """Return whether all times can be times, as `check` of each sample would; if not, nothing of them is noted.
 
         Args:
@@ -76,8 +76,8 @@ class Times:
         falling = np.unique(rows[1:][(np.diff(values) < 0) & (np.diff(rows) == 0)])
         self._n_later += len(later)
         self._n_falling += len(falling)
-        self._later = self._later or [ids[row] for row in later[:1]]
-        self._falling = self._falling or [ids[row] for row in falling[:1]]
+        self._later = self._later or [str(ids[row]) for row in later[:1]]
+        self._falling = self._falling or [str(ids[row]) for row in falling[:1]]
         return True
 
     def _seconds(self, value: float | None) -> float | None:

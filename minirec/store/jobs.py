@@ -123,6 +123,12 @@ class JobReader:
         stored = cast("list[bytes]", self._redis.lrange(f"{self._prefix}job:{job}:stages", 0, -1))
         return [str(json.loads(raw)["name"]) for raw in stored]
 
+    def traceparents(self, group: str) -> list[str]:
+        """Return the traces that the jobs which wait for a group belong to, those that have one, oldest job first."""
+        waiters = cast("set[bytes]", self._redis.smembers(f"{self._prefix}group:{group}:waiters"))
+        found = self._fields([name.decode() for name in waiters], ("created_at", "traceparent"))
+        return [trace for _, trace in sorted((at or "", trace) for at, trace in found if trace)]
+
     def active(self) -> Iterator[JobRecord]:
         """Yield the jobs that have not ended."""
         yield from self._records(self._active_ids())

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-import service.page
+import minirec.service.page
 from minirec.service import sessions
 from minirec.service.page.commands import commands
 from minirec.service.page.new import read
@@ -22,7 +22,7 @@ from minirec.service.page.templating import embedded, span
 from tests.api.conftest import KEY, Service
 from tests.api.stand_in import StandIn, TrainingStandIn
 
-STATIC = Path(service.page.__file__).parent / "static"
+STATIC = Path(minirec.service.page.__file__).parent / "static"
 UPLOT = {
     # uPlot 1.6.32, as the npm registry has it.
     "uPlot.iife.min.js": "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f",

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from minirec.client import APIConnectionError, InternalServerError, MiniRec
+from minirec.service.datasets import AT_ONCE_BYTES
 from tests.builders import with_splits, write_files
 from tests.chaos.stack import ChaosStack
 
 JOB_SECONDS = 900.0
 SELECTIONS = 3
+LARGE = 60_000
+"""Samples of the largest upload."""
 SELECTION: dict[str, Any] = {
     "model": {"source": "local", "id": "tiny"},
     "size": 12,
@@ -118,6 +121,9 @@ class Load:
         with self.stack.client() as client, tempfile.TemporaryDirectory() as folder:
             samples, items = write_files(Path(folder), samples=3000, items=200, seed=1)
             for n in range(4):
+                if n == 3:  # Large enough that a worker checks it.
+                    samples, items = write_files(Path(folder), samples=LARGE, items=200, seed=1)
+                    assert samples.stat().st_size > AT_ONCE_BYTES
                 dataset = client.datasets.upload(samples=samples, items=items, name=f"upload {n}")
                 stored = client.datasets.retrieve(dataset.id)
                 found[f"upload {n}"] = digest([stored.content_hash, stored.n_samples])

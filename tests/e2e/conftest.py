@@ -35,7 +35,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with open(data_dir / "up.log", "wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
-        yield Stack(_wait_for_url(process, data_dir), process.pid, data_dir, files)
+        yield Stack(wait_for_url(process, data_dir), process.pid, data_dir, files)
     finally:
         process.send_signal(signal.SIGINT)
         try:
@@ -45,7 +45,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             raise
 
 
-def _wait_for_url(process: subprocess.Popen[bytes], data_dir: Path) -> str:
+def wait_for_url(process: subprocess.Popen[bytes], data_dir: Path) -> str:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:

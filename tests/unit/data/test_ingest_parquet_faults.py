@@ -166,7 +166,7 @@ def test_what_unpacks_to_endless_text_is_refused_by_the_same_limit_as_jsonl(refu
 
 
 def test_a_list_that_repeats_one_value_without_end_is_refused(refused: Refused, tmp_path: Path) -> None:
-    endless = 1_000_000
+    endless = 2_000_000
     history = pa.ListArray.from_arrays([0, endless], pa.nulls(endless, pa.string()))
     (fault,) = refused({"id": pa.array(["s1"]), "history": history, "target": pa.array(["b"])})
     assert (tmp_path / "samples.parquet").stat().st_size < 10_000

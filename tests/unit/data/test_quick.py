@@ -1,12 +1,16 @@
-"""Samples checked in chunks and row by row: the same files, hashes, warnings and faults."""
+"""Samples checked in chunks, of lines or of columns, and row by row: the same files, hashes, warnings and faults."""
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -179,3 +183,118 @@ def test_row_groups_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     made[700]["history"] = [7.0, "b"]  # Fine, and not usual.
     samples = "".join(json.dumps(row) + "\n" for row in made).encode()
     assert outcome(samples, "s") == row_by_row(samples, "s", monkeypatch)
+
+
+KINDS: dict[str, list[pa.DataType]] = {
+    "id": [pa.string(), pa.large_string(), pa.int64(), pa.uint64(), pa.float64(), pa.bool_()],
+    "user_id": [pa.string(), pa.int32(), pa.null(), pa.dictionary(pa.int8(), pa.string())],
+    "history": [
+        pa.list_(pa.string()),
+        pa.large_list(pa.large_string()),
+        pa.list_(pa.int64()),
+        pa.list_(pa.string(), 2),
+    ],
+    "target": [pa.string(), pa.int8(), pa.large_string()],
+    "timestamp": [pa.float64(), pa.int64(), pa.float32(), pa.timestamp("ns"), pa.timestamp("ms", "UTC"), pa.string()],
+    "ratings": [pa.list_(pa.float64()), pa.list_(pa.int16()), pa.list_(pa.float32()), pa.null()],
+    "history_timestamps": [pa.list_(pa.float64()), pa.list_(pa.int64()), pa.list_(pa.timestamp("ns"))],
+    "split": [pa.string(), pa.large_string()],
+    "stars": [pa.int64()],
+}
+WHEN = [datetime(2300, 1, 1), datetime(2020, 1, 2, 3, 4, 5, 678901), datetime(1969, 12, 31), None]
+
+
+def values(kind: pa.DataType) -> st.SearchStrategy[Any]:
+    if pa.types.is_fixed_size_list(kind):
+        return st.lists(values(kind.value_type), min_size=2, max_size=2) | st.none()
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return st.lists(values(kind.value_type), min_size=2, max_size=2) | st.sampled_from([None, []])
+    if pa.types.is_timestamp(kind):
+        # The latest is beyond what nanoseconds reach.
+        return st.sampled_from(WHEN[1:] if kind.tz is None else [when and when.replace(tzinfo=UTC) for when in WHEN])
+    if pa.types.is_floating(kind):
+        return st.sampled_from([0.0, -0.0, 1.5, 1e9, 3.0e7, float("nan"), float("inf"), None])
+    if pa.types.is_integer(kind):
+        return st.sampled_from([0, 7, 5, None])
+    if pa.types.is_boolean(kind):
+        return st.booleans()
+    return st.none() if pa.types.is_null(kind) else st.sampled_from(["a", "b", "ü", "nowhere", "", " ", "train", None])
+
+
+GOOD: dict[str, st.SearchStrategy[Any]] = {
+    "history": st.lists(items, min_size=1, max_size=3),
+    "target": items,
+    "timestamp": times,
+    "split": st.sampled_from(["train", None]),
+}
+
+
+@st.composite
+def table(draw: st.DrawFn) -> pa.Table:
+    """Good rows, with at most two columns of any type that Parquet may bring."""
+    count = draw(st.integers(1, 5))
+    columns: dict[str, pa.Array] = {"id": pa.array([f"s{row}" for row in range(count)])}
+    for name in ("history", "target", *draw(st.sets(st.sampled_from(["timestamp", "split"])))):
+        kind = KINDS[name][0]
+        columns[name] = pa.array([draw(GOOD[name]) for _ in range(count)], kind)
+    if draw(st.booleans()):
+        lists = [[draw(times | st.none()) for _ in history] for history in columns["history"].to_pylist()]
+        columns["history_timestamps"] = pa.array(
+            [draw(st.just(found) | st.none()) for found in lists], KINDS["ratings"][0]
+        )
+    for name in draw(st.sets(st.sampled_from([*KINDS]), max_size=2)):
+        kind = draw(st.sampled_from(KINDS[name]))
+        columns[name] = pa.array([draw(values(kind)) for _ in range(count)], kind)
+    return pa.table(columns)
+
+
+def as_parquet(rows: pa.Table) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(rows, file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("unit", [None, "ms"])
+def test_any_columns(unit: TimestampUnit | None, chunks: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    @settings(
+        max_examples=8, phases=(Phase.generate,), suppress_health_check=list(HealthCheck), deadline=None, database=None
+    )
+    @given(table())
+    def agree(found: pa.Table) -> None:
+        samples = as_parquet(found)
+        quick = outcome(samples, unit)
+        assert quick == row_by_row(samples, unit, monkeypatch)
+
+    agree()
+    assert {*chunks} == {True, False}
+
+
+def test_columns_and_lines_are_one_content(chunks: list[bool]) -> None:
+    made: list[dict[str, Any]] = [
+        {
+            "id": n,
+            "user_id": None if n % 3 else "u",
+            "history": ["a", "7"],
+            "target": "ü",
+            "timestamp": 1_600_000_000 + n,
+        }
+        | {"ratings": None if n % 5 == 0 else [n / 3, None], "split": ["train", None][n % 2]}
+        for n in range(40)
+    ]
+    lines = outcome("\n".join(map(json.dumps, made)).encode(), None)
+    for kind in (pa.int64(), pa.timestamp("s"), pa.timestamp("ns")):
+        rows = pa.Table.from_pylist(made)
+        place = rows.schema.get_field_index("timestamp")
+        times = rows["timestamp"] if kind == pa.int64() else rows["timestamp"].cast(pa.timestamp("s")).cast(kind)
+        assert outcome(as_parquet(rows.set_column(place, "timestamp", times)), None) == lines
+    assert {*chunks} == {True}
+
+
+def test_long_rows_come_in_small_batches(chunks: list[bool]) -> None:
+    """About 9 MB of ids in one row group."""
+    rows = pa.table(
+        {"id": [f"s{n}" for n in range(9_000)], "history": [["x" * 256] * 4] * 9_000, "target": ["a"] * 9_000}
+    )
+    assert outcome(as_parquet(rows), None)[0] == 9_000
+    assert len(chunks) >= 3
+    assert all(chunks)

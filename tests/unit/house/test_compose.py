@@ -220,11 +220,9 @@ def test_images_run_as_the_user_that_compose_names() -> None:
 
 def test_what_the_build_needs_reaches_it_and_nothing_else_does() -> None:
     kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
-    project = (ROOT / "pyproject.toml").read_text()
     assert "*" in (ROOT / ".dockerignore").read_text().splitlines()
     for package in ("api_schemas", "minirec", "service", "worker"):
         assert package in kept
-        assert f'"{package}*"' in project
     assert {"pyproject.toml", "constraints.txt", "README.md", "LICENSE", "NOTICE"} <= set(kept)
 
 

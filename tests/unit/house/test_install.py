@@ -86,13 +86,13 @@ def modules_after_importing(modules: list[str], *, extra: str) -> set[str]:
 
 
 def modules_of(package: str) -> list[str]:
-    return [f"{package}.{path.stem}" for path in (ROOT / package).glob("*.py") if path.stem != "__init__"]
+    return [f"minirec.{package}.{path.stem}" for path in (ROOT / package).glob("*.py") if path.stem != "__init__"]
 
 
 @pytest.mark.slow
 def test_the_base_installation_is_light_and_enough_for_the_client_and_the_command() -> None:
     assert not installed_by("") & {"torch", "transformers", "numpy", "pyarrow", "redis", "celery", "fastapi"}
-    modules_after_importing(["api_schemas", "minirec", "minirec.client", "minirec.cli.main"], extra="")
+    modules_after_importing(["minirec.api_schemas", "minirec", "minirec.client", "minirec.cli.main"], extra="")
 
 
 @pytest.mark.slow

@@ -201,9 +201,7 @@ class Deployment(RuleBasedStateMachine):
     @precondition(lambda self: self.taken)
     @rule()
     def delete_garbage(self) -> None:
-        name = self.taken.pop()
-        self.blobs = {blob for blob in self.blobs if not blob.startswith(name)}
-        self.machine.end_garbage(name)
+        self._delete(self.taken.pop())
 
     # What always holds
 
@@ -396,6 +394,8 @@ class Deployment(RuleBasedStateMachine):
         self.doorbells.clear()
         for _ in range(20):
             self.machine.sweep(max_setbacks=1000, ring_after={"cpu": -1.0, "gpu": -1.0})
+            # What is being deleted when a janitor dies can only be made again once another has deleted it.
+            self._delete_all_garbage(limit=100)
             self._let_pauses_end()
             while self.doorbells:
                 bell = self.doorbells.pop()
@@ -410,6 +410,14 @@ class Deployment(RuleBasedStateMachine):
         self._units_are_in_one_place_each()
         self._everything_is_deleted()
 
+    def _delete_all_garbage(self, *, limit: int) -> None:
+        for name in self.machine.take_garbage(limit=limit):
+            self._delete(name)
+
+    def _delete(self, name: str) -> None:
+        self.blobs = {blob for blob in self.blobs if not blob.startswith(name)}
+        self.machine.end_garbage(name)
+
     def _let_pauses_end(self) -> None:
         for key in self.redis.scan_iter(f"{self.prefix}group:*:later", count=1000):
             for unit, _ in self.redis.zrange(key, 0, -1, withscores=True):
@@ -423,10 +431,7 @@ class Deployment(RuleBasedStateMachine):
             self.machine.delete(job)
         self.machine.sweep(max_setbacks=MAX_SETBACKS, ring_after={})
         for _ in range(10):
-            names = self.machine.take_garbage(limit=2)
-            for name in names:
-                self.blobs = {blob for blob in self.blobs if not blob.startswith(name)}
-                self.machine.end_garbage(name)
+            self._delete_all_garbage(limit=2)
         assert list(self.redis.scan_iter(f"{self.prefix}*")) == []
         assert self.blobs == set()
 
