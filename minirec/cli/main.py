@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from minirec import __version__
 from minirec.api_schemas.messages import plain
-from minirec.cli import datasets, evaluations, jobs, keys, selection_nouns, selections, training
+from minirec.cli import datasets, evaluations, jobs, keys, models, selection_nouns, selections, training
 from minirec.cli.compare import compare
 from minirec.cli.connection import Connection
 from minirec.cli.demo import demo
@@ -126,6 +126,7 @@ app.command("import")(import_source)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(selection_nouns.app, name="selections")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(models.app, name="models")
 app.command()(selections.select)
 app.command("list")(jobs.list_jobs)
 app.command()(jobs.status)

@@ -26,6 +26,7 @@ TREE = dict(commands(typer.main.get_command(app)))
 def test_nouns_have_their_verbs() -> None:
     for noun in ("selections", "jobs"):
         assert {(noun, verb) for verb in ("list", "show", "cancel", "retry", "delete")} <= set(TREE)
+    assert ("models", "list") in TREE
     assert {("datasets", verb) for verb in ("upload", "list", "show", "delete")} <= set(TREE)
 
 

@@ -121,3 +121,21 @@ def test_lists_keep_their_ids_whole_on_80_columns(monkeypatch: pytest.MonkeyPatc
         assert "embedding" in result.stdout
         assert "12%" in result.stdout
         assert "3 d ago" in result.stdout
+
+
+def test_models_are_listed_with_their_adapters(monkeypatch: pytest.MonkeyPatch) -> None:
+    def used(number: int, **about: Any) -> dict[str, Any]:
+        model = {"source": "hub", "id": f"o/m{number}", "revision": None, "adapter": None, "dtype": "auto"}
+        times = {"created_at": time.time(), "last_used_at": time.time() - 3600}
+        return {"id": str(number), "object": "model", "model": model | about, "jobs": 1200, **times}
+
+    adapter = {"source": "local", "id": "ours", "revision": None}
+    trained = used(3) | {"training_job_id": "trn_1"}
+    there = service(models=[used(1, revision="main"), used(2, adapter=adapter), trained])
+    result, _ = run(monkeypatch, ["models", "list"], there)
+    first, second, third = [line for line in result.stdout.splitlines() if "o/m" in line]
+    assert first.split()[:2] == ["o/m1@main", "1,200"]
+    assert "o/m2 + ours" in second
+    assert third.split()[:2] == ["o/m3", "trn_1"]
+    result, _ = run(monkeypatch, ["models", "list", "--json", "--limit", "2"], there)
+    assert [model["model"]["id"] for model in json.loads(result.stdout)] == ["o/m1", "o/m2"]
