@@ -207,6 +207,18 @@ def test_formulas_survive_github(page: Path) -> None:
     assert eaten == []
 
 
+def test_promises_name_tests_that_exist() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    promises = page.split("## What is promised\n")[1].split("\n## ")[0]
+    _, _, *kept_by = (line.strip("| ").split(" | ")[-1] for line in promises.splitlines() if line.count(" | ") == 2)
+    assert len(kept_by) > 20
+    assert all("`" in test for test in kept_by), "a promise without a test"
+    named = re.findall(r"`([^`]+)`", " ".join(kept_by))
+    targets = {line.split(":")[0] for line in (ROOT / "Makefile").read_text().splitlines() if "##" in line}
+    for name in [*named, *re.findall(r"`(tests/[^`\s]+)`", page)]:
+        assert (ROOT / name).is_file() or name.removeprefix("make ") in targets, name
+
+
 def test_every_command_is_in_the_list() -> None:
     page = (ROOT / "docs" / "commands.md").read_text()
     named = {

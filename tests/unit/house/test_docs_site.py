@@ -76,13 +76,6 @@ def test_a_formula_becomes_mathml() -> None:
     assert formula(r"\(\bar r_i &lt; 1\)", display=False).startswith("<math")
 
 
-def test_every_test_that_keeps_a_promise_is_there() -> None:
-    text = (ROOT / "docs/operations.md").read_text()
-    named = set(re.findall(r"`(tests/[\w/.]+)`", text))
-    assert len(named) > 20
-    assert [name for name in named if not (ROOT / name).exists()] == []
-
-
 def raised_codes() -> set[str]:
     """Every code that stands in the source where errors are made."""
     found = set()
