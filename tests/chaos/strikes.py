@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -68,13 +69,11 @@ class Striker:
         if kind == "pause":
             process.send_signal(signal.SIGSTOP)
             time.sleep(PAUSE_SECONDS)
-            if process.is_running():
+            with suppress(psutil.NoSuchProcess):  # A supervisor may have ended it.
                 process.send_signal(signal.SIGCONT)
         else:
             process.send_signal(signal.SIGKILL)
-            until(
-                lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, "the process to be gone"
-            )
+            until(lambda: is_gone(process), "the process to be gone")
             if role == "supervisor":
                 self._start_again()
         until(self.stack.healthy, f"everybody to be back after a {kind} of {role}")
@@ -111,6 +110,14 @@ class Striker:
                 return bool(connection.hget(f"{group}:units", f"f{unit}") != fence)
         except redis.RedisError:
             return False
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Tell whether a process has ended, waited for or not."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def table(strikes: list[Strike]) -> str:
