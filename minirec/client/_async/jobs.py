@@ -8,7 +8,7 @@ from typing import Any, Generic, Self
 import httpx2
 from pydantic import PrivateAttr
 
-from minirec.api_schemas import TERMINAL, Event, Job, JobKind, Page, Status
+from minirec.api_schemas import Event, Job, JobKind, Page, Status
 from minirec.api_schemas.job_kinds import JobT
 from minirec.client import job_calls as calls
 from minirec.client._async.pages import AsyncPages
@@ -18,6 +18,9 @@ from minirec.client.core import STREAM_RETRIES, Call, Retries, parse_text
 from minirec.client.errors import APIResponseError
 from minirec.client.progress import watched
 from minirec.client.refs import DatasetRef, JobRef, dataset_of, id_of
+
+NOTHING_LEFT = 204
+"""What the service answers a client of a stream whose job is over, with no event behind the one it named."""
 
 
 class AsyncLiveJob(Job):
@@ -176,14 +179,16 @@ class AsyncJobs(AsyncResource, Generic[JobT]):
         """
         retries, job_id = Retries(STREAM_RETRIES), self._id(job_id)
         while True:
-            silent = True
             try:
                 async with self._transport.stream(calls.stream_events(self._path, job_id, after), retries) as response:
+                    # Only this says that nothing is left: a stream that ends may have been broken by the service.
+                    if response.status_code == NOTHING_LEFT:
+                        return
                     async for message in httpx2.EventSource(response):
                         if not message.data:
                             continue
                         event = parse_text(response, message.data, Event)
-                        silent, after, retries = False, event.id, Retries(STREAM_RETRIES)
+                        after, retries = event.id, Retries(STREAM_RETRIES)
                         yield event
                         if calls.is_last(event):
                             return
@@ -192,7 +197,4 @@ class AsyncJobs(AsyncResource, Generic[JobT]):
             except httpx2.TransportError as error:
                 await self._transport.sleep(retries.after_error(error))
                 continue
-            job = await self.retrieve(job_id)
-            if silent and job.status in TERMINAL:
-                return
             await self._transport.sleep(calls.IDLE_PAUSE)

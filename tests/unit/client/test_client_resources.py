@@ -304,12 +304,20 @@ def test_events_cut_in_the_middle_are_not_handed_out() -> None:
 
 
 def test_events_of_a_job_that_is_over_end_without_waiting() -> None:
-    service = Script(stream(b": ping\n\n"), state("succeeded"))
+    service = Script(httpx2.Response(204, headers={"Content-Type": "text/event-stream"}))
     assert list(service.client().selections.events("sel_1", after="9")) == []
+    assert len(service.requests) == 1
+
+
+def test_a_stream_that_breaks_before_its_first_event_is_asked_again_however_the_job_goes_on() -> None:
+    """The service ends it where its Redis is away; the job may be over by the time that it is back."""
+    rest = sse(event_json(3), event_json(4, "status", status="succeeded"))
+    service = Script(stream(sse(event_json(2))), stream(b""), stream(b": ping\n\n"), stream(rest))
+    assert [event.id for event in service.client().selections.events("sel_1")] == ["2", "3", "4"]
 
 
 def test_events_reconnect_where_the_service_closes_a_running_jobs_stream() -> None:
-    service = Script(stream(b": ping\n\n"), state("running"), stream(sse(event_json(1, "status", status="cancelled"))))
+    service = Script(stream(b": ping\n\n"), stream(sse(event_json(1, "status", status="cancelled"))))
     assert [event.id for event in service.client().selections.events("sel_1")] == ["1"]
 
 
