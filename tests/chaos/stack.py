@@ -34,6 +34,8 @@ class ChaosStack:
     run: str = field(default_factory=lambda: secrets.token_hex(8))
     port: int = field(default_factory=lambda: free_port())
     process: subprocess.Popen[bytes] | None = None
+    redis_killed: list[float] = field(default_factory=list)
+    """When Redis was killed, alone or with all others, in seconds since 1970."""
 
     @property
     def url(self) -> str:

@@ -72,6 +72,8 @@ class Striker:
             with suppress(psutil.NoSuchProcess):  # A supervisor may have ended it.
                 process.send_signal(signal.SIGCONT)
         else:
+            if role in ("redis", "supervisor"):
+                self.stack.redis_killed.append(time.time())
             process.send_signal(signal.SIGKILL)
             until(lambda: is_gone(process), "the process to be gone")
             if role == "supervisor":
