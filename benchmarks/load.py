@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.under_load.stack import Memory, Stack, Table, stack
 from benchmarks.under_load.workers import shards_per_second
 from minirec.client import MiniRec
+from tests.builders import tiny_model
 
 ITEMS, GROUP, DIMENSIONS, PICKS = 10_000, 4, 64, 10_000
 PROBES_PER_SECOND = 20.0
@@ -129,9 +130,13 @@ def waiting_clients(running: Stack, table: Table, folder: Path, samples: int, cl
     """Ask for status while clients wait and a large upload runs; return the id of the dataset."""
     rows, items = write_samples(folder, samples)
     scan = seconds(lambda: _scan(rows))
-    with running.client() as client, running.without_workers():
+    tiny_model(running.folder / "models")
+    # The workers that check uploads go on; the job waits for those that compute.
+    with running.client() as client, running.without_workers("gpu,train"):
         small = _small_dataset(client)
-        job = client.selections.create(dataset=small, size=2, signals="uploaded").id
+        job = client.selections.create(dataset=small, size=2, model={"source": "local", "id": "tiny"}).id
+        while client.selections.retrieve(job).stage != "embedding_catalogue":
+            time.sleep(0.2)
         paths = [f"/v1/selections/{job}", "/health/live"]
         for busy in (False, True):
             made: list[str] = []

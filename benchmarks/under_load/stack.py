@@ -64,9 +64,9 @@ class Stack:
         return found
 
     @contextmanager
-    def without_workers(self) -> Iterator[None]:
-        """Stop the workers of the cpu queue for a while: what is started waits."""
-        stopped = self.family("minirec.worker.app", "cpu")
+    def without_workers(self, queues: str = "cpu") -> Iterator[None]:
+        """Stop the workers of some queues for a while: what is started there waits."""
+        stopped = self.family("minirec.worker.app", f"-Q {queues}")
         for process in stopped:
             process.send_signal(signal.SIGSTOP)
         try:

@@ -13,6 +13,9 @@ from minirec.store.jobs import JobReader, JobRecord
 SHARED_SHOWN = 20
 """Jobs that are named of those that wait for the same work."""
 
+LOOKED_AT = 200
+"""Open groups that are looked at one by one; of more, only the length of the line is told, which costs nothing."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -20,7 +23,10 @@ class Place:
 
     queue: str
     ahead: int | None
-    """Groups of the same tenant and queue that are done first or just now; None while its own is being done."""
+    """Groups of the same tenant and queue that are done first or just now; None while its own is being done.
+
+    Where more than LOOKED_AT are open, those that are just being done are not counted.
+    """
     starts_at: float | None
     """When those ahead will be through, in seconds since 1970; None without any, or where one has no pace yet."""
     shared_with: list[str]
@@ -56,6 +62,10 @@ def place_of(jobs: JobReader, record: JobRecord) -> Place | None:
     if leased:
         return Place(queue.decode(), None, None, shared)
     owner = tenant.decode() if tenant else DEFAULT_TENANT
+    if redis.scard(f"{prefix}groups:open") > LOOKED_AT:
+        line = f"{prefix}queue:{queue.decode()}:{owner}"
+        rank = cast("int | None", redis.zrank(line, group))
+        return Place(queue.decode(), redis.zcard(line) if rank is None else rank, None, shared)
     ahead = _ahead(jobs, group, queue.decode(), owner)
     return Place(queue.decode(), len(ahead), _through(jobs, ahead) if ahead else None, shared)
 

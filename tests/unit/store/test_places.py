@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-from minirec.store import Store
+from minirec.store import Store, places
 from minirec.store.places import Place, place_of
 from tests.unit.store.test_machine import claim, create, job, stage
 
@@ -50,6 +50,16 @@ def test_what_is_being_done_comes_first_though_it_has_left_the_line(store: Store
     found = place(store, "b")
     assert found is not None
     assert found.ahead == 1
+
+
+def test_a_long_line_tells_its_length_whoever_is_in_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "LOOKED_AT", 3)
+    for name in ("a", "b", "c", "d"):
+        begin(store, name, "default")
+    begin(store, "theirs", "others")
+    claim(store, "default:a", 0)
+    found = [place(store, name) for name in ("a", "b", "d", "theirs")]
+    assert [each and (each.ahead, each.starts_at) for each in found] == [(None, None), (1, None), (3, None), (0, None)]
 
 
 def test_the_pace_of_those_ahead_says_when_it_starts(store: Store) -> None:
