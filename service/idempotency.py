@@ -36,6 +36,15 @@ class Once:
         self._records = records
         self._key = None if key is None else hashlib.sha256(f"{scope}\n{key}".encode()).hexdigest()
 
+    def job_id(self, body: str, fresh: str) -> str:
+        """Return the id for a job that the request makes: the same at each attempt with a key, else the fresh one.
+
+        An attempt may die between making the job and keeping its answer; the next one then finds the job.
+        """
+        if self._key is None:
+            return fresh
+        return self._records.first(self._key, hashlib.sha256(body.encode()).hexdigest(), fresh)
+
     def __call__(self, body: str, answer: Callable[[], Response], *, seconds: int = ANSWER_SECONDS) -> Response:
         """The answer, given now or before to the same `body`. Raises ProblemError 409 or 422."""
         if self._key is None:

@@ -17,6 +17,7 @@ from minirec.service.idempotency import OnceOf
 from minirec.service.metadata_filter import METADATA_PARAMETER, MetadataFilter
 from minirec.service.problems import problems
 from minirec.service.served_kind import ServedKind
+from minirec.store.ids import new_id
 
 StatusFilter = Annotated[Status | None, Query(description="Only jobs in this status")]
 DatasetFilter = Annotated[str | None, Query(pattern=DATASET_ID, description="Only jobs on this dataset")]
@@ -54,7 +55,9 @@ def job_router(served: ServedKind[Any, Any]) -> APIRouter:
         responses=problems(*served.problems),
     )
     def create(body: body_type, store: StoreOf, settings: SettingsOf, once: OnceOf) -> Response:
-        return once(body.model_dump_json(), lambda: jobs.create(served, store, settings, body))
+        text = body.model_dump_json()
+        job_id = once.job_id(text, new_id(served.kind.prefix))
+        return once(text, lambda: jobs.create(served, store, settings, body, job_id=job_id))
 
     @router.get(
         "",

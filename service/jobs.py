@@ -33,10 +33,15 @@ from minirec.store.tenants import owner
 log = structlog.get_logger(__name__)
 
 
-def create(served: ServedKind[RequestT, JobT], store: Store, settings: Settings, body: RequestT) -> Response:
-    """Start a job. Raises ProblemError for a request that cannot be met."""
+def create(
+    served: ServedKind[RequestT, JobT], store: Store, settings: Settings, body: RequestT, *, job_id: str | None = None
+) -> Response:
+    """Start a job, or find the one that an earlier attempt at the same request started under this id.
+
+    Raises ProblemError for a request that cannot be met.
+    """
     new = served.start(store, settings, body)
-    job_id = new_id(served.kind.prefix)
+    job_id = job_id or new_id(served.kind.prefix)
     prepare = served.prepare(job_id=job_id).stage("preparing")
     fields = {
         "request": new.request.model_dump_json(),
@@ -51,7 +56,8 @@ def create(served: ServedKind[RequestT, JobT], store: Store, settings: Settings,
         dataset_or_404(store, new.dataset.id)  # It may have been deleted since.
         for needed in new.needs:
             job_or_404(store, needed)
-        # A fresh id can only be taken by this same call, re-sent by the Redis client after a broken connection.
+        # An id can only be taken by this same request: re-sent by the Redis client after a broken connection, or by the
+        # client with its Idempotency-Key after the service died.
         store.machine.create(job_id, served.kind.name, fields, [prepare], needs=new.needs)
     return accepted(served, store, job_id)
 

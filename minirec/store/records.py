@@ -256,6 +256,12 @@ class IdempotencyRecords:
             raise IdempotencyConflictError("the first request with this key is being answered", in_progress=True)
         return Replay(stored["status"], stored["body"].encode(), stored["headers"])
 
+    def first(self, key: str, fingerprint: str, value: str) -> str:
+        """Return the value that the first attempt at a request gave, this one if it is the first; kept for a day."""
+        name = f"{self._prefix}{key}:{fingerprint}"
+        self._redis.set(name, value, nx=True, ex=IDEMPOTENCY_SECONDS)
+        return cast(bytes, self._redis.get(name)).decode()
+
     def finish(self, reservation: Reservation, replay: Replay) -> bool:
         """Keep the answer for the next request with this key; False when the key is another request's by now."""
         entry = {

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from minirec.client import MiniRec
+from minirec.store.records import IdempotencyRecords
 from tests.api.conftest import KEY, Service, selection_body
 from tests.api.stand_in import StandIn
 from tests.api.test_problems import assert_problem, field_errors
@@ -74,6 +75,23 @@ def test_a_request_that_crashed_frees_its_key(service: Service, monkeypatch: pyt
         patch.setattr(type(service.store.machine), "create", broken)
         assert_problem(start(service, dataset_id), 500, "internal_error")
     assert start(service, dataset_id).status_code == 202
+
+
+def test_a_service_that_died_before_it_kept_its_answer_has_started_one_job(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset_id = service.upload()["id"]
+    with monkeypatch.context() as patch:
+        patch.setattr(IdempotencyRecords, "finish", lambda *_: False)
+        first = start(service, dataset_id)
+    # Its reservation runs out.
+    (reserved,) = [key for key in service.store.redis.scan_iter("*idempotency:*") if key.count(b":") == 2]
+    service.store.redis.delete(reserved)
+    again = start(service, dataset_id)
+    assert again.json()["id"] == first.json()["id"]
+    assert len(service.http.get("/v1/selections").json()["data"]) == 1
+    service.store.redis.delete(reserved)
+    assert start(service, dataset_id, size=2).json()["id"] != first.json()["id"], "another request"
 
 
 def test_a_request_still_being_answered_is_a_conflict(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
