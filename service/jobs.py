@@ -36,9 +36,17 @@ log = structlog.get_logger(__name__)
 def create(
     served: ServedKind[RequestT, JobT], store: Store, settings: Settings, body: RequestT, *, job_id: str | None = None
 ) -> Response:
-    """Start a job, or find the one that an earlier attempt at the same request started under this id.
+    """Start a job, or find the one that an earlier attempt at the same request started under its id.
 
-    Raises ProblemError for a request that cannot be met.
+    Args:
+        served: The kind.
+        store: Where the job will be.
+        settings: Of the service.
+        body: The request.
+        job_id: The job's id; a new one unless given.
+
+    Raises:
+        ProblemError: The request cannot be met.
     """
     new = served.start(store, settings, body)
     job_id = job_id or new_id(served.kind.prefix)
