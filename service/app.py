@@ -33,7 +33,7 @@ from minirec.service import (
 )
 from minirec.service.auth import require_admin, require_scope
 from minirec.service.concurrency import InHand, count_requests
-from minirec.service.dependencies import only_known_parameters
+from minirec.service.dependencies import known_parameters_once
 from minirec.service.hosts import HostCheck
 from minirec.service.job_kinds import KINDS
 from minirec.service.job_routes import job_router
@@ -97,10 +97,10 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     for router in routers:
         app.include_router(
             router,
-            dependencies=[Depends(require_scope), Depends(only_known_parameters), Depends(count_requests)],
+            dependencies=[Depends(require_scope), Depends(known_parameters_once), Depends(count_requests)],
             responses=problems.problems(403, 429),
         )
-    app.include_router(keys.router, dependencies=[Depends(require_admin), Depends(only_known_parameters)])
+    app.include_router(keys.router, dependencies=[Depends(require_admin), Depends(known_parameters_once)])
     app.include_router(operations.router)
     page.install(app)
     problems.install(app)

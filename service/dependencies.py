@@ -33,8 +33,11 @@ StoreOf = Annotated[Store, Depends(_store)]
 SettingsOf = Annotated[Settings, Depends(_settings)]
 
 
-def only_known_parameters(request: Request) -> None:
-    """Refuse misspelt query parameters: a filter that is ignored gives a wrong answer. Raises ProblemError 422."""
+def known_parameters_once(request: Request) -> None:
+    """Refuse query parameters that are misspelt or repeated: a filter that is ignored gives a wrong answer.
+
+    Raises ProblemError 422. No parameter here is a list, and FastAPI takes the last of several.
+    """
     route = cast(APIRoute, request.scope["route"])
     # Those in brackets are declared by hand: FastAPI knows no `metadata[run]=first` (service/metadata_filter.py).
     deep = {given["name"] for given in (route.openapi_extra or {}).get("parameters", ())}
@@ -43,6 +46,8 @@ def only_known_parameters(request: Request) -> None:
         if name not in known and not (name.endswith("]") and name.partition("[")[0] in deep):
             names = ", ".join(sorted(known | {f"{one}[...]" for one in deep})) or "none"
             raise invalid("invalid_request", ("query", name), f"is not known here; the parameters are: {names}")
+        if len(request.query_params.getlist(name)) > 1:
+            raise invalid("invalid_request", ("query", name), "was sent more than once")
 
 
 def _query_parameters(dependant: Dependant) -> set[str]:

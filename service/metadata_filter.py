@@ -38,10 +38,8 @@ METADATA_PARAMETER: dict[str, Any] = {
 def _filter(request: Request) -> dict[str, str]:
     """Return the pairs to look for. Raises ProblemError 422."""
     wanted: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
+    for name, value in request.query_params.items():
         if found := _NAME.fullmatch(name):
-            if found[1] in wanted:
-                raise invalid("invalid_request", ("query", name), "was sent more than once")
             wanted[found[1]] = value
     try:
         return _metadata.validate_python(wanted)

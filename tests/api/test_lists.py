@@ -65,12 +65,14 @@ def test_jobs_are_found_by_their_metadata(service: Service, path: str) -> None:
         ("metadata=first", "is not known here"),
         ("metadata[run=first", "is not known here"),
         ("metadata[run]=a&metadata[run]=b", "more than once"),
+        ("status=queued&status=running", "more than once"),
+        ("limit=1&limit=1", "more than once"),
         (f"metadata[{'x' * 65}]=a", "64"),
         (f"metadata[run]={'x' * 513}", "512"),
         ("&".join(f"metadata[{n}]=a" for n in range(17)), "16"),
     ],
 )
-def test_a_metadata_filter_that_cannot_be_meant_is_refused(service: Service, query: str, says: str) -> None:
+def test_a_filter_that_cannot_be_meant_is_refused(service: Service, query: str, says: str) -> None:
     refused = service.http.get(f"/v1/selections?{query}")
     assert refused.status_code == 422, refused.text
     assert says in refused.json()["detail"]
