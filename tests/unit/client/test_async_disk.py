@@ -8,7 +8,7 @@ import json
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from zipfile import ZipFile
@@ -34,7 +34,13 @@ def note(event: str, path: object) -> None:
         done.append(f"{event} {path}")
 
 
-sys.addaudithook(lambda event, arguments: note(event, arguments[0]) if event in EVENTS else None)
+def hook(event: str, arguments: Sequence[object], events: Set[str] = frozenset(EVENTS)) -> None:
+    # Hooks stay to the end of the process, when the names of this module are gone: its own argument is not.
+    if event in events:
+        note(event, arguments[0])
+
+
+sys.addaudithook(hook)
 
 
 @contextmanager
