@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.under_load.stack import Memory, Stack, Table, stack
 from benchmarks.under_load.workers import shards_per_second
 from minirec.client import MiniRec
-from tests.builders import tiny_model
+from minirec.policy.tiny import build_tiny_model
 
 ITEMS, GROUP, DIMENSIONS, PICKS = 10_000, 4, 64, 10_000
 PROBES_PER_SECOND = 20.0
@@ -130,7 +130,7 @@ def waiting_clients(running: Stack, table: Table, folder: Path, samples: int, cl
     """Ask for status while clients wait and a large upload runs; return the id of the dataset."""
     rows, items = write_samples(folder, samples)
     scan = seconds(lambda: _scan(rows))
-    tiny_model(running.folder / "models")
+    build_tiny_model(running.folder / "models" / "tiny", texts=["T0", "T1", "T2"])
     # The workers that check uploads go on; the job waits for those that compute.
     with running.client() as client, running.without_workers("gpu,train"):
         small = _small_dataset(client)

@@ -44,7 +44,7 @@ WIDTH = 32
 
 def processes(running: Stack) -> dict[str, list[psutil.Process]]:
     """Return the processes of the stack by what they are."""
-    found = {name: [psutil.Process(running.process.pid)] for name in ("supervisor (`minirec up`)",)}
+    found = {"supervisor (`minirec up`)": [running.process]}
     found |= {name: running.family(*words) for name, words in WORDS.items()}
     for name, queues in WORKERS.items():
         family = [process for process in running.family("minirec.worker.app") if queues in process.cmdline()]

@@ -34,7 +34,7 @@ class Once:
 
     def __init__(self, records: IdempotencyRecords, scope: str, key: str | None) -> None:
         self._records = records
-        self._key = None if key is None else hashlib.sha256(f"{scope}\n{key}".encode()).hexdigest()
+        self._key = None if key is None else _digest(f"{scope}\n{key}")
 
     def job_id(self, body: str, fresh: str) -> str:
         """Return the id for a job that the request makes: the same at each attempt with a key, else the fresh one.
@@ -43,13 +43,13 @@ class Once:
         """
         if self._key is None:
             return fresh
-        return self._records.first(self._key, hashlib.sha256(body.encode()).hexdigest(), fresh)
+        return self._records.first(self._key, _digest(body), fresh)
 
     def __call__(self, body: str, answer: Callable[[], Response], *, seconds: int = ANSWER_SECONDS) -> Response:
         """The answer, given now or before to the same `body`. Raises ProblemError 409 or 422."""
         if self._key is None:
             return answer()
-        fingerprint = hashlib.sha256(body.encode()).hexdigest()
+        fingerprint = _digest(body)
         try:
             found = self._records.begin(self._key, fingerprint, seconds=seconds)
         except IdempotencyConflictError as error:
@@ -67,6 +67,10 @@ class Once:
         headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
         self._records.finish(found, Replay(response.status_code, bytes(response.body), headers))
         return response
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _once(request: Request, store: StoreOf, key: Key = None) -> Once:

@@ -56,8 +56,12 @@ def job_router(served: ServedKind[Any, Any]) -> APIRouter:
     )
     def create(body: body_type, store: StoreOf, settings: SettingsOf, once: OnceOf) -> Response:
         text = body.model_dump_json()
-        job_id = once.job_id(text, new_id(served.kind.prefix))
-        return once(text, lambda: jobs.create(served, store, settings, body, job_id=job_id))
+
+        def start() -> Response:
+            job_id = once.job_id(text, new_id(served.kind.prefix))
+            return jobs.create(served, store, settings, body, job_id=job_id)
+
+        return once(text, start)
 
     @router.get(
         "",

@@ -6,25 +6,16 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import types
 
 from minirec.data.tables import SAMPLES
 
-COLUMNS = pa.schema(
-    [
-        pa.field("id", pa.string()),
-        pa.field("user_id", pa.string()),
-        pa.field("history", pa.list_(pa.string())),
-        pa.field("target", pa.string()),
-        pa.field("timestamp", pa.float64()),
-        pa.field("ratings", pa.list_(pa.float64())),
-        pa.field("history_timestamps", pa.list_(pa.float64())),
-        pa.field("split", pa.string()),
-    ]
-)
-"""As in the stored table, with the ids of items."""
-assert COLUMNS.names == SAMPLES.names
+_AS_GIVEN = {"history": pa.list_(pa.string()), "target": pa.string()}
+COLUMNS = pa.schema([pa.field(field.name, _AS_GIVEN.get(field.name, field.type)) for field in SAMPLES])
+"""As the stored table, with the ids of items, and with nulls anywhere."""
 
 _LINES = 256
 """Rows that are Python's objects at once."""
@@ -72,6 +63,13 @@ def to_columns(batch: pa.RecordBatch) -> pa.RecordBatch:
         for field in COLUMNS
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=COLUMNS)
+
+
+def refilled(lists: pa.Array, values: pa.Array) -> pa.Array:
+    """Return lists of the same lengths as others, null where they are, with other values: what `flatten` leaves."""
+    sizes = pc.list_value_length(lists).fill_null(0).to_numpy()
+    offsets = np.concatenate(([0], np.cumsum(sizes, dtype=np.int32))).astype(np.int32)
+    return pa.ListArray.from_arrays(offsets, values, mask=lists.is_null())
 
 
 def _is_usual(kind: pa.DataType, wanted: pa.DataType) -> bool:

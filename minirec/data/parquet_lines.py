@@ -17,23 +17,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import types
 from pydantic import BaseModel
 
 from minirec.api_schemas.rows import SampleRow, TimestampUnit
-from minirec.data.columns import COLUMNS, Columns, are_usual, encode, to_columns
+from minirec.data.columns import COLUMNS, Columns, are_usual, encode, refilled, to_columns
 from minirec.data.files import FileFault, Limits, OnRead, ignored
 from minirec.data.layouts import PARTS, is_index_column, misplaced, missing_fields, part_of, similar_name
+from minirec.data.tables import GROUP_ROWS
 
 BATCH_ROWS = 1_024
-COLUMNS_ROWS = 16_384
-"""Rows that are checked column by column at once, a row group of the stored table."""
 COLUMNS_BYTES = 4 << 20
-"""What these rows may take, unless a single one takes more."""
+"""What rows may take that are checked column by column at once, unless a single one takes more."""
 READ_BYTES = 1 << 20
 _COLUMNS, _LINES = "columns", "lines"
 _REFUSED = 3
@@ -72,7 +69,7 @@ def unpack_parquet(
         # One block is written while the other is read. Where pipes cannot grow, they take turns.
         with contextlib.suppress(AttributeError, OSError):
             fcntl.fcntl(child.stdout, fcntl.F_SETPIPE_SZ, READ_BYTES)
-        size, broken = path.stat().st_size, None
+        size = path.stat().st_size
         try:
             rows, _, way = child.stdout.readline().decode().strip().partition(" ")
             done = told = 0
@@ -82,15 +79,14 @@ def unpack_parquet(
                 told = size * done // int(rows)
                 yield part
             status = child.wait()
-        except pa.ArrowException as error:
-            status, broken = child.wait(), error
+        except pa.ArrowException:
+            if (status := child.wait()) == 0:
+                raise
         finally:
             child.kill()
         if status != 0:
             messages.seek(0)
             _raise_for(status, messages.read().decode(errors="replace").strip())
-        if broken is not None:
-            raise broken
 
 
 def _read_text(stream: IO[bytes], _: Limits) -> Iterator[bytes]:
@@ -233,24 +229,24 @@ def _is_plain(kind: Any, depth: int = 0) -> bool:
 def _write(file: Any, model: type[BaseModel]) -> None:
     names = _columns_read(file.schema_arrow, model)
     # What the file's columns are once their datetimes are seconds.
-    schema = next(_with_seconds(iter([file.schema_arrow.empty_table().select(names)]))).schema
+    schema = _with_seconds(file.schema_arrow.empty_table().select(names)).schema
     usual = model is SampleRow and are_usual(schema)
     way = _COLUMNS if usual else _LINES
     sys.stdout.buffer.write(f"{file.metadata.num_rows} {way}\n".encode())
     if not usual:
-        for batch in _with_seconds(_batches(file, names, BATCH_ROWS)):
+        for batch in _batches(file, names, BATCH_ROWS):
             sys.stdout.buffer.writelines(f"{encode(row)}\n".encode() for row in batch.to_pylist())
         return
     groups = (file.metadata.row_group(group).total_byte_size for group in range(file.metadata.num_row_groups))
     fitting = COLUMNS_BYTES * file.metadata.num_rows // max(1, sum(groups))
     with pa.ipc.new_stream(sys.stdout.buffer, COLUMNS) as stream:
-        for batch in _with_seconds(_batches(file, names, min(COLUMNS_ROWS, max(1, fitting)))):
+        for batch in _batches(file, names, min(GROUP_ROWS, max(1, fitting))):
             for part in _bounded(to_columns(batch)):
                 stream.write_batch(part)
 
 
 def _batches(file: Any, columns: list[str], rows: int) -> Iterator[Any]:
-    """Yield some rows at once. Raises FileFault for those that are not valid."""
+    """Yield some rows at once, their times in seconds. Raises FileFault for those that are not valid."""
     done = 0
     for batch in file.iter_batches(rows, columns=columns, use_threads=False):
         try:
@@ -258,7 +254,7 @@ def _batches(file: Any, columns: list[str], rows: int) -> Iterator[Any]:
         except pa.ArrowInvalid as error:
             raise FileFault(f"rows {done + 1} to {done + batch.num_rows} are not valid: {error}") from error
         done += batch.num_rows
-        yield batch
+        yield _with_seconds(batch)
 
 
 def _bounded(batch: Any) -> Iterator[Any]:
@@ -270,14 +266,13 @@ def _bounded(batch: Any) -> Iterator[Any]:
         yield from _bounded(batch.slice(half))
 
 
-def _with_seconds(batches: Iterator[Any]) -> Iterator[Any]:
-    """Yield batches, or tables, whose times are numbers of seconds where they were datetimes."""
-    for batch in batches:
-        for name in _TIMES:
-            index = batch.schema.get_field_index(name)
-            if index >= 0 and _is_time(name, batch.schema.field(index).type):
-                batch = batch.set_column(index, name, _seconds(batch.column(index)))
-        yield batch
+def _with_seconds(rows: Any) -> Any:
+    """Return a batch, or a table, whose times are numbers of seconds where they were datetimes."""
+    for name in _TIMES:
+        index = rows.schema.get_field_index(name)
+        if index >= 0 and _is_time(name, rows.schema.field(index).type):
+            rows = rows.set_column(index, name, _seconds(rows.column(index)))
+    return rows
 
 
 def _seconds(column: Any) -> Any:
@@ -286,10 +281,7 @@ def _seconds(column: Any) -> Any:
         column = column.combine_chunks()
     if not _is_list(column.type):
         return _divided(column.cast(pa.int64()), _PER_SECOND[column.type.unit])
-    values = _divided(column.flatten().cast(pa.int64()), _PER_SECOND[column.type.value_type.unit])
-    sizes = pc.list_value_length(column).fill_null(0).to_numpy()
-    offsets = pa.array(np.concatenate(([0], np.cumsum(sizes))), pa.int32())
-    return pa.ListArray.from_arrays(offsets, values, mask=column.is_null())
+    return refilled(column, _divided(column.flatten().cast(pa.int64()), _PER_SECOND[column.type.value_type.unit]))
 
 
 def _divided(ticks: Any, per_second: int) -> Any:

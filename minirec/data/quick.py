@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
 from minirec.api_schemas.rows import MAX_HISTORY, MAX_ID, Split, not_blank
-from minirec.data.columns import COLUMNS, Columns, to_columns
+from minirec.data.columns import COLUMNS, Columns, refilled, to_columns
 from minirec.data.rows import Lines
 from minirec.data.tables import SAMPLES
 from minirec.data.times import Floats, Ints, Times
@@ -114,10 +113,10 @@ def _samples(batch: pa.RecordBatch, row_of: Mapping[str, int], times: Times) -> 
     arrays = [
         ids,
         column["user_id"],
-        pa.ListArray.from_arrays(_offsets(sizes), history),
+        refilled(histories, history),
         target,
         _floats(at),
-        *(_lists(found, values[name]) for name, found in lists.items()),
+        *(refilled(found, _floats(values[name])) for name, found in lists.items()),
         split,
     ]
     return pa.Table.from_arrays(arrays, schema=SAMPLES)
@@ -174,12 +173,3 @@ def _finite(numbers: pa.Array) -> Floats:
 
 def _floats(values: Floats) -> pa.Array:
     return pa.array(values, pa.float64(), from_pandas=True)
-
-
-def _lists(lists: pa.Array, values: Floats) -> pa.Array:
-    """Return lists of the same lengths with these values; both leave out what is null."""
-    return pa.ListArray.from_arrays(_offsets(_sizes(lists)), _floats(values), mask=lists.is_null())
-
-
-def _offsets(sizes: Ints) -> npt.NDArray[np.int32]:
-    return np.concatenate(([0], np.cumsum(sizes))).astype(np.int32)

@@ -54,26 +54,32 @@ def place_of(jobs: JobReader, record: JobRecord) -> Place | None:
     pipe.hmget(key, ["queue", "tenant", "state"])
     pipe.zcard(f"{key}:leased")
     pipe.smembers(f"{key}:waiters")
-    (queue, tenant, state), leased, waiters = pipe.execute()
-    if queue is None or state != b"open":
+    (stored_queue, tenant, state), leased, waiters = pipe.execute()
+    if stored_queue is None or state != b"open":
         return None
+    queue = stored_queue.decode()
     others = sorted(name.decode() for name in waiters if name.decode() != record.id)[:SHARED_SHOWN]
     shared = [other.id for other in jobs.several(others)]
     if leased:
-        return Place(queue.decode(), None, None, shared)
+        return Place(queue, None, None, shared)
     owner = tenant.decode() if tenant else DEFAULT_TENANT
     if redis.scard(f"{prefix}groups:open") > LOOKED_AT:
-        line = f"{prefix}queue:{queue.decode()}:{owner}"
+        line = _line(prefix, queue, owner)
         rank = cast("int | None", redis.zrank(line, group))
-        return Place(queue.decode(), redis.zcard(line) if rank is None else rank, None, shared)
-    ahead = _ahead(jobs, group, queue.decode(), owner)
-    return Place(queue.decode(), len(ahead), _through(jobs, ahead) if ahead else None, shared)
+        return Place(queue, redis.zcard(line) if rank is None else rank, None, shared)
+    ahead = _ahead(jobs, group, queue, owner)
+    return Place(queue, len(ahead), _through(jobs, ahead) if ahead else None, shared)
+
+
+def _line(prefix: str, queue: str, tenant: str) -> str:
+    """Return the key of a tenant's groups in a queue, those that are done first in front."""
+    return f"{prefix}queue:{queue}:{tenant}"
 
 
 def _ahead(jobs: JobReader, group: str, queue: str, tenant: str) -> list[_Group]:
     """Return the groups that stand before one in its line, and those of its queue that are being done."""
     redis, prefix = jobs.keys
-    line = [name.decode() for name in cast("list[bytes]", redis.zrange(f"{prefix}queue:{queue}:{tenant}", 0, -1))]
+    line = [name.decode() for name in cast("list[bytes]", redis.zrange(_line(prefix, queue, tenant), 0, -1))]
     before = set(line[: line.index(group)] if group in line else line)
     opened = {name.decode() for name in cast("set[bytes]", redis.smembers(f"{prefix}groups:open"))}
     found = _groups(jobs, sorted((opened | before) - {group}), queue, tenant)

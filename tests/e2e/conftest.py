@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,18 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     environment = os.environ | {f"MINIREC_{name}": value for name, value in sizes.items()}
     rewards = reward_package(tmp_path_factory.mktemp("packages"))
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(rewards), os.environ.get("PYTHONPATH"))))
+    with started(data_dir, environment) as (url, pid):
+        yield Stack(url, pid, data_dir, files)
+
+
+@contextmanager
+def started(data_dir: Path, environment: dict[str, str]) -> Iterator[tuple[str, int]]:
+    """Run `minirec up` in a folder; yields its address and process id."""
     command = [sys.executable, "-m", "minirec.cli.main", "up", "--data-dir", str(data_dir), "--port", "0"]
     with open(data_dir / "up.log", "wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
-        yield Stack(wait_for_url(process, data_dir), process.pid, data_dir, files)
+        yield _wait_for_url(process, data_dir), process.pid
     finally:
         process.send_signal(signal.SIGINT)
         try:
@@ -45,7 +53,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             raise
 
 
-def wait_for_url(process: subprocess.Popen[bytes], data_dir: Path) -> str:
+def _wait_for_url(process: subprocess.Popen[bytes], data_dir: Path) -> str:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,7 +17,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from minirec.client import MiniRec
-from tests.e2e.conftest import wait_for_url
+from tests.e2e.conftest import started
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
@@ -75,11 +72,7 @@ def traced(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> tu
     folder = tmp_path_factory.mktemp("traced")
     settings = {"MINIREC_JANITOR_SECONDS": "0.5", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
     environment = os.environ | settings | {"MINIREC_LEASE_SECONDS": "3"}
-    command = [sys.executable, "-m", "minirec.cli.main", "up", "--data-dir", str(folder), "--port", "0"]
-    with open(folder / "up.log", "wb") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        url = wait_for_url(process, folder)
+    with started(folder, environment) as (url, _):
         key = (folder / "key").read_text().strip()
         with MiniRec(base_url=url, api_key=key) as client:
             items = [{"item_id": str(n), "title": f"{SECRET} {n}"} for n in range(4)]
@@ -87,17 +80,14 @@ def traced(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> tu
             dataset = client.datasets.upload(samples=samples, items=items).id
             rewards = [{"sample_id": str(n), "reward": [0.0, n / 6]} for n in range(6)]
             client.datasets.upload_signals(dataset, rewards=rewards)
-            started = httpx2.post(
+            answer = httpx2.post(
                 f"{url}/v1/selections",
                 json={"dataset_id": dataset, "size": 2, "signals": "uploaded"},
                 headers={"Authorization": f"Bearer {key}", "traceparent": f"00-{TRACE}-{PARENT}-01"},
             )
-            job = started.raise_for_status().json()
+            job = answer.raise_for_status().json()
             client.selections.wait(job["id"])
             httpx2.get(f"{url}/health/live").raise_for_status()
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(60)
     return folder, job
 
 

@@ -9,9 +9,9 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from minirec.api_schemas.rows import ItemRow, PromptRow, SampleRow
+from minirec.api_schemas.rows import ItemRow, PromptRow, SampleRow, Split
 from minirec.data.importers.base import Contents, Options, Tally
 from minirec.data.importers.errors import SourceError
 from minirec.data.importers.fetch import Origin, opened
@@ -22,7 +22,7 @@ from minirec.data.importers.values import as_title
 from minirec.data.importers.writing import RowWriter
 
 REPORT = "import.json"
-SPLITS = ("train", "valid", "test", "none")
+SPLITS = (*get_args(Split), "none")
 NAMES = {"samples": "samples.jsonl.gz", "items": "items.jsonl.gz", "prompts": "prompts.jsonl.gz"}
 MAX_TITLE = 2_000
 """Characters that an upload takes."""
