@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -99,6 +99,12 @@ COLUMNS: dict[type[BaseModel], dict[str, list[Column]]] = {
     },
 }
 OPTIONAL = 0.4
+SOUND: dict[type[BaseModel], dict[str, Any]] = {
+    SampleRow: {"id": "a", "history": ["b"], "target": "c"},
+    ItemRow: {"item_id": "a", "title": "b"},
+    PromptRow: {"id": "a", "prompt": "b", "answer": "c"},
+    RewardRow: {"sample_id": "a", "reward": [0.0, 1.0]},
+}
 
 
 @st.composite
@@ -134,11 +140,13 @@ def write_parquet(rows: list[dict[str, Any]], path: Path) -> None:
 @pytest.mark.parametrize("model", COLUMNS, ids=lambda model: model.__name__)
 def test_formats_agree_on_rows_and_faults(model: type[BaseModel]) -> None:
     outcomes: set[str] = set()
+    sound = SOUND[model]
+    phases = (Phase.explicit, Phase.generate)
 
-    @settings(
-        max_examples=12, phases=(Phase.generate,), suppress_health_check=list(HealthCheck), deadline=None, database=None
-    )
+    @settings(max_examples=12, phases=phases, suppress_health_check=list(HealthCheck), deadline=None, database=None)
     @given(files(model))
+    @example([sound, sound | {next(iter(sound)): "z"}])
+    @example([sound, sound | {next(iter(sound)): " "}])
     def agree(rows: list[dict[str, Any]]) -> None:
         assume(any(rows))
         with tempfile.TemporaryDirectory() as folder:
