@@ -83,15 +83,15 @@ def load_gradients(store: Store, scoring: str) -> Gradients:
 def load_uploaded(store: Store, request: SelectionCreate, signals: str, rows: Rows) -> Measured:
     """Return what was uploaded for the pool's rows. Raises StoreError when it is gone."""
     arrays = store.blobs.get_arrays(signals_blob(signals))
-    at = np.searchsorted(arrays["rows"], rows)
-    hits, vectors, embeddings = (
-        arrays[name][at] if name in arrays else None for name in ("hits", "vectors", "embeddings")
-    )
+    if len(rows) < len(arrays["rows"]):  # Most pools are all of it, and need no copy of some gigabytes.
+        at = np.searchsorted(arrays["rows"], rows)
+        arrays = {name: values[at] for name, values in arrays.items()}
+    hits, vectors, embeddings = (arrays.get(name) for name in ("hits", "vectors", "embeddings"))
     kind: Signal = "teacher" if vector_name(request) == "teacher" else "policy"
     signal = SIGNALS.index("none" if vectors is None else kind)
     return Measured(
         rows=rows,
-        rewards=arrays["rewards"][at],
+        rewards=arrays["rewards"],
         hits=None if hits is None else hits.astype(bool),
         signal=np.full(len(rows), signal, dtype=np.int8),
         vectors=vectors,

@@ -30,7 +30,7 @@ def draw_pool(dataset: SampleTable, pool: PoolSettings) -> Rows:
 
 def with_signals(blobs: BlobStore, rows: Rows, signals: str) -> Rows:
     """Return those of the rows that have uploaded signals. Raises StoreError when these are gone."""
-    return rows[np.isin(rows, blobs.get_arrays(signals_blob(signals))["rows"])]
+    return rows[np.isin(rows, blobs.get_array(signals_blob(signals), "rows"))]
 
 
 def pool_of(blobs: BlobStore, spec: PoolOfRows, *, signals: str | None = None) -> Rows:

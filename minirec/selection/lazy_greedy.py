@@ -278,16 +278,20 @@ class LazyGreedy:
         stale, current = rows[is_stale], bounds.keys[rows[~is_stale]]
         first = _largest(bounds.keys[stale], BATCH)
         batch, stale = stale[first], np.delete(stale, first)
-        is_sorted = False
+        rising: FloatArray | None = None  # The negative bounds of `stale`, once it is sorted by them.
         while batch.size:
             threshold = self._threshold(current)
             bounds.refresh(batch, threshold)
             current = np.concatenate([current, bounds.keys[batch[bounds.seen[batch] == bounds.n_centres]]])
             current = current[_largest(current, POOL)]
-            stale = stale[bounds.keys[stale] > self._threshold(current)]
-            if not is_sorted:
-                stale, is_sorted = stale[np.argsort(-bounds.keys[stale], kind="stable")], True
-            batch, stale = stale[:BATCH], stale[BATCH:]
+            threshold = self._threshold(current)
+            if rising is None:
+                stale = stale[bounds.keys[stale] > threshold]
+                order = np.argsort(-bounds.keys[stale])
+                stale = stale[order]
+                rising = -bounds.keys[stale]
+            end = int(np.searchsorted(rising, -threshold))
+            batch, stale, rising = stale[: min(BATCH, end)], stale[BATCH:end], rising[BATCH:end]
 
     def _threshold(self, current: FloatArray) -> float:
         """Return the bound up to which rows are not among the `POOL` best."""

@@ -99,6 +99,13 @@ class BlobStore:
             raise BlobCorruptError(name, self.url, str(error)) from error
         return arrays
 
+    def get_array(self, name: str, array: str) -> np.ndarray[Any, Any]:
+        """Read one of the arrays that were stored as a file. Raises BlobMissingError or BlobCorruptError."""
+        try:
+            return checksums.read_array(self.local_path(name), array)
+        except SafetensorError as error:
+            raise BlobCorruptError(name, self.url, str(error)) from error
+
     def get_all_arrays(self, names: Iterable[str]) -> Iterator[Arrays]:
         """Read many blobs. Raises BlobsLostError in the end, with the name of each that is missing or corrupt."""
         lost: list[BlobMissingError | BlobCorruptError] = []

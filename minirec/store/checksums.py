@@ -48,6 +48,13 @@ def read_arrays(path: Path) -> tuple[Arrays, bool]:
         return arrays, _checked(arrays, file.metadata())
 
 
+def read_array(path: Path, name: str) -> np.ndarray[Any, Any]:
+    """Return one array of a file that has its checksum beside it. Raises SafetensorError."""
+    with safe_open(path, framework="numpy") as file:
+        values: np.ndarray[Any, Any] = file.get_tensor(name)
+        return values
+
+
 def of_bytes(content: bytes) -> str:
     """Return the checksum of a content."""
     return f"{zlib.crc32(content):08x}"

@@ -216,6 +216,22 @@ def test_a_bit_that_flips_in_arrays_that_were_stored_as_a_file_is_noticed(
         blobs.get_arrays("x")
 
 
+def test_one_array_of_a_file_is_the_same_and_a_flipped_bit_in_any_of_them_is_noticed(
+    blobs: BlobStore, tmp_path: Path
+) -> None:
+    (tmp_path / "source").write_bytes(save({"rewards": np.random.default_rng(0).random((10, 8)), "rows": np.arange(9)}))
+    for name in ("x", "y"):
+        blobs.put_file(name, tmp_path / "source")
+    assert blobs.get_array("x", "rows").tolist() == [*range(9)]
+    with pytest.raises(BlobCorruptError, match="x in the blob store"):
+        blobs.get_array("x", "vectors")
+    with pytest.raises(BlobMissingError):
+        blobs.get_array("nothing", "rows")
+    flip(blobs, "y", -40)
+    with pytest.raises(BlobCorruptError, match="y in the blob store"):
+        blobs.get_array("y", "rows")
+
+
 @pytest.mark.parametrize("position", [0, 500, -1])
 def test_a_bit_that_flips_in_a_file_is_noticed(blobs: BlobStore, tmp_path: Path, position: int) -> None:
     (tmp_path / "source").write_bytes(os.urandom(1000))
