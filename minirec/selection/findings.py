@@ -93,6 +93,8 @@ def tie_warning(
         has_embeddings: Whether the samples have embeddings, which tell equal scores apart.
         how: What decided among equals, in words.
     """
+    if n_by_score == 0:
+        return []
     is_chosen = np.zeros(scores.size, dtype=np.int64)
     is_chosen[indices] = 1
     by_score = np.zeros(scores.size, dtype=bool)
